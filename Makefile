@@ -1,0 +1,56 @@
+# The habits of the project. Python 3.11 or newer and make are all that is needed.
+
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+SHELL := /bin/sh
+
+# An environment whose Python has gone, or is too old, is made anew.
+$(shell [ ! -d .venv ] || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+	2>/dev/null || rm -f .venv/.*.stamp)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench chromium
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run      the whole site on http://127.0.0.1:8000 (PORT and DATA_DIR are honoured)"
+	@echo "make test     every test, with branch coverage"
+	@echo "make check    lint, types, import rules, templates, migrations, deployment, dependencies"
+	@echo "make format   format code and templates"
+	@echo "make bench    measure speed and memory, as ratios"
+
+run: .venv/.run.stamp
+	@exec $(PYTHON) -m tumorsite.supervisor
+
+test: .venv/.test.stamp chromium
+	@$(PYTHON) -m coverage erase
+	@$(PYTHON) -m pytest --cov --cov-report=
+	@TEST_DATABASE=postgres $(PYTHON) -m pytest -m data_layer --cov --cov-append --cov-report=
+	@$(PYTHON) -m coverage report --fail-under=90
+
+check: .venv/.check.stamp
+	@PYTHON="$(PYTHON)" sh scripts/check.sh
+
+format: .venv/.check.stamp
+	@$(PYTHON) -m ruff check --fix --quiet . ; $(PYTHON) -m ruff format .
+	@git ls-files -z '*.html' | xargs -0 $(PYTHON) -m djlint --reformat --quiet
+
+bench: .venv/.test.stamp
+	@exec $(PYTHON) -m benchmarks
+
+# One environment; a stamp for each role says that its packages are in place. A stamp is made
+# last, so whatever was interrupted is done again by the next run.
+.venv/.made.stamp:
+	@sh scripts/environment.sh make
+
+.venv/.run.stamp: requirements/run.txt .venv/.made.stamp
+	@sh scripts/environment.sh install $< $@
+
+.venv/.test.stamp: requirements.txt .venv/.made.stamp
+	@sh scripts/environment.sh install $< $@
+
+.venv/.check.stamp: requirements/check.txt .venv/.made.stamp
+	@sh scripts/environment.sh install $< $@
+
+chromium:
+	@sh scripts/chromium.sh

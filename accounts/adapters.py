@@ -1,0 +1,43 @@
+"""Where allauth leaves the decision to the project."""
+
+import base64
+import hashlib
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet, MultiFernet
+from django.conf import settings
+from django.http import HttpRequest
+
+from accounts.models import User
+from tumorsite.throttle import client_address
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Users have no user name; the e-mail address is the name."""
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Believes as many proxies as the site's own throttle does."""
+        return client_address(request)
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """Keeps the secrets of second factors unreadable for those who only have the database."""
+
+    def encrypt(self, text: str) -> str:
+        return _cipher().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return _cipher().decrypt(encrypted_text.encode()).decode()
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:  # noqa: A002  # allauth's name
+        taken = Authenticator.objects.filter(user_id=user.pk, type=type).count()
+        return f"Passkey {taken + 1}"
+
+
+def _cipher() -> MultiFernet:
+    """Encrypts with the present secret key, decrypts with it and with the ones before it."""
+    keys = [str(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    digests = (hashlib.sha256(b"second factors" + key.encode()).digest() for key in keys)
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

@@ -1,0 +1,117 @@
+"""People in the admin. Deleting one is the same erasure that people can ask for themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.mfa import admin as mfa_admin
+from allauth.mfa.models import Authenticator
+from allauth.usersessions import admin as usersessions_admin
+from allauth.usersessions.models import UserSession
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import User
+from accounts.services.erasure import request_erasure
+from predictions.admin.common import CappedPaginator
+from predictions.models import Scan
+
+if TYPE_CHECKING:
+    CreationForm = AdminUserCreationForm[User]
+    UserAdminBase = BaseUserAdmin[User]
+    PlainAdmin = admin.ModelAdmin[Any]
+else:
+    CreationForm = AdminUserCreationForm
+    UserAdminBase = BaseUserAdmin
+    PlainAdmin = admin.ModelAdmin
+
+
+class UserCreationForm(CreationForm):
+    class Meta:
+        model = User
+        fields = ("email",)
+
+    def clean_email(self) -> str:
+        return str(self.cleaned_data["email"]).lower()
+
+
+@admin.register(User)
+class UserAdmin(UserAdminBase):
+    add_form = UserCreationForm
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_display = ("email", "is_active", "is_staff", "is_superuser", "last_login", "date_joined")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    search_fields = ("email",)
+    search_help_text = "Part of the address."
+    ordering = ("-id",)
+    readonly_fields = ("last_login", "date_joined", "erase_requested_at", "scans")
+    fieldsets = (
+        (None, {"fields": ("email", "password")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Course", {"fields": ("date_joined", "last_login", "erase_requested_at", "scans")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+
+    @admin.display(description="scans")
+    def scans(self, user: User) -> int:
+        return Scan.objects.filter(owner=user, deleted_at__isnull=True).count()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).filter(erase_requested_at__isnull=True)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """What goes with the people. Nothing stands in the way, but one administrator stays."""
+        users = list(objs)
+        scans = Scan.objects.filter(owner__in=users, deleted_at__isnull=True).count()
+        administrators = [user for user in users if user.is_superuser]
+        staying = User.objects.filter(is_superuser=True, is_active=True)
+        staying = staying.exclude(pk__in=[user.pk for user in users])
+        protected = [str(user) for user in administrators] if not staying.exists() else []
+        counts = {"users": len(users), "scans": scans}
+        return [str(user) for user in users], counts, set(), protected
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        request_erasure(user=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            request_erasure(user=user)
+
+
+mfa_admin.admin.site.unregister(Authenticator)
+usersessions_admin.admin.site.unregister(UserSession)
+
+
+class LookOnlyAdmin(PlainAdmin):
+    """Rows that staff may look at and remove."""
+
+    list_select_related = ("user",)
+    search_fields = ("user__email",)
+    search_help_text = "Part of the person's address."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(LookOnlyAdmin):
+    """To remove a lost second factor. Its secret is nobody's business."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    fields = ("user", "type", "created_at", "last_used_at")
+
+
+@admin.register(UserSession)
+class UserSessionAdmin(LookOnlyAdmin):
+    list_display = ("user", "ip", "user_agent", "created_at", "last_seen_at")
+    fields = ("user", "ip", "user_agent", "created_at", "last_seen_at")

@@ -1,0 +1,1 @@
+"""Writes about people: whose scans are whose, export and erasure."""

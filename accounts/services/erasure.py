@@ -1,0 +1,93 @@
+"""Erasing an account: at once for everyone who looks, then object by object."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from celery import current_app
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+from wagtail.models import ModelLogEntry
+
+from accounts.models import User
+from predictions.models import Scan
+from predictions.services.deletion import delete_scans
+from predictions.task import ProjectTask
+
+logger = logging.getLogger(__name__)
+
+FINISH = "accounts.tasks.finish_erasures"
+
+
+class LastAdministratorError(Exception):
+    """Nobody would be left to administer the site."""
+
+
+@transaction.atomic
+def request_erasure(*, user: User) -> None:
+    """Take away all by which the account can be used or recognised; have the rest erased.
+
+    One transaction: the account is closed and signed out everywhere, its address and second
+    factors are gone and its scans are hidden, or nothing has happened. Objects, scans and the
+    bare user row follow in `finish_erasures`, which goes on after any crash.
+
+    Raises:
+        LastAdministratorError: the account is the only administrator's.
+    """
+    # Locked in a fixed order, so that two administrators cannot both be "not the last".
+    administrators = User.objects.filter(is_superuser=True, is_active=True).order_by("pk")
+    if user.is_superuser and set(administrators.select_for_update()) == {user}:
+        raise LastAdministratorError
+    _clean_logs(user)
+    EmailAddress.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
+    sessions = UserSession.objects.filter(user=user)
+    Session.objects.filter(pk__in=list(sessions.values_list("session_key", flat=True))).delete()
+    sessions.delete()
+    user.groups.clear()
+    user.user_permissions.clear()
+    user.email = f"{user.pk}@erased.invalid"
+    user.first_name = user.last_name = ""
+    user.is_active = user.is_staff = user.is_superuser = False
+    user.erase_requested_at = timezone.now()
+    user.set_unusable_password()
+    user.save()
+    delete_scans(scans=Scan.objects.filter(owner=user))
+    cast("ProjectTask", current_app.tasks[FINISH]).delay_on_commit()
+    logger.info("user %s asked for erasure", user.pk)
+
+
+def _clean_logs(user: User) -> None:
+    """The logs of both admin sites stay, without the address of the person they are about."""
+    label = f"user {user.pk}"
+    LogEntry.objects.filter(object_repr__iexact=user.email).update(object_repr=label)
+    ModelLogEntry.objects.filter(label__iexact=user.email).update(label=label)
+
+
+def finish_erasures() -> int:
+    """Remove each closed account whose scans have gone; the others are left for the next time.
+
+    Returns:
+        How many accounts were removed.
+    """
+    removed = 0
+    for user in User.objects.filter(erase_requested_at__isnull=False):
+        # An upload that was on its way when the account was closed.
+        delete_scans(scans=Scan.objects.filter(owner=user))
+        if Scan.objects.filter(owner=user).exists():
+            continue
+        try:
+            with transaction.atomic():
+                User.objects.filter(pk=user.pk).delete()
+        except (ProtectedError, IntegrityError):
+            continue
+        removed += 1
+        logger.info("user %s erased", user.pk)
+    return removed

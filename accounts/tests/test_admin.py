@@ -1,0 +1,101 @@
+"""People in the admin."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from accounts.services.erasure import finish_erasures
+from accounts.tests.support import add_second_factor, sign_in, verified
+from predictions.models import ModelVersion, Scan
+from tests.support.records import make_user, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def root(client: Client) -> User:
+    user = verified("root@example.org", is_staff=True, is_superuser=True)
+    sign_in(client, user.email)
+    return user
+
+
+@pytest.mark.parametrize("name", [model._meta.label_lower for model in admin.site._registry])
+def test_every_list_opens_and_searches(client: Client, root: User, name: str) -> None:
+    add_second_factor(root)
+    place = reverse(f"admin:{name.replace('.', '_')}_changelist")
+    assert client.get(place).status_code == 200
+    assert client.get(place, {"q": "root@example.org"}).status_code == 200
+
+
+def test_making_a_user(client: Client, root: User) -> None:
+    form = {
+        "email": "New@Example.org", "usable_password": "true", "password1": "a long password",
+        "password2": "a long password",
+    }  # fmt: skip
+    assert client.post(reverse("admin:accounts_user_add"), form).status_code == 302
+    made = User.objects.get(email="new@example.org")
+    page = client.get(reverse("admin:accounts_user_change", args=[made.pk]))
+    assert page.status_code == 200
+    assert (
+        "already exists" in client.post(reverse("admin:accounts_user_add"), form).content.decode()
+    )
+
+
+def test_deleting_people_erases_them(client: Client, root: User, model: ModelVersion) -> None:
+    ada, bob = make_user(), make_user("bob@example.org")
+    submit(owner=ada)
+    place = reverse("admin:accounts_user_delete", args=[ada.pk])
+    assert "Scans: 1" in client.get(place).content.decode()
+    client.post(place, {"post": "yes"})
+    assert Scan.objects.get().deleted_at
+    client.post(
+        reverse("admin:accounts_user_changelist"),
+        {"action": "delete_selected", "_selected_action": [bob.pk], "post": "yes"},
+    )
+    listed = client.get(reverse("admin:accounts_user_changelist")).content.decode()
+    assert "root@example.org" in listed
+    assert "erased.invalid" not in listed
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {
+        f"user {ada.pk}", f"user {bob.pk}",
+    }  # fmt: skip
+    assert finish_erasures() == 1
+    assert not User.objects.filter(pk=bob.pk).exists()
+
+
+def test_one_administrator_stays(client: Client, root: User) -> None:
+    place = reverse("admin:accounts_user_delete", args=[root.pk])
+    client.post(place, {"post": "yes"})
+    assert User.objects.get(pk=root.pk).is_active
+    make_user("second@example.org", is_superuser=True, is_staff=True)
+    client.post(place, {"post": "yes"})
+    assert not User.objects.get(pk=root.pk).is_active
+
+
+def test_a_lost_second_factor_can_be_removed_but_not_read(client: Client, root: User) -> None:
+    ada = make_user()
+    add_second_factor(ada)
+    factor = Authenticator.objects.get(user=ada, type="totp")
+    page = client.get(reverse("admin:mfa_authenticator_change", args=[factor.pk])).content.decode()
+    assert factor.data["secret"] not in page
+    assert client.get(reverse("admin:mfa_authenticator_add")).status_code == 403
+    place = reverse("admin:mfa_authenticator_delete", args=[factor.pk])
+    client.post(place, {"post": "yes"})
+    assert not Authenticator.objects.filter(pk=factor.pk).exists()
+
+
+def test_the_page_editor_sends_deletions_here(client: Client, root: User) -> None:
+    ada = make_user()
+    answer = client.post(reverse("wagtailusers_users:delete", args=[ada.pk]))
+    assert answer["Location"] == reverse("admin:accounts_user_delete", args=[ada.pk])
+    bulk = reverse("wagtail_bulk_action", args=["accounts", "user", "delete"])
+    answer = client.post(f"{bulk}?id={ada.pk}&next=/cms/")
+    assert answer["Location"] == reverse("admin:accounts_user_changelist")
+    other = reverse("wagtail_bulk_action", args=["accounts", "user", "set_active_state"])
+    assert client.get(f"{other}?id={ada.pk}&next=/cms/").status_code == 200
+    assert User.objects.filter(pk=ada.pk).exists()

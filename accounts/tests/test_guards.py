@@ -1,0 +1,166 @@
+"""Second factors for staff, secrets at rest, proxies, sessions, limits and silence in the logs."""
+
+from __future__ import annotations
+
+import io
+import logging
+from importlib import import_module
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.conf import settings as site
+from django.contrib.sessions.models import Session
+from django.core import mail
+from django.core.cache import cache
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.adapters import AccountAdapter, MFAAdapter
+from accounts.checks import staff_second_factor
+from accounts.models import User
+from accounts.tasks import clear_sessions
+from accounts.tests.support import SECRET, add_second_factor, sign_in, totp, verified
+from predictions.models import ModelVersion
+from tests.support.pictures import png
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff() -> User:
+    return verified("staff@example.org", is_staff=True, is_superuser=True)
+
+
+@pytest.mark.parametrize("address", ["/admin/", "/cms/"])
+def test_staff_set_up_a_second_factor_first(
+    client: Client, staff: User, settings: Settings, address: str
+) -> None:
+    settings.STAFF_MFA_REQUIRED = True
+    client.force_login(staff)
+    answer = client.get(address, follow=True)
+    assert answer.redirect_chain == [(reverse("mfa_index"), 302)]
+    assert b"Staff need a second factor" in answer.content
+    add_second_factor(staff)
+    assert client.get(address).status_code == 200
+
+
+def test_a_second_factor_is_asked_for_at_sign_in(
+    client: Client, staff: User, settings: Settings
+) -> None:
+    settings.STAFF_MFA_REQUIRED = True
+    add_second_factor(staff)
+    sign_in(client, staff.email)
+    assert client.get("/admin/").status_code == 302
+    client.post(reverse("mfa_authenticate"), {"code": "000000"})
+    assert client.get("/admin/").status_code == 302
+    client.post(reverse("mfa_authenticate"), {"code": totp(SECRET)})
+    assert client.get("/admin/").status_code == 200
+
+
+def test_optional_means_optional(client: Client, staff: User) -> None:
+    client.force_login(staff)
+    assert client.get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "required", "warned"),
+    [
+        ("https://scans.example.org", False, True),
+        ("https://scans.example.org", True, False),
+        ("http://127.0.0.1:8000", False, False),
+    ],
+)
+def test_the_deploy_check(settings: Settings, address: str, required: bool, warned: bool) -> None:
+    settings.SITE_URL = address
+    settings.STAFF_MFA_REQUIRED = required
+    assert [message.id for message in staff_second_factor()] == ["accounts.W001"] * warned
+
+
+def test_secrets_of_second_factors_are_not_readable(staff: User, settings: Settings) -> None:
+    adapter = MFAAdapter()
+    kept = adapter.encrypt(SECRET)
+    assert SECRET not in kept
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key, " * 5
+    assert adapter.decrypt(kept) == SECRET
+    add_second_factor(staff)
+    rows = Authenticator.objects.values_list("data", flat=True)
+    assert not any(SECRET in str(row) for row in rows)
+    assert adapter.generate_authenticator_name(staff, Authenticator.Type.WEBAUTHN) == "Passkey 1"
+
+
+def test_the_address_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": "203.0.113.9, 198.51.100.7"})
+    assert AccountAdapter().get_client_ip(request) == "127.0.0.1"
+    monkeypatch.setitem(import_module("tumorsite.throttle").values, "PROXY_COUNT", 1)
+    assert AccountAdapter().get_client_ip(request) == "198.51.100.7"
+
+
+def test_sessions_are_noted_once_in_a_while(
+    client: Client, staff: User, django_assert_num_queries: object
+) -> None:
+    sign_in(client, staff.email)
+    client.get(reverse("account"))
+    before = UserSession.objects.get().last_seen_at
+    client.get(reverse("account"))
+    assert UserSession.objects.get().last_seen_at == before
+    cache.clear()
+    client.get(reverse("account"))
+    assert UserSession.objects.get().last_seen_at > before
+
+
+def test_old_sessions_are_removed() -> None:
+    store = import_module(site.SESSION_ENGINE).SessionStore()
+    store.create()
+    Session.objects.update(expire_date=timezone.now())
+    clear_sessions()
+    assert not Session.objects.exists()
+
+
+def test_guessing_is_limited(client: Client, staff: User) -> None:
+    for _ in range(6):
+        sign_in(client, staff.email, "wrong password")
+    sign_in(client, staff.email)
+    assert "_auth_user_id" not in client.session
+    answer = [
+        client.post(reverse("account_reset_password"), {"email": f"p{number}@example.org"})
+        for number in range(21)
+    ][-1]
+    assert answer.status_code == 429
+    assert b"tried too often" in answer.content
+
+
+def test_no_identity_in_the_logs(
+    client: Client, staff: User, model: ModelVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.post(
+            reverse("account_signup"),
+            {
+                "email": "grace@example.org",
+                "password1": "correct horse",
+                "password2": "correct horse",
+            },
+        )
+        upload = io.BytesIO(png(64, 64))
+        upload.name = "Grace Hopper 1906.png"
+        client.post(reverse("history"), {"images": upload})
+        client.post(reverse("account_logout"))
+        sign_in(client, staff.email, "wrong password")
+        sign_in(client, staff.email)
+        client.post(reverse("account_logout"))
+        client.post(reverse("account_reset_password"), {"email": "nobody@example.org"})
+    assert User.objects.filter(email="grace@example.org", scans__isnull=False).exists()
+    text = "\n".join(
+        record.getMessage()
+        for record in caplog.records
+        # The database's own log of statements, which no operator turns on.
+        if record.name != "django.db.backends"
+    )
+    assert "queued as prediction" in text
+    for secret in ("grace", "hopper", "staff@", "nobody", "correct horse"):
+        assert secret not in text.lower()
+    assert mail.outbox

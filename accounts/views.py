@@ -1,0 +1,102 @@
+"""The account page, and what people may do with all their data at once."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from allauth.account.decorators import reauthentication_required
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.models import User
+from accounts.services.erasure import LastAdministratorError, request_erasure
+from accounts.services.export import export_account
+from predictions.selectors import scans_of
+from predictions.storage import StorageUnavailableError
+from predictions.visitors import owner_of
+from tumorsite.http import problem
+
+logger = logging.getLogger(__name__)
+
+NOT_NOW = (
+    "Your data cannot be collected at the moment, because some of your pictures cannot be read. "
+    "Nothing is lost; please try again soon."
+)
+LAST_ADMINISTRATOR = (
+    "Yours is the only administrator's account. Give somebody else these rights first."
+)
+GOODBYE = (
+    "Your account is closed and your address is gone. Your scans are being erased now, "
+    "with every picture."
+)
+
+
+def _user(request: HttpRequest) -> User:
+    """The signed-in person, which the decorators have made sure of."""
+    return cast("User", request.user)
+
+
+@never_cache
+@login_required
+@require_safe
+def overview(request: HttpRequest) -> HttpResponse:
+    user = _user(request)
+    factors = Authenticator.objects.filter(user=user)
+    context = {
+        "address": EmailAddress.objects.filter(user=user, primary=True).first(),
+        "has_app": factors.filter(type=Authenticator.Type.TOTP).exists(),
+        "passkeys": factors.filter(type=Authenticator.Type.WEBAUTHN).count(),
+        "sessions": len(UserSession.objects.purge_and_list(user)),
+        "scans": scans_of(owner_of(request)).count(),
+    }
+    return render(request, "accounts/overview.html", context)
+
+
+@never_cache
+@reauthentication_required
+@require_http_methods(["GET", "POST"])
+def export(request: HttpRequest) -> HttpResponseBase:
+    """GET explains what one gets, POST sends it."""
+    if request.method == "GET":
+        scans = scans_of(owner_of(request)).count()
+        return render(request, "accounts/export.html", {"scans": scans})
+    user = _user(request)
+    try:
+        archive = export_account(user=user)
+    except (StorageUnavailableError, OSError) as error:
+        logger.warning("data of user %s could not be collected: %s", user.pk, type(error).__name__)
+        return problem(request, 503, NOT_NOW)
+    logger.info("data of user %s were handed out", user.pk)
+    name = f"tumorsite-data-{timezone.now():%Y-%m-%d}.zip"
+    return FileResponse(archive, as_attachment=True, filename=name, content_type="application/zip")
+
+
+@never_cache
+@reauthentication_required
+@require_http_methods(["GET", "POST"])
+def erase(request: HttpRequest) -> HttpResponse:
+    """GET asks, POST closes the account."""
+    if request.method == "POST" and "confirmed" in request.POST:
+        try:
+            request_erasure(user=_user(request))
+        except LastAdministratorError:
+            messages.error(request, LAST_ADMINISTRATOR)
+            return redirect("account")
+        logout(request)
+        messages.success(request, GOODBYE)
+        return redirect("home")
+    context = {
+        "scans": scans_of(owner_of(request)).count(),
+        "unconfirmed": request.method == "POST",
+    }
+    return render(request, "accounts/erase.html", context)

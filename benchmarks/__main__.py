@@ -1,0 +1,104 @@
+"""`make bench`: run everything on this machine and print a table of ratios."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from benchmarks.site import Site, running_site
+
+
+def _p(times: list[float], percentile: float) -> float:
+    return 1000 * float(np.percentile(times, percentile))
+
+
+def _row(what: str, ratio: float, measured: str) -> None:
+    print(f"| {what} | {ratio:.2f} | {measured} |")
+
+
+def _network(site: Site, folder: Path, count: int) -> None:
+    from django.conf import settings
+
+    from benchmarks import engine, queue
+    from benchmarks.pictures import pictures
+    from mltasks.inference import load_analyzer
+    from predictions.visitors import Owner
+
+    batch = settings.INFERENCE_BATCH
+    kind, images = pictures(count, settings.TRAINING_DATA)
+    analyzer = load_analyzer(settings.MODEL_DIR, threads=settings.INFERENCE_THREADS)
+    queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
+    forward = engine.forward_rate(analyzer, images, batch)
+    analysis = engine.analysis_rate(analyzer, images, batch)
+    rate, ends = queue.queue_rate(queue.fill(images, Owner(visitor=uuid4())))
+    times = queue.upload_to_result(site.port, images[:60])
+    single = engine.images_per_second(lambda: analyzer.analyze(images[:1]), 1)
+    process = engine.seconds_per_request(settings.MODEL_DIR, images[0], folder)
+
+    print(f"\n## Network and queue: {count} {kind}, batches of {batch}\n")
+    print("| what | ratio | measured |\n|---|---|---|")
+    _row("queue : bare forward pass", rate / forward, f"{rate:.0f} : {forward:.0f} images/s")
+    _row("queue : analysis", rate / analysis, f"{rate:.0f} : {analysis:.0f} images/s")
+    _row(
+        "a Keras process per request : loaded worker",
+        process * single,
+        f"{process:.2f} s : {1000 / single:.1f} ms",
+    )
+    _row(
+        "upload to result, p95 : p50",
+        _p(times, 95) / _p(times, 50),
+        f"{_p(times, 95):.0f} : {_p(times, 50):.0f} ms, {len(times)} uploads",
+    )
+    print(f"\nHow the queued ones ended: {ends}.\n")
+    print("| process | memory (PSS), MiB |\n|---|---|")
+    for role, mebibytes in site.memory():
+        print(f"| {role} | {mebibytes:.0f} |")
+
+
+def _history(site: Site, many: int) -> None:
+    from benchmarks import history
+
+    few = 1000
+    rates, times, counts = [], [], []
+    for scans in (few, many):
+        visitor, session = history.visitor_with(scans)
+        history.load(site.port, session, seconds=2)
+        rate, seconds = history.load(site.port, session)
+        rates.append(rate)
+        times.append(_p(seconds, 95))
+        counts.append(history.queries(visitor))
+
+    print(f"\n## History page: {many:,} scans against {few:,}\n")
+    print("| what | ratio | measured |\n|---|---|---|")
+    _row("p95", times[1] / times[0], f"{times[1]:.0f} : {times[0]:.0f} ms")
+    _row("requests/s", rates[1] / rates[0], f"{rates[1]:.0f} : {rates[0]:.0f}")
+    _row("queries", counts[1] / counts[0], f"{counts[1]} : {counts[0]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--images", type=int, default=400, help="pictures sent through the queue")
+    parser.add_argument("--scans", type=int, default=1_000_000, help="scans of the long history")
+    parser.add_argument("--only", choices=("network", "history"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tumorsite-bench-") as name:
+        os.environ["DATA_DIR"] = name
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tumorsite.settings")
+        with running_site(Path(name), SWEEP_SECONDS="600") as site:
+            # After the start, as the settings read the broker's address from the data folder.
+            import django
+
+            django.setup()
+            if options.only != "history":
+                _network(site, Path(name), options.images)
+            if options.only != "network":
+                _history(site, options.scans)
+
+
+if __name__ == "__main__":
+    main()

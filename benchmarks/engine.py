@@ -1,0 +1,60 @@
+"""The network alone: the forward pass, and the forward pass with all that belongs to an answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mltasks.inference import Analyzer
+from mltasks.preprocessing import preprocess
+
+# What a site that starts a process for every request does, from a cold start to one answer.
+_PER_REQUEST = """
+import sys
+from pathlib import Path
+import numpy as np
+from mltasks.inference import load_analyzer
+load_analyzer(Path(sys.argv[1]), engine="tensorflow").analyze([np.load(sys.argv[2])])
+"""
+
+
+def images_per_second(work: Callable[[], object], count: int, seconds: float = 4.0) -> float:
+    """Rate of `work`, a call that handles `count` pictures, over some seconds."""
+    work()
+    rounds, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        work()
+        rounds += 1
+    return rounds * count / (time.perf_counter() - start)
+
+
+def forward_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> float:
+    """Images a second of the bare forward pass on batches already prepared."""
+    inputs = np.stack([preprocess(image, analyzer.input_size)[0] for image in images[:batch]])
+    return images_per_second(lambda: analyzer.engine.forward(inputs), batch)
+
+
+def analysis_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> float:
+    """Images a second with preparation and with mapping area and attention back."""
+    return images_per_second(lambda: analyzer.analyze(images[:batch]), batch)
+
+
+def seconds_per_request(model: Path, image: np.ndarray, folder: Path, runs: int = 3) -> float:
+    """Seconds of one answer when a new process loads Keras for it; the median of some."""
+    stored = folder / "picture.npy"
+    np.save(stored, image)
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", _PER_REQUEST, str(model), str(stored)],
+            check=True,
+            capture_output=True,
+        )
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))

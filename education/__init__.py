@@ -1,0 +1,1 @@
+"""Tumour-information pages on Wagtail."""

@@ -1,0 +1,172 @@
+from urllib.parse import unquote
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+from wagtail.models import Page
+from wagtail.test.utils.form_data import nested_form_data, rich_text, streamfield
+
+from education.models import Picture, TopicPage, TumourPage
+
+
+def form(title: str, words: str = "New words.") -> dict[str, str]:
+    """What the editor's form of a page sends."""
+    data: dict[str, str] = nested_form_data(
+        {
+            "title": title,
+            "slug": title.lower().replace(" ", "-"),
+            "summary": "A summary.",
+            "subject": "care",
+            "body": streamfield([("paragraph", rich_text(f"<p>{words}</p>"))]),
+            "related": streamfield([]),
+            "sources": streamfield(
+                [("source", {"title": "A", "publisher": "B", "url": "https://example.org/"})]
+            ),
+            "last_reviewed": "2026-11-24",
+            "next_review": "2027-11-24",
+            "reviewed_by": "",
+            "seo_title": "",
+            "search_description": "",
+            "go_live_at": "",
+            "expire_at": "",
+            "comments-TOTAL_FORMS": 0,
+            "comments-INITIAL_FORMS": 0,
+        }
+    )
+    return data
+
+
+def edit(page: Page) -> str:
+    return reverse("wagtailadmin_pages:edit", args=[page.pk])
+
+
+@pytest.fixture
+def treatment(pages: list[str]) -> TopicPage:
+    return TopicPage.objects.get(slug="treatment")
+
+
+def test_editor_drafts_previews_publishes_and_reverts(
+    client: Client, editor: Client, treatment: TopicPage
+) -> None:
+    first = treatment.latest_revision_id
+    data = form("Treatment", "Quokkas help.")
+
+    assert editor.post(edit(treatment), data).status_code == 302
+    assert b"Quokkas" not in client.get("/learn/treatment/").content
+
+    preview = reverse("wagtailadmin_pages:preview_on_edit", args=[treatment.pk])
+    assert editor.post(preview, data).json()["is_valid"]
+    shown = editor.get(preview)
+    assert b"Quokkas help." in shown.content
+    assert shown["X-Frame-Options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'self'" in shown["Content-Security-Policy"]
+
+    editor.post(edit(treatment), {**data, "action-publish": "1"})
+    assert b"Quokkas help." in client.get("/learn/treatment/").content
+
+    old = reverse("wagtailadmin_pages:revisions_revert", args=[treatment.pk, first])
+    assert b"living from scan to scan" in editor.get(old).content
+    treatment.revisions.get(pk=first).as_object().save_revision().publish()
+    assert b"Quokkas" not in client.get("/learn/treatment/").content
+
+    editor.post(reverse("wagtailadmin_pages:unpublish", args=[treatment.pk]))
+    assert client.get("/learn/treatment/").status_code == 404
+
+
+def test_editor_adds_a_page(client: Client, editor: Client, treatment: TopicPage) -> None:
+    parent = treatment.get_parent()
+    add = reverse("wagtailadmin_pages:add", args=["education", "topicpage", parent.pk])
+
+    editor.post(add, form("After treatment"))
+    assert client.get("/learn/after-treatment/").status_code == 404
+
+    page = TopicPage.objects.get(slug="after-treatment")
+    editor.post(edit(page), {**form("After treatment"), "action-publish": "1"})
+    assert client.get("/learn/after-treatment/").status_code == 200
+
+
+def test_a_page_without_sources_cannot_be_published(editor: Client, treatment: TopicPage) -> None:
+    data = {**form("Treatment"), "sources-count": "0", "action-publish": "1"}
+
+    response = editor.post(edit(treatment), data)
+
+    assert response.status_code == 200
+    assert "sources" in response.context["form"].errors
+
+
+def test_page_offers_editing_to_editors_only(
+    client: Client, editor: Client, glioma: TumourPage
+) -> None:
+    assert edit(glioma) in editor.get("/learn/glioma/").content.decode()
+    assert b"/cms/" not in client.get("/learn/glioma/").content
+
+
+@pytest.mark.parametrize("address", ["/cms/users/", "/cms/groups/", "/cms/sites/", "/admin/"])
+def test_editors_stay_out_of_administration(editor: Client, address: str) -> None:
+    response = editor.get(address)
+
+    assert response.status_code == 302
+    assert response["Location"] in {"/cms/", f"/admin/login/?next={address}"}
+
+
+@pytest.mark.parametrize(
+    "address", ["/cms/", "/cms/pages/", "/cms/images/", "/cms/documents/", "/cms/account/"]
+)
+def test_strangers_are_sent_to_the_sites_own_sign_in(
+    client: Client, pages: list[str], address: str
+) -> None:
+    response = client.get(address, follow=True)
+
+    assert unquote(response.redirect_chain[-1][0]) == f"/account/login/?next={address}"
+
+
+def test_people_without_the_right_cannot_enter(client: Client, pages: list[str]) -> None:
+    user = get_user_model().objects.create_user(email="a@example.org", password="long-enough-1")
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+
+    assert client.get("/cms/pages/").status_code == 302
+
+
+def test_passwords_are_not_wagtails_business(editor: Client) -> None:
+    assert editor.get("/cms/password_reset/").status_code == 404
+    account = editor.get("/cms/account/").content
+    assert b"password" not in account
+    assert b"account-email" not in account
+
+
+def test_editor_uploads_and_chooses_pictures(editor: Client, picture: Picture) -> None:
+    listing = editor.get("/cms/images/").content
+
+    assert picture.title.encode() in listing
+    assert b'src="/media/renditions/' in listing
+    assert picture.title.encode() in editor.get("/cms/images/chooser/").content
+    with picture.file.open() as stream:
+        editor.post("/cms/images/add/", {"title": "Second", "credit": "Us", "file": stream})
+    assert Picture.objects.get(title="Second").uploaded_by_user.email == "editor@example.org"
+
+
+def test_editor_s_pages_allow_inline_styles_but_no_inline_script(
+    client: Client, editor: Client, glioma: TumourPage
+) -> None:
+    page = editor.get(edit(glioma))
+    policy = dict(part.strip().split(" ", 1) for part in page["Content-Security-Policy"].split(";"))
+
+    assert policy["script-src"] == "'self'"
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert b"<script>" not in page.content
+    assert "unsafe-inline" not in client.get("/learn/glioma/")["Content-Security-Policy"]
+
+
+def test_users_are_managed_by_e_mail(pages: list[str], admin_client: Client) -> None:
+    assert admin_client.get("/cms/users/").status_code == 200
+    response = admin_client.post(
+        "/cms/users/new/",
+        {"email": "new@example.org", "first_name": "New", "last_name": "Editor"},
+    )
+
+    assert response.status_code == 302
+    made = get_user_model().objects.get(email="new@example.org")
+    assert not made.check_password("")
+    # The person sets a first password by the site's own "forgotten password".
+    assert made.has_usable_password()

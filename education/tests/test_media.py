@@ -1,0 +1,152 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.test import Client
+from pytest_django import Settings
+
+from education.models import Picture, TumourPage
+from education.storage import PictureS3Storage
+from education.tests.conftest import show
+from tests.support.servers import S3
+
+
+def body(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+@pytest.fixture
+def published(glioma: TumourPage, picture: Picture) -> Picture:
+    show(glioma, picture)
+    glioma.save_revision().publish()
+    return picture
+
+
+def test_a_published_picture_may_be_kept_for_ever(client: Client, published: Picture) -> None:
+    text = client.get("/learn/glioma/").content.decode()
+    rendition = published.renditions.get(filter_spec="width-800|format-webp")
+    assert f"{rendition.url} 800w" in text
+    assert 'alt="A blue field"' in text
+    assert "Picture: Drawn by us" in text
+
+    response = client.get(rendition.url)
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "image/webp"
+    assert response["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert body(response)[8:12] == b"WEBP"
+
+
+def test_an_unchanged_picture_is_not_sent_again(client: Client, published: Picture) -> None:
+    etag = client.get(published.file.url)["ETag"]
+
+    response = client.get(published.file.url, headers={"If-None-Match": etag})
+
+    assert response.status_code == 304
+    assert response.content == b""
+    assert "immutable" in response["Cache-Control"]
+
+
+def test_a_picture_of_a_draft_is_for_editors_only(
+    client: Client, editor: Client, glioma: TumourPage, picture: Picture
+) -> None:
+    show(glioma, picture)
+    glioma.save_revision()
+
+    assert client.get(picture.file.url).status_code == 404
+    response = editor.get(picture.file.url)
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "private, no-cache"
+
+
+def test_an_unpublished_page_takes_its_pictures_along(
+    client: Client, glioma: TumourPage, published: Picture
+) -> None:
+    assert client.get(published.file.url).status_code == 200
+
+    glioma.unpublish()
+
+    assert client.get(published.file.url).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "pictures/",
+        "pictures/unknown.png",
+        "../db.sqlite3",
+        "%2e%2e/db.sqlite3",
+        "pictures/../../secret-key",
+        "/etc/passwd",
+        "..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_nothing_but_pictures_is_served(editor: Client, name: str) -> None:
+    assert editor.get(f"/media/{name}").status_code == 404
+
+
+def test_a_file_that_no_picture_knows_is_not_served(editor: Client, picture: Picture) -> None:
+    stray = Path(default_storage.path("pictures/stray.png"))
+    stray.write_bytes(b"stray")
+
+    assert editor.get("/media/pictures/stray.png").status_code == 404
+
+
+def test_a_picture_whose_file_is_gone_is_not_found(editor: Client, picture: Picture) -> None:
+    picture.file.storage.delete(picture.file.name)
+
+    assert editor.get(picture.file.url).status_code == 404
+
+
+def test_only_reading_is_allowed(editor: Client, picture: Picture) -> None:
+    assert editor.post(picture.file.url).status_code == 405
+
+
+def test_the_same_file_name_never_means_two_pictures(picture: Picture) -> None:
+    again = Picture.objects.create(title="Again", credit="Us", file=picture.file.file)
+
+    assert again.file.name != picture.file.name
+    assert again.file.name.endswith(".png")
+    assert "blue" not in picture.file.name
+
+
+@pytest.fixture
+def bucket(pages: list[str], settings: Settings, s3_server: S3) -> None:
+    """Keep pictures on a real S3 server instead."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {
+            "BACKEND": "education.storage.PictureS3Storage",
+            "OPTIONS": {
+                "bucket_name": s3_server.BUCKET,
+                "endpoint_url": s3_server.url,
+                "region_name": "us-east-1",
+                "access_key": s3_server.KEY,
+                "secret_key": s3_server.SECRET,
+                "location": "media",
+                "file_overwrite": False,
+            },
+        },
+    }
+
+
+def test_pictures_in_a_bucket_are_served_by_the_site(
+    bucket: None, client: Client, published: Picture
+) -> None:
+    text = client.get("/learn/glioma/").content.decode()
+    rendition = published.renditions.get(filter_spec="width-400|format-webp")
+
+    assert rendition.url.startswith("/media/renditions/")
+    assert rendition.url in text
+    assert body(client.get(rendition.url))[8:12] == b"WEBP"
+
+    default_storage.delete(rendition.file.name)
+    assert client.get(rendition.url).status_code == 404
+
+
+def test_addresses_of_pictures_in_a_bucket_are_the_sites_own() -> None:
+    storage = PictureS3Storage(bucket_name="b", location="media", access_key="a", secret_key="s")
+
+    assert storage.url("pictures/a b.png") == "/media/pictures/a%20b.png"

@@ -1,0 +1,1 @@
+"""The network: preprocessing, training, evaluation, inference. Knows nothing of HTTP or users."""

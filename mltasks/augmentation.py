@@ -1,0 +1,179 @@
+"""Random changes to training pictures: small functions from pixels to pixels.
+
+They act on the uploaded picture, before preprocessing, as real sources differ there. Several are
+there to remove what would otherwise give a class away (margins, proportions, turning, contrast),
+see docs/model.md.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from mltasks.preprocessing import Box, Floats, Pixels, find_head, letterbox, place
+
+Rng = np.random.Generator
+
+
+def _affine(width: int, height: int, rng: Rng) -> tuple[tuple[int, int], tuple[float, ...]]:
+    """A random canvas size, and the matrix from its pixels to the picture's."""
+    aspect = math.exp(rng.uniform(-0.3, 0.3)) if rng.random() < 0.4 else 1.0
+    turned = int(rng.integers(1, 4)) if rng.random() < 0.35 else 0
+    out_width, out_height = (height, width) if turned % 2 else (width, height)
+    canvas = (max(16, round(out_width * aspect**0.5)), max(16, round(out_height / aspect**0.5)))
+    angle = math.radians(90 * turned + rng.normal(0, 9))
+    zoom = math.exp(rng.uniform(-0.15, 0.2))
+    stretch = math.exp(rng.normal(0, 0.06))
+    flip_x = -1 if rng.random() < 0.5 else 1
+    flip_y = -1 if rng.random() < 0.15 else 1
+    cos, sin = math.cos(angle), math.sin(angle)
+    a, b = flip_x * cos * zoom * stretch, -flip_x * sin * zoom
+    d, e = flip_y * sin * zoom, flip_y * cos * zoom / stretch
+    shift_x, shift_y = rng.normal(0, 0.03, 2) * (width, height)
+    c = width / 2 + shift_x - a * canvas[0] / 2 - b * canvas[1] / 2
+    f = height / 2 + shift_y - d * canvas[0] / 2 - e * canvas[1] / 2
+    return canvas, (a, b, c, d, e, f)
+
+
+def warp(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+    """Flip, turn, zoom, shift and stretch picture and mask alike; the canvas changes shape too."""
+    canvas, matrix = _affine(pixels.shape[1], pixels.shape[0], rng)
+
+    def draw(values: Pixels) -> Pixels:
+        image = Image.fromarray(values).transform(
+            canvas, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+        )
+        return np.array(image)
+
+    return draw(pixels), None if mask is None else draw(mask)
+
+
+def tone(pixels: Pixels, rng: Rng) -> Pixels:
+    """Gamma, contrast and brightness."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    levels = levels ** np.float32(math.exp(rng.normal(0, 0.25)))
+    levels = (levels - 0.25) * math.exp(rng.normal(0, 0.2)) + 0.25 + rng.normal(0, 0.02)
+    # Black stays nearly black, so that the background does not tell the change.
+    levels *= math.exp(rng.normal(0.1, 0.3))
+    return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)[pixels]
+
+
+def shade(pixels: Pixels, rng: Rng) -> Pixels:
+    """Uneven sensitivity of the receiving coil: a smooth factor of 0.6 to 1.4."""
+    coarse = rng.uniform(0.6, 1.4, (3, 3)).astype(np.float32)
+    height, width = pixels.shape
+    field = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.clip(pixels * field, 0, 255).astype(np.uint8)
+
+
+def noise(pixels: Pixels, rng: Rng) -> Pixels:
+    """Rician noise, as magnitude images have it."""
+    sigma = np.float32(rng.uniform(2, 14))
+    real, imaginary = rng.standard_normal((2, *pixels.shape), dtype=np.float32) * sigma
+    return np.clip(np.hypot(pixels + real, imaginary), 0, 255).astype(np.uint8)
+
+
+def blur(pixels: Pixels, rng: Rng) -> Pixels:
+    """Out of focus."""
+    radius = float(rng.uniform(0.4, 1.6))
+    return np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def coarsen(pixels: Pixels, rng: Rng) -> Pixels:
+    """Shrunk and enlarged again, as small pictures on web pages are."""
+    image = Image.fromarray(pixels)
+    factor = rng.uniform(0.35, 0.8)
+    small = image.resize((max(8, int(image.width * factor)), max(8, int(image.height * factor))))
+    return np.array(small.resize(image.size, Image.Resampling.BICUBIC))
+
+
+def recompress(pixels: Pixels, rng: Rng) -> Pixels:
+    """Through JPEG of low quality."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(25, 80)))
+    with Image.open(buffer) as image:
+        return np.array(image)
+
+
+def annotate(pixels: Pixels, rng: Rng) -> Pixels:
+    """Letters near the edges, as viewers print them."""
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(1, 6))):
+        word = "".join(rng.choice(list("ABRLPHTE0123456789:."), int(rng.integers(1, 12))))
+        x = rng.choice((0.01, 0.4, 0.8)) * image.width
+        y = rng.choice((0.01, 0.05, 0.5, 0.9, 0.95)) * image.height
+        draw.text((float(x), float(y)), word, fill=int(rng.integers(120, 256)))
+    return np.array(image)
+
+
+def frame(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+    """A border of one brightness, as in figures cut from papers and pages."""
+    widths = [(int(a), int(b)) for a, b in rng.integers(0, 1 + max(pixels.shape) // 8, (2, 2))]
+    value = int(rng.choice((0, 0, 128, 240, 255)))
+    framed = np.pad(pixels, widths, constant_values=value)
+    return framed, None if mask is None else np.pad(mask, widths)
+
+
+_TONAL = (
+    (tone, 0.8),
+    (shade, 0.2),
+    (blur, 0.12),
+    (coarsen, 0.12),
+    (noise, 0.25),
+    (recompress, 0.1),
+    (annotate, 0.08),
+)
+
+
+def augment(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+    """Change one picture at random.
+
+    Args:
+        pixels: uint8 (height, width).
+        mask: uint8 (height, width), 0 or 255, or None.
+
+    Returns:
+        The changed picture and mask, of one size, which may differ from the given one.
+    """
+    pixels, mask = warp(pixels, mask, rng)
+    for change, probability in _TONAL:
+        if rng.random() < probability:
+            pixels = change(pixels, rng)
+    if rng.random() < 0.08:
+        pixels, mask = frame(pixels, mask, rng)
+    return pixels, mask
+
+
+def jitter(box: Box, width: int, height: int, rng: Rng) -> Box:
+    """Move the edges of the head's frame, or drop it, as other sources will."""
+    if rng.random() < 0.2:
+        return (0, 0, width, height)
+    moves = rng.normal(0, 0.04, 4) * np.repeat([box[2] - box[0], box[3] - box[1]], 2)[[0, 2, 1, 3]]
+    left, top = max(0, round(box[0] + moves[0])), max(0, round(box[1] + moves[1]))
+    right = min(width, round(box[2] + moves[2]))
+    bottom = min(height, round(box[3] + moves[3]))
+    return (left, top, right, bottom) if right - left > 16 and bottom - top > 16 else box
+
+
+def draw_training_pair(
+    pixels: Pixels, mask: Pixels | None, size: int, rng: Rng
+) -> tuple[Pixels, Floats]:
+    """One augmented input and its target.
+
+    Returns:
+        uint8 (size, size), not yet normalised, and float32 (size / 2, size / 2): which share
+        of each cell is tumour.
+    """
+    pixels, mask = augment(pixels, mask, rng)
+    height, width = pixels.shape
+    geometry = place(width, height, jitter(find_head(pixels), width, height, rng), size)
+    canvas = letterbox(pixels, geometry)
+    half = size // 2
+    if mask is None:
+        return canvas, np.zeros((half, half), np.float32)
+    cells = letterbox(mask, geometry).reshape(half, 2, half, 2).mean(axis=(1, 3))
+    return canvas, (cells / 255).astype(np.float32)

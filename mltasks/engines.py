@@ -1,0 +1,90 @@
+"""What computes the forward pass: ONNX Runtime on CPUs, TensorFlow on GPUs, same answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mltasks.preprocessing import Floats
+
+OUTPUTS = ("class_logits", "attention", "mask", "brain")
+ENGINES = ("onnx", "tensorflow")
+
+
+class ModelError(RuntimeError):
+    """A model that is missing, damaged or of another kind, with a message for operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Raw outputs for n pictures, all float32 logits.
+
+    Attributes:
+        class_logits: (n, 4).
+        attention: (n, rows, columns, 4); its mean over the cells is `class_logits`.
+        mask: (n, rows, columns), tumour against anything else.
+        brain: (n,), brain MRI against any other picture.
+    """
+
+    class_logits: Floats
+    attention: Floats
+    mask: Floats
+    brain: Floats
+
+
+class Engine(Protocol):
+    """Computes the forward pass."""
+
+    name: str
+
+    def forward(self, batch: Floats) -> Outputs:
+        """Run the network on float32 (n, size, size, 1)."""
+        ...
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU."""
+
+    name = "onnx"
+
+    def __init__(self, weights: bytes, *, threads: int = 0) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Idle threads that spin would take the cores from the web processes beside them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                weights, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own exception classes have no common base
+            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+        names = {output.name for output in self._session.get_outputs()}
+        if names != set(OUTPUTS):
+            raise ModelError(f"the model's outputs are {sorted(names)}, not {sorted(OUTPUTS)}")
+        self._input = self._session.get_inputs()[0].name
+
+    def forward(self, batch: Floats) -> Outputs:
+        """Run the network on float32 (n, size, size, 1)."""
+        results = self._session.run(list(OUTPUTS), {self._input: batch})
+        return Outputs(*(np.asarray(result) for result in results))
+
+
+def open_engine(name: str, weights: bytes, *, threads: int = 0) -> Engine:
+    """The engine of that name, loaded with the content of an ONNX file.
+
+    Raises:
+        ModelError: unknown name, unusable weights, or TensorFlow is not installed.
+    """
+    if name == "onnx":
+        return OnnxEngine(weights, threads=threads)
+    if name == "tensorflow":
+        from mltasks.tensorflow_engine import TensorFlowEngine
+
+        return TensorFlowEngine(weights)
+    raise ModelError(f"unknown engine {name!r}: it must be one of {', '.join(ENGINES)}")

@@ -1,0 +1,265 @@
+"""Reading pictures that strangers upload: strict about what they are, exact about their pixels."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+
+# What a picture of each format starts with.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"BM", "BMP"),
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_ORIENTATION = 0x0112
+# A browser that is made to read one of these as a page would run what follows.
+_ACTIVE_CONTENT = (b"<script", b"<html>", b"<html ", b"<!doctype", b"<iframe", b"javascript:")
+_SHORTEST_SIDE = 16
+# Differences between colour channels up to here are noise of JPEG, not colour.
+_GREY_TOLERANCE = 12
+
+
+class ImageError(ValueError):
+    """A file that cannot be used, with a code for programs and a message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture as people see it.
+
+    Attributes:
+        pixels: uint8, (height, width) if grey or (height, width, 3) if coloured, turned upright.
+        orientation: EXIF orientation 1–8 of the file (1: its rows are the picture's rows).
+        format: name of the file format, as in `FORMATS`.
+        stored_size: width and height of the file's own pixel grid.
+    """
+
+    pixels: Pixels
+    orientation: int
+    format: str
+    stored_size: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def _sniff(data: bytes) -> str:
+    """The format by the file's first bytes; its name and announced type prove nothing.
+
+    Raises:
+        ImageError: it is not one of `FORMATS`, with a message on what it is instead.
+    """
+    if not data:
+        raise ImageError("empty", "This file is empty.")
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    head = data[:1024].lstrip().lower()
+    if data[:6] in {b"GIF87a", b"GIF89a"}:
+        raise ImageError(
+            "gif", "GIF pictures are not accepted: save one frame as PNG or JPEG instead."
+        )
+    if b"<svg" in head:
+        raise ImageError("svg", "SVG drawings are not accepted: a scan is a PNG, JPEG or TIFF.")
+    if data[128:132] == b"DICM":
+        raise ImageError(
+            "dicom", "DICOM files cannot be read yet: export the slice as PNG or JPEG."
+        )
+    if data.startswith(b"%PDF"):
+        raise ImageError("pdf", "This is a PDF document: export the picture as PNG or JPEG.")
+    raise ImageError(
+        "not_an_image",
+        "This file is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.",
+    )
+
+
+def _check_inert(data: bytes) -> None:
+    """Refuse files that are a picture and a web page at once.
+
+    The words are long enough to appear by chance in less than one of a million megabytes of
+    compressed pixels.
+    """
+    lowered = data.lower()
+    if any(word in lowered for word in _ACTIVE_CONTENT):
+        raise ImageError(
+            "active_content",
+            "This picture has program code hidden in it and was not accepted. "
+            "Open it in a picture editor and save it anew as PNG.",
+        )
+
+
+def _to_uint8(image: Image.Image) -> Pixels:
+    """Grey or coloured uint8 pixels of any Pillow mode; transparency lies on black."""
+    if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
+        return _windowed(np.asarray(image, dtype=np.float32))
+    if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
+        image = image.convert("RGB")
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGBA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image).convert("RGB")
+    if image.mode in {"1", "LA", "La"}:
+        image = image.convert("L")
+    if image.mode == "L":
+        return np.array(image)
+    pixels = np.array(image.convert("RGB"))
+    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    if np.percentile(spread, 99.5) <= _GREY_TOLERANCE:
+        return np.array(Image.fromarray(pixels).convert("L"))
+    return pixels
+
+
+def _windowed(values: NDArray[np.float32]) -> Pixels:
+    """More than 8 bits to 8: the 0.1th to 99.9th percentile fill the range."""
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = (float(edge) for edge in np.percentile(values, (0.1, 99.9)))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scaled: NDArray[np.float32] = np.clip((values - low) / (high - low), 0, 1)
+    return np.rint(scaled * 255).astype(np.uint8)
+
+
+def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
+    """Parse the header only; the pixel count is known before any pixel is made."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Decoding alone does not look at a PNG's checksums.
+            Image.open(io.BytesIO(data), formats=[format_name]).verify()
+            image = Image.open(io.BytesIO(data), formats=[format_name])
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(max_pixels) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+        raise _corrupt(format_name) from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _too_many_pixels(max_pixels)
+    if min(width, height) < _SHORTEST_SIDE:
+        raise ImageError(
+            "too_small",
+            f"This picture is only {width}×{height} pixels: "
+            f"each side needs {_SHORTEST_SIDE} or more.",
+        )
+    if getattr(image, "is_animated", False) and format_name != "TIFF":
+        raise ImageError(
+            "animated", "Animated pictures are not accepted: save one frame as PNG or JPEG."
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(
+            "several_pages", "This TIFF holds several pages: save the wanted slice as one picture."
+        )
+    return image
+
+
+def _corrupt(format_name: str) -> ImageError:
+    return ImageError(
+        "corrupt",
+        f"This {format_name} file is damaged or incomplete. Please export or download it again.",
+    )
+
+
+def _too_many_pixels(max_pixels: int) -> ImageError:
+    return ImageError(
+        "too_many_pixels",
+        f"This picture is larger than {max_pixels / 1e6:g} megapixels. Please reduce its size.",
+    )
+
+
+def decode(source: bytes | Path | BinaryIO, *, max_bytes: int, max_pixels: int) -> Decoded:
+    """Read one picture.
+
+    Args:
+        source: the file's content, its path, or an open binary file at its start.
+        max_bytes: largest content accepted.
+        max_pixels: largest width × height accepted, checked before decoding.
+
+    Raises:
+        ImageError: the file is empty, too large, not a still picture of one of `FORMATS`,
+            damaged, or carries active content. The message tells people what to do.
+        OSError: the path cannot be read.
+    """
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, Path):
+        with source.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    else:
+        data = source.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ImageError("too_large", f"This file is larger than {max_bytes / 2**20:g} MB.")
+    format_name = _sniff(data)
+    _check_inert(data)
+    image = _open(data, format_name, max_pixels)
+    try:
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken tag must not cost the picture
+        orientation = 1
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    # Pillow turns TIFF upright by itself, and only TIFF.
+    turned = format_name == "TIFF"
+    stored_size = image.size[::-1] if turned and orientation >= 5 else image.size
+    try:
+        image.load()
+        pixels = orient(_to_uint8(image), 1 if turned else orientation)
+    except MemoryError:
+        raise _too_many_pixels(max_pixels) from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError):
+        raise _corrupt(format_name) from None
+    return Decoded(np.ascontiguousarray(pixels), orientation, format_name, stored_size)
+
+
+def orient(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn stored rows and columns upright, as the EXIF orientation (TIFF 6.0, tag 274) says."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return pixels
+
+
+def unorient(pixels: Pixels, orientation: int) -> Pixels:
+    """The inverse of `orient`: from the upright picture back to the file's own grid."""
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    return pixels
+
+
+def encode_png(pixels: Pixels, *, level: int = 3) -> bytes:
+    """A PNG of uint8 pixels, (height, width) or (height, width, 3), with nothing but the pixels."""
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "PNG", compress_level=level)
+    return target.getvalue()

@@ -1,0 +1,227 @@
+"""The network in use: pictures in, findings out. No files, no database, no user in here.
+
+With the ONNX engine this module never imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mltasks.classes import CLASSES, NO_TUMOR
+from mltasks.engines import Engine, ModelError, Outputs, open_engine
+from mltasks.postprocessing import (
+    Mask,
+    affected_area,
+    attention_map,
+    bounding_box,
+    entropy,
+    hottest_point,
+    sigmoid,
+    softmax,
+)
+from mltasks.preprocessing import Geometry, Pixels, preprocess, to_grey
+
+__all__ = ["CLASSES", "Analysis", "Analyzer", "ModelError", "load_analyzer"]
+
+CARD_NAME, WEIGHTS_NAME = "model.json", "model.onnx"
+FORMAT = 1
+# An empty picture: all but the outermost pixels, in brightness, lie within so many grey levels.
+_BLANK_RANGE, _OUTERMOST = 12, 0.002
+
+NOT_A_BRAIN = (
+    "This picture does not look like an MRI of a brain, so it was not analysed. "
+    "Please upload one slice of a brain MRI, without a frame or text around it."
+)
+BLANK = "This picture is empty: all of it has nearly the same brightness."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """What the network found in one picture.
+
+    Attributes:
+        status: "ok", or "rejected" if the picture does not look like a brain MRI.
+        reason: why it was rejected, as a sentence for users; empty if ok.
+        label: one of `CLASSES`, None if rejected.
+        probabilities: calibrated, by class, sum 1; also given for rejected pictures.
+        brain_score: 0 to 1, how much the picture looks like a brain MRI.
+        uncertainty: normalised entropy of the probabilities, 0 (certain) to 1.
+        area: bool (height, width) on the upright picture; empty without a tumour.
+        attention: uint8 (height, width), what spoke for the label, 255 the most.
+        area_fraction: affected share of the whole picture.
+        bounding_box: left, top, right, bottom of the area in pixels, the last two exclusive.
+        hottest_point: pixel (x, y) of the strongest attention, inside the area if there is one.
+    """
+
+    status: str
+    reason: str
+    label: str | None
+    probabilities: dict[str, float]
+    brain_score: float
+    uncertainty: float
+    area: Mask
+    attention: Pixels
+    area_fraction: float
+    bounding_box: tuple[int, int, int, int] | None
+    hottest_point: tuple[int, int] | None
+
+
+class Analyzer:
+    """One loaded network.
+
+    Attributes:
+        name, version: of the model, as its card says.
+        digest: SHA-256 of the weights, as hexadecimal digits.
+        card: the content of model.json.
+        engine: what computes; `engine.forward(batch)` alone serves benchmarks.
+    """
+
+    def __init__(self, card: dict[str, Any], digest: str, engine: Engine) -> None:
+        self.card = card
+        self.name: str = card["name"]
+        self.version: str = card["version"]
+        self.digest = digest
+        self.engine = engine
+        self.input_size: int = card["input"]["size"]
+        self._temperature = float(card["temperature"])
+        self._thresholds: dict[str, float] = card["thresholds"]
+
+    def warm_up(self) -> None:
+        """Run once on an empty picture, so that the first visitor does not wait for set-up."""
+        self.engine.forward(np.zeros((1, self.input_size, self.input_size, 1), np.float32))
+
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
+        """Analyse pictures, all in one forward pass.
+
+        Args:
+            images: uint8 arrays, (height, width) or (height, width, 3), upright.
+
+        Raises:
+            ValueError: one of them is not such an array.
+        """
+        if not images:
+            return []
+        prepared = [preprocess(image, self.input_size) for image in images]
+        outputs = self.engine.forward(np.stack([inputs for inputs, _ in prepared]))
+        return [
+            self._finding(image, geometry, outputs, index)
+            for index, (image, (_, geometry)) in enumerate(zip(images, prepared, strict=True))
+        ]
+
+    def _finding(self, image: Pixels, geometry: Geometry, outputs: Outputs, index: int) -> Analysis:
+        probabilities = softmax(outputs.class_logits[index] / self._temperature)
+        brain_score = float(sigmoid(outputs.brain[index]))
+        blank = _is_blank(image)
+        rejected = blank or brain_score < self._thresholds["brain"]
+        best = int(np.argmax(probabilities))
+        label = None if rejected else CLASSES[best]
+        area = np.zeros((geometry.height, geometry.width), np.bool_)
+        attention = np.zeros((geometry.height, geometry.width), np.uint8)
+        if label not in {None, NO_TUMOR}:
+            area = affected_area(
+                outputs.mask[index],
+                geometry,
+                threshold=self._thresholds["mask"],
+                speck_share=self._thresholds["speck_share"],
+            )
+        if label is not None:
+            attention = attention_map(outputs.attention[index, :, :, best], geometry)
+        box = bounding_box(area)
+        return Analysis(
+            status="rejected" if rejected else "ok",
+            reason=(BLANK if blank else NOT_A_BRAIN) if rejected else "",
+            label=label,
+            probabilities=dict(zip(CLASSES, map(float, probabilities), strict=True)),
+            brain_score=brain_score,
+            uncertainty=entropy(probabilities),
+            area=area,
+            attention=attention,
+            area_fraction=float(area.mean()),
+            bounding_box=box,
+            hottest_point=hottest_point(attention, box, area),
+        )
+
+
+def _is_blank(image: Pixels) -> bool:
+    """Nothing but one brightness and a little noise."""
+    counts = np.cumsum(Image.fromarray(to_grey(image)).histogram())
+    low, high = np.searchsorted(counts, np.array([_OUTERMOST, 1 - _OUTERMOST]) * counts[-1])
+    return bool(high - low < _BLANK_RANGE)
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD_NAME
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"no model in {folder}: cannot read {CARD_NAME} ({error.strerror})"
+        ) from None
+    except ValueError:
+        raise ModelError(f"{path} is not valid JSON") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelError(f"{path} is not a model card of format {FORMAT}")
+    if tuple(card.get("classes", ())) != CLASSES:
+        raise ModelError(f"{path}: the classes must be {', '.join(CLASSES)}")
+    wanted: dict[str, type | tuple[type, ...]] = {
+        "name": str,
+        "version": str,
+        "files": dict,
+        "input": dict,
+        "temperature": (int, float),
+        "thresholds": dict,
+    }
+    for key, kind in wanted.items():
+        if not isinstance(card.get(key), kind):
+            raise ModelError(f"{path}: {key} is missing or of the wrong type")
+    for key in ("brain", "mask", "speck_share"):
+        if not isinstance(card["thresholds"].get(key), (int, float)):
+            raise ModelError(f"{path}: threshold {key} is missing")
+    if not isinstance(card["input"].get("size"), int) or card["temperature"] <= 0:
+        raise ModelError(f"{path}: input size or temperature is wrong")
+    return card
+
+
+def read_model(folder: Path) -> tuple[dict[str, Any], bytes, str]:
+    """Read a model folder and check that it is whole, without loading the network.
+
+    Returns:
+        The card, the weights and their SHA-256 as hexadecimal digits.
+
+    Raises:
+        ModelError: the folder is missing, of another format, or its weights are not those of
+            its card. There is no fallback.
+    """
+    folder = Path(folder)
+    card = _read_card(folder)
+    try:
+        weights = (folder / WEIGHTS_NAME).read_bytes()
+    except OSError as error:
+        raise ModelError(f"no weights in {folder}: {WEIGHTS_NAME} ({error.strerror})") from None
+    digest = hashlib.sha256(weights).hexdigest()
+    if card["files"].get(WEIGHTS_NAME) != digest:
+        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's")
+    return card, weights, digest
+
+
+def load_analyzer(folder: Path, *, engine: str = "onnx", threads: int = 0) -> Analyzer:
+    """Load a model folder.
+
+    Args:
+        folder: holds model.json and model.onnx.
+        engine: "onnx" (CPU) or "tensorflow" (GPU where there is one).
+        threads: of the ONNX engine; 0 means one per core.
+
+    Raises:
+        ModelError: see `read_model`.
+    """
+    card, weights, digest = read_model(folder)
+    return Analyzer(card, digest, open_engine(engine, weights, threads=threads))

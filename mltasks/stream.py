@@ -1,0 +1,213 @@
+"""Analyses any number of files in constant memory: what `manage.py analyze` runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from PIL import Image
+
+from mltasks.classes import CLASSES
+from mltasks.data import PICTURE_SUFFIXES
+from mltasks.images import Decoded, ImageError, decode, unorient
+from mltasks.inference import Analysis, Analyzer
+from mltasks.postprocessing import Mask
+
+_ORIENTATION_TAG = 0x0112
+# A batch is closed early when its pictures have more pixels than this together.
+_BATCH_PIXELS = 40_000_000
+_LONGEST_STEM = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is still read: bytes of a file, pixels of a picture."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    number: int
+    path: Path
+    picture: Decoded
+    seconds: float
+
+
+def find_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files given, and every picture in the folders given and below, in a stable order.
+
+    A path that does not exist is yielded too, so that it gets its line with an error.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, subfolders, names in os.walk(path):
+            subfolders.sort()
+            for name in sorted(names):
+                if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122 - faster
+                    yield Path(folder, name)
+
+
+def save_area(area: Mask, picture: Decoded, target: Path) -> None:
+    """Write the area as a 0/255 PNG on the file's own pixel grid, with its orientation tag."""
+    stored = unorient(area.astype(np.uint8) * 255, picture.orientation)
+    exif = Image.Exif()
+    if picture.orientation != 1:
+        exif[_ORIENTATION_TAG] = picture.orientation
+    temporary = target.with_suffix(".part")
+    Image.fromarray(np.ascontiguousarray(stored)).save(
+        temporary, "PNG", exif=exif.tobytes() if picture.orientation != 1 else b""
+    )
+    temporary.replace(target)
+
+
+class Streamer:
+    """Reads files, analyses them in batches and writes one JSON object a line."""
+
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        output: TextIO,
+        *,
+        areas: Path | None,
+        batch: int,
+        limits: Limits,
+    ) -> None:
+        self._analyzer = analyzer
+        self._output = output
+        self._areas = areas
+        self._batch = batch
+        self._limits = limits
+        self._waiting: list[_Waiting] = []
+        self._number = 0
+        self.counts = {"ok": 0, "rejected": 0, "error": 0}
+
+    def run(self, files: Iterator[Path]) -> Iterator[int]:
+        """Work through the files; yields how many more are done."""
+        for path in files:
+            self._number += 1
+            done = sum(self.counts.values())
+            self._take(path)
+            pixels = sum(w.picture.pixels.size for w in self._waiting)
+            if len(self._waiting) >= self._batch or pixels > _BATCH_PIXELS:
+                self._flush()
+            yield sum(self.counts.values()) - done
+        done = sum(self.counts.values())
+        self._flush()
+        yield sum(self.counts.values()) - done
+
+    def _take(self, path: Path) -> None:
+        started = time.perf_counter()
+        try:
+            picture = decode(
+                path, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
+            )
+        except ImageError as error:
+            self._failed(path, error.message, time.perf_counter() - started)
+        except Exception as error:  # one bad file never stops the rest
+            self._failed(path, _describe(error), time.perf_counter() - started)
+        else:
+            seconds = time.perf_counter() - started
+            self._waiting.append(_Waiting(self._number, path, picture, seconds))
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        started = time.perf_counter()
+        try:
+            found: list[Analysis | Exception] = list(
+                self._analyzer.analyze([item.picture.pixels for item in waiting])
+            )
+        except Exception:  # find out which one it was
+            found = [self._alone(item) for item in waiting]
+        share = (time.perf_counter() - started) / len(waiting)
+        for item, analysis in zip(waiting, found, strict=True):
+            self._finish(item, analysis, share)
+
+    def _alone(self, item: _Waiting) -> Analysis | Exception:
+        try:
+            return self._analyzer.analyze([item.picture.pixels])[0]
+        except Exception as error:
+            return error
+
+    def _finish(self, item: _Waiting, analysis: Analysis | Exception, share: float) -> None:
+        started = time.perf_counter() - item.seconds - share
+        if isinstance(analysis, Exception):
+            self._failed(item.path, _describe(analysis), item.seconds + share)
+            return
+        mask_path = None
+        if self._areas is not None and analysis.status == "ok":
+            mask_path = self._areas / f"{item.number:06d}_{_safe(item.path.stem)}.png"
+            try:
+                save_area(analysis.area, item.picture, mask_path)
+            except OSError as error:
+                self._failed(item.path, f"cannot write {mask_path}: {error.strerror}", share)
+                return
+        self._write(
+            {
+                "path": _printable(item.path),
+                "status": analysis.status,
+                "label": analysis.label,
+                "probabilities": {name: analysis.probabilities[name] for name in CLASSES},
+                "area_mask": None if mask_path is None else _printable(mask_path),
+                "area_fraction": analysis.area_fraction,
+                "seconds": round(time.perf_counter() - started, 6),
+                "model": f"{self._analyzer.name} {self._analyzer.version}",
+                "error": analysis.reason or None,
+                "brain_score": analysis.brain_score,
+                "uncertainty": analysis.uncertainty,
+                "hottest_point": analysis.hottest_point,
+                "bounding_box": analysis.bounding_box,
+            }
+        )
+
+    def _failed(self, path: Path, message: str, seconds: float) -> None:
+        self._write(
+            {
+                "path": _printable(path),
+                "status": "error",
+                "label": None,
+                "probabilities": None,
+                "area_mask": None,
+                "area_fraction": None,
+                "seconds": round(seconds, 6),
+                "model": f"{self._analyzer.name} {self._analyzer.version}",
+                "error": message,
+                "brain_score": None,
+                "uncertainty": None,
+                "hottest_point": None,
+                "bounding_box": None,
+            }
+        )
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.counts[line["status"]] += 1
+        self._output.write(json.dumps(line) + "\n")
+        self._output.flush()
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"The file cannot be read: {error.strerror}."
+    return f"The file cannot be analysed: {type(error).__name__}."
+
+
+def _safe(stem: str) -> str:
+    """A file name that every system accepts; the number before it makes it unique."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:_LONGEST_STEM]
+
+
+def _printable(path: Path) -> str:
+    """The path as text; bytes of its name that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,0 +1,51 @@
+"""The forward pass in TensorFlow, for workers with a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mltasks.engines import ModelError, Outputs
+from mltasks.lazy import tensorflow_module
+from mltasks.network import NetworkConfig, build_network
+from mltasks.onnx_export import load_into, read_weights
+from mltasks.preprocessing import Floats
+
+
+def config_of(content: bytes) -> NetworkConfig:
+    """The network's measures, as far as inference needs them, from the weights themselves.
+
+    Raises:
+        ModelError: the file holds another network.
+    """
+    values = read_weights(content)
+    try:
+        decoder = tuple(int(values[f"decoder{step}_reduce/bias"].shape[0]) for step in range(4))
+        size = int(values["planes"][2])
+    except KeyError as error:
+        raise ModelError(f"the ONNX file holds another network: {error} is missing") from None
+    return NetworkConfig(size=size, decoder=(decoder[0], decoder[1], decoder[2], decoder[3]))
+
+
+class TensorFlowEngine:
+    """TensorFlow, on the GPU where there is one."""
+
+    name = "tensorflow"
+
+    def __init__(self, weights: bytes) -> None:
+        tf = tensorflow_module()
+        model = build_network(config_of(weights), folded=True)
+        load_into(model, weights)
+        self._function = tf.function(model, autograph=False, reduce_retracing=True)
+
+    def forward(self, batch: Floats) -> Outputs:
+        """Run the network on float32 (n, size, size, 1)."""
+        results = {
+            name: np.asarray(value)
+            for name, value in self._function(tensorflow_module().constant(batch)).items()
+        }
+        return Outputs(
+            class_logits=results["class_logits"],
+            attention=results["attention"],
+            mask=results["mask"][..., 0],
+            brain=results["brain"][:, 0],
+        )

@@ -1,0 +1,190 @@
+"""`manage.py analyze` over good, odd and bad files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from PIL import Image
+
+from mltasks.images import Decoded, orient, unorient
+from mltasks.inference import Analysis, Analyzer, load_analyzer
+from mltasks.preprocessing import Pixels
+from mltasks.stream import save_area
+from mltasks.tests.conftest import head
+from mltasks.tests.test_inference import SHIPPED
+
+KEYS = [
+    "path",
+    "status",
+    "label",
+    "probabilities",
+    "area_mask",
+    "area_fraction",
+    "seconds",
+    "model",
+    "error",
+]
+
+
+class Stub(Analyzer):
+    """Finds a tumour in the upper left quarter; fails on pictures 77 pixels wide."""
+
+    def __init__(self) -> None:
+        self.name, self.version = "stub", "0"
+        self.largest_batch = 0
+
+    def analyze(self, images: Any) -> list[Analysis]:
+        self.largest_batch = max(self.largest_batch, len(images))
+        return [self._found(image) for image in images]
+
+    def _found(self, image: Pixels) -> Analysis:
+        height, width = image.shape[:2]
+        if width == 77:
+            raise RuntimeError("no memory for 77")
+        area = np.zeros((height, width), np.bool_)
+        area[: height // 2, : width // 2] = True
+        rejected = width == 78
+        return Analysis(
+            status="rejected" if rejected else "ok",
+            reason="No brain." if rejected else "",
+            label=None if rejected else "glioma",
+            probabilities={"glioma": 1.0, "meningioma": 0.0, "no_tumor": 0.0, "pituitary": 0.0},
+            brain_score=0.9,
+            uncertainty=0.0,
+            area=area,
+            attention=np.zeros((height, width), np.uint8),
+            area_fraction=0.25,
+            bounding_box=(0, 0, width // 2, height // 2),
+            hottest_point=(0, 0),
+        )
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    found = Stub()
+    monkeypatch.setattr(
+        "mltasks.management.commands.analyze.load_analyzer", lambda *args, **kwargs: found
+    )
+    return found
+
+
+def run(folder: Path, *paths: Path, **options: Any) -> list[dict[str, Any]]:
+    output = folder / "out" / "results.jsonl"
+    call_command("analyze", *map(str, paths), output=output, stdout=io.StringIO(), **options)
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def grey(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.full((height, width), 90, np.uint8))
+
+
+def test_files_and_folders(stub: Stub, tmp_path: Path) -> None:
+    for name in ("b", "a", "a/deeper"):
+        (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+        grey(40, 30).save(tmp_path / "in" / name / "same name ü.png")
+    (tmp_path / "in" / "readme.txt").write_text("not looked at")
+    (tmp_path / "in" / "a" / "bad.jpg").write_bytes(b"no picture")
+    grey(77, 30).save(tmp_path / "in" / "b" / "fails.png")
+    grey(78, 30).save(tmp_path / "in" / "b" / "refused.png")
+    missing = tmp_path / "missing.png"
+    lines = run(tmp_path, tmp_path / "in", missing, areas=tmp_path / "areas", batch=4)
+    by_name = {Path(line["path"]).name: line for line in lines}
+    assert len(lines) == 7
+    assert stub.largest_batch == 4
+    for line in lines:
+        assert list(line)[: len(KEYS)] == KEYS
+        assert line["model"] == "stub 0"
+        assert line["seconds"] >= 0
+    masks = [line["area_mask"] for line in lines if line["status"] == "ok"]
+    assert len(masks) == len(set(masks)) == 3
+    for path in masks:
+        with Image.open(path) as mask:
+            assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (40, 30))
+            assert np.array(mask)[:15, :20].min() == 255
+            assert np.array(mask).sum() == 15 * 20 * 255
+    for name, error in (
+        ("bad.jpg", "not a picture"),
+        ("fails.png", "RuntimeError"),
+        ("missing.png", "No such file"),
+    ):
+        assert by_name[name]["status"] == "error"
+        assert error in by_name[name]["error"]
+        assert by_name[name]["probabilities"] is None
+        assert by_name[name]["area_mask"] is None
+    assert by_name["refused.png"]["status"] == "rejected"
+    assert by_name["refused.png"]["error"] == "No brain."
+    assert by_name["refused.png"]["area_mask"] is None
+    assert sum(by_name["refused.png"]["probabilities"].values()) == 1
+
+
+def test_areas_are_optional(stub: Stub, tmp_path: Path) -> None:
+    grey(40, 30).save(tmp_path / "one.png")
+    (line,) = run(tmp_path, tmp_path / "one.png")
+    assert (line["status"], line["area_mask"]) == ("ok", None)
+
+
+def test_a_full_disk_costs_only_its_own_line(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mltasks.stream.save_area", full)
+    grey(40, 30).save(tmp_path / "one.png")
+    (line,) = run(tmp_path, tmp_path / "one.png", areas=tmp_path / "areas")
+    assert line["status"] == "error"
+    assert "No space left" in line["error"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file names of any bytes")
+def test_names_of_any_bytes(stub: Stub, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    grey(40, 30).save(path)
+    (line,) = run(tmp_path, path, areas=tmp_path / "areas")
+    assert line["status"] == "ok"
+    assert Path(line["area_mask"]).exists()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_areas_line_up_with_the_files_own_pixels(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((30, 50), np.bool_)
+    upright[2:9, 30:46] = True
+    stored = unorient(upright.astype(np.uint8), orientation)
+    size = (stored.shape[1], stored.shape[0])
+    pixels = np.zeros((30, 50), np.uint8)
+    save_area(upright, Decoded(pixels, orientation, "JPEG", size), tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert mask.size == size
+        assert mask.getexif().get(0x0112, 1) == orientation
+        found = np.array(mask)
+    np.testing.assert_array_equal(found // 255, stored)
+    np.testing.assert_array_equal(orient(found, orientation) > 0, upright)
+
+
+def test_the_shipped_model_end_to_end(tmp_path: Path) -> None:
+    Image.fromarray(head(3)).save(tmp_path / "head.png")
+    lines = run(tmp_path, tmp_path / "head.png", model=SHIPPED, areas=tmp_path / "areas", threads=1)
+    found = load_analyzer(SHIPPED).analyze([head(3)])[0]
+    assert lines[0]["status"] == found.status
+    assert lines[0]["probabilities"] == pytest.approx(found.probabilities, abs=1e-4)
+
+
+def test_clear_errors(tmp_path: Path, stub: Stub) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CommandError, match="cannot write the results"):
+        call_command("analyze", str(tmp_path), output=tmp_path / "file" / "results.jsonl")
+
+
+def test_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="no model in"):
+        call_command(
+            "analyze", str(tmp_path), model=tmp_path / "none", output=tmp_path / "results.jsonl"
+        )

@@ -1,0 +1,92 @@
+"""The data folder, and what is refused in it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mltasks.data import DataError, data_digest, load_sample, read_manifest
+from mltasks.pipeline import split
+
+
+@pytest.fixture
+def folder(slices: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    copy = tmp_path / "copy"
+    shutil.copytree(slices, copy)
+    return copy
+
+
+def rewrite(folder: Path, **changes: str) -> None:
+    """Change columns of the manifest's first row."""
+    path = folder / "manifest.csv"
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[0].update(changes)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_slices_and_masks_are_read(slices: Path) -> None:
+    records = read_manifest(slices)
+    assert len(records) == 44
+    sample = load_sample(slices, records[0])
+    assert sample.pixels.shape == (160, 128)
+    assert sample.mask is not None
+    assert set(np.unique(sample.mask)) == {0, 255}
+    assert records[2].label == "no_tumor"
+    assert load_sample(slices, records[2]).mask is None
+
+
+def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:
+    records = read_manifest(slices)
+    assert data_digest(records) == data_digest(records[::-1])
+    assert data_digest(records) != data_digest(records[1:])
+
+
+def test_folds_are_kept_apart(slices: Path) -> None:
+    learnt, held_out = split(read_manifest(slices), 0)
+    assert (len(learnt), len(held_out)) == (36, 8)
+
+
+def test_a_group_on_both_sides_is_refused(folder: Path) -> None:
+    rewrite(folder, group="43")
+    with pytest.raises(DataError, match="groups on both sides of fold 0: 43"):
+        split(read_manifest(folder), 0)
+
+
+def test_bad_manifests_are_named(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    rewrite(folder, label="cyst")
+    with pytest.raises(DataError, match="unknown label 'cyst' of slice0"):
+        read_manifest(folder)
+    path.write_text("id,label\nslice0,glioma\n")
+    with pytest.raises(DataError, match="lacks the columns plane, fold"):
+        read_manifest(folder)
+    path.write_text("")
+    with pytest.raises(DataError, match="has no rows"):
+        read_manifest(folder)
+    path.unlink()
+    with pytest.raises(DataError, match="no training data"):
+        read_manifest(folder)
+
+
+def test_bad_files_are_named(folder: Path) -> None:
+    record = read_manifest(folder)[0]
+    mask, image = folder / "masks" / "slice0.png", folder / "images" / "slice0.jpg"
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mask)
+    with pytest.raises(DataError, match="another size"):
+        load_sample(folder, record)
+    mask.unlink()
+    with pytest.raises(DataError, match="cannot read the image or mask of slice0"):
+        load_sample(folder, record)
+    image.write_bytes(b"changed")
+    with pytest.raises(DataError, match="its digest differs"):
+        load_sample(folder, record)

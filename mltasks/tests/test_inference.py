@@ -1,0 +1,193 @@
+"""The model in the repository, through `load_analyzer`, on drawn pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.conf import settings
+
+from mltasks import negatives
+from mltasks.classes import NO_TUMOR
+from mltasks.data import load_sample, read_manifest
+from mltasks.engines import ENGINES, open_engine
+from mltasks.inference import (
+    CARD_NAME,
+    CLASSES,
+    WEIGHTS_NAME,
+    Analysis,
+    Analyzer,
+    ModelError,
+    load_analyzer,
+)
+from mltasks.preprocessing import Pixels
+from mltasks.tests.conftest import head
+
+SHIPPED = settings.BASE_DIR / "models" / "tumorsite-1"
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    return load_analyzer(SHIPPED, threads=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the model that a test may spoil."""
+    return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+
+
+def check(found: Analysis, picture: Pixels) -> None:
+    """What holds for every answer."""
+    assert found.area.shape == found.attention.shape == picture.shape[:2]
+    assert found.area.dtype == np.bool_
+    assert found.attention.dtype == np.uint8
+    assert tuple(found.probabilities) == CLASSES
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-9)
+    assert 0 <= found.uncertainty <= 1
+    assert 0 <= found.brain_score <= 1
+    assert found.area_fraction == pytest.approx(found.area.mean())
+    assert (found.bounding_box is None) == (not found.area.any())
+    if found.status == "ok":
+        assert found.label == max(found.probabilities, key=lambda name: found.probabilities[name])
+        assert found.reason == ""
+    else:
+        assert found.status == "rejected"
+        assert found.label is None
+        assert found.reason.endswith(".")
+    if found.label in {None, NO_TUMOR}:
+        assert not found.area.any()
+
+
+def test_answers_keep_their_promises(analyzer: Analyzer) -> None:
+    analyzer.warm_up()
+    pictures = [pixels for _, pixels in negatives.drawn(8, 42)] + [head(seed) for seed in range(4)]
+    pictures.append(np.stack([head(9)] * 3, axis=-1))
+    for found, picture in zip(analyzer.analyze(pictures), pictures, strict=True):
+        check(found, picture)
+
+
+def test_drawn_pictures_are_refused(analyzer: Analyzer) -> None:
+    pictures = negatives.drawn(48, 43)
+    found = analyzer.analyze([pixels for _, pixels in pictures])
+    accepted = [k for (k, _), f in zip(pictures, found, strict=True) if f.status == "ok"]
+    assert len(accepted) <= 1, accepted
+
+
+def test_an_empty_picture_gets_its_own_reason(analyzer: Analyzer) -> None:
+    (found,) = analyzer.analyze([np.full((80, 80), 120, np.uint8)])
+    assert found.status == "rejected"
+    assert "empty" in found.reason
+
+
+def test_a_batch_gives_what_single_pictures_give(analyzer: Analyzer) -> None:
+    pictures = [head(1), negatives.texture(np.random.default_rng(0)), head(2)[:, :100]]
+    for together, picture in zip(analyzer.analyze(pictures), pictures, strict=True):
+        (alone,) = analyzer.analyze([picture])
+        assert together.status == alone.status
+        assert together.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
+        assert together.brain_score == pytest.approx(alone.brain_score, abs=1e-4)
+
+
+def test_no_pictures_no_answers(analyzer: Analyzer) -> None:
+    assert analyzer.analyze([]) == []
+
+
+def test_the_card_is_complete(analyzer: Analyzer) -> None:
+    card = analyzer.card
+    assert len(analyzer.digest) == 64
+    assert (analyzer.name, analyzer.version) == (card["name"], card["version"])
+    assert card["metrics"]["validation"]["accuracy"]["value"] >= 0.964
+    assert card["metrics"]["validation"]["dice"]["median"]["value"] >= 0.877
+    assert card["metrics"]["validation"]["refused"]["share"] <= 0.01
+    assert "CC BY 4.0" in card["attribution"][0]
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.*")) < 25_000_000
+
+
+def test_engines_agree_on_the_shipped_model(analyzer: Analyzer) -> None:
+    pictures = [head(5), head(6), negatives.interface(np.random.default_rng(1))]
+    other = load_analyzer(SHIPPED, engine="tensorflow")
+    for one, two in zip(analyzer.analyze(pictures), other.analyze(pictures), strict=True):
+        assert one.label == two.label
+        assert one.probabilities == pytest.approx(two.probabilities, abs=1e-4)
+        assert one.brain_score == pytest.approx(two.brain_score, abs=1e-4)
+        assert one.area_fraction == pytest.approx(two.area_fraction, abs=1e-4)
+        # Half a grey level, plus rounding.
+        assert np.abs(one.attention.astype(int) - two.attention).max() <= 1
+
+
+def test_the_onnx_process_never_imports_tensorflow() -> None:
+    program = (
+        "import sys; from pathlib import Path; import numpy as np;"
+        "from mltasks.inference import load_analyzer;"
+        f"a = load_analyzer(Path({str(SHIPPED)!r})); a.warm_up();"
+        "a.analyze([np.eye(64, dtype=np.uint8) * 255]);"
+        "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules), 'imported';"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=settings.BASE_DIR)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "not a model card of format 1"),
+        ({"classes": ["glioma"]}, "the classes must be"),
+        ({"name": 7}, "name is missing"),
+        ({"thresholds": {"brain": 0.5, "mask": 0.5}}, "threshold speck_share is missing"),
+        ({"input": {}}, "input size or temperature is wrong"),
+        ({"temperature": 0}, "input size or temperature is wrong"),
+        ({"files": {}}, "damaged"),
+    ],
+)
+def test_a_wrong_card_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
+    path = folder / CARD_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=message):
+        load_analyzer(folder)
+
+
+def test_a_missing_or_damaged_model_is_refused(folder: Path) -> None:
+    weights = folder / WEIGHTS_NAME
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match="damaged"):
+        load_analyzer(folder)
+    weights.unlink()
+    with pytest.raises(ModelError, match="no weights in"):
+        load_analyzer(folder)
+    (folder / CARD_NAME).write_text("{")
+    with pytest.raises(ModelError, match="not valid JSON"):
+        load_analyzer(folder)
+    with pytest.raises(ModelError, match="no model in"):
+        load_analyzer(folder / "nowhere")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_refuse_what_is_no_model(engine: str) -> None:
+    with pytest.raises(ModelError, match=r"cannot load|not an ONNX file"):
+        open_engine(engine, b"\xff\xff no model")
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ModelError, match="must be one of onnx, tensorflow"):
+        open_engine("abacus", b"")
+
+
+@pytest.mark.skipif(
+    settings.TRAINING_DATA is None, reason="TRAINING_DATA is not set: no real slices to look at"
+)
+def test_real_slices_are_read(analyzer: Analyzer) -> None:
+    records = [r for r in read_manifest(settings.TRAINING_DATA) if r.fold == 0][::12]
+    samples = [load_sample(settings.TRAINING_DATA, record) for record in records]
+    right = 0
+    for sample in samples:
+        (found,) = analyzer.analyze([sample.pixels])
+        check(found, sample.pixels)
+        right += found.label == sample.record.label
+    assert right >= 0.9 * len(samples)

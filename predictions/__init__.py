@@ -1,0 +1,1 @@
+"""Scans, predictions and reviews: from upload to affected area."""

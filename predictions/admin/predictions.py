@@ -1,0 +1,244 @@
+"""Results in the admin, with their pictures, and what staff may have done with them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_GET
+
+from predictions.admin.common import (
+    OwnerMixin,
+    RecentFilter,
+    RecordAdmin,
+    found,
+    owner_column,
+    thumbnail,
+)
+from predictions.models import Label, Prediction, Review, Scan, Status
+from predictions.services.models import NoModelError
+from predictions.services.reviewing import NothingToReviewError, mark_reviewed
+from predictions.services.submission import run_again
+from predictions.views.pictures import deliver
+
+
+class ReviewedFilter(admin.SimpleListFilter):
+    """Whether any member of staff has read the result."""
+
+    title = "reviewed"
+    parameter_name = "reviewed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "Not yet")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Prediction]
+    ) -> QuerySet[Prediction]:
+        reviewed = Exists(Review.objects.filter(prediction=OuterRef("pk")))
+        if self.value() == "yes":
+            return queryset.filter(reviewed)
+        if self.value() == "no":
+            return queryset.filter(~reviewed, status=Status.SUCCEEDED)
+        return queryset
+
+
+@admin.register(Prediction)
+class PredictionAdmin(OwnerMixin, RecordAdmin):
+    list_display = (
+        "picture", "id", "finding", "share", "status", "model_version", "reviewed", "queued_at",
+    )  # fmt: skip
+    list_display_links = ("id",)
+    list_filter = (RecentFilter, "status", "label", ReviewedFilter, "model_version")
+    list_select_related = ("scan__owner", "model_version")
+    search_fields = ("id",)
+    search_help_text = (
+        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
+    )
+    ordering = ("-id",)
+    actions = ("mark_as_reviewed", "analyse_again")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [
+            (None, {"fields": ["pictures", "review_it", "finding", "probability_table"]}),
+            (
+                "Details",
+                {
+                    "fields": [
+                        "uncertainty", "ood_score", "prediction_set", "area_fraction",
+                        "bounding_box", "hottest_point", "model_version", "scan_link",
+                        owner_column(request),
+                    ]
+                },
+            ),
+            (
+                "Course",
+                {
+                    "fields": [
+                        "id", "status", "error_code", "message", "attempt", "outages", "queued_at",
+                        "started_at", "heartbeat_at", "finished_at",
+                    ]
+                },
+            ),
+        ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        reviewed = Exists(Review.objects.filter(prediction=OuterRef("pk")))
+        visible = super().get_queryset(request).filter(scan__deleted_at__isnull=True)
+        return visible.annotate(is_reviewed=reviewed)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Prediction], search_term: str
+    ) -> tuple[QuerySet[Prediction], bool]:
+        if search_term:
+            queryset = found(request, queryset, search_term, ids=["pk", "scan"], scan="scan__")
+        return queryset, False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.picture_view), cacheable=True)
+        own = path(
+            "<uuid:prediction_id>/pictures/<str:kind>.png",
+            view,
+            name="predictions_prediction_picture",
+        )
+        return [own, *super().get_urls()]
+
+    def picture_view(self, request: HttpRequest, prediction_id: UUID, kind: str) -> HttpResponse:
+        """A picture for staff; `deliver` writes the audit row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            prediction = self.get_queryset(request).select_related("scan").get(pk=prediction_id)
+        except Prediction.DoesNotExist:
+            raise Http404 from None
+        return deliver(request, prediction, kind)
+
+    def scan_of(self, record: Prediction) -> Scan:
+        return record.scan
+
+    @admin.display(description="picture")
+    def picture(self, prediction: Prediction) -> str:
+        return thumbnail(prediction.pk)
+
+    @admin.display(description="finding", ordering="label")
+    def finding(self, prediction: Prediction) -> str:
+        return prediction.get_label_display() or "–"
+
+    @admin.display(description="probability")
+    def share(self, prediction: Prediction) -> str:
+        share = prediction.probabilities.get(prediction.label)
+        return "–" if share is None else f"{share:.1%}"
+
+    @admin.display(description="reviewed", boolean=True)
+    def reviewed(self, prediction: Any) -> bool:
+        return bool(prediction.is_reviewed)
+
+    @admin.display(description="probabilities")
+    def probability_table(self, prediction: Prediction) -> str:
+        return format_html(
+            "<ul>{}</ul>",
+            format_html_join(
+                "",
+                "<li>{}: {}</li>",
+                (
+                    (Label(label).label, f"{share:.1%}")
+                    for label, share in sorted(
+                        prediction.probabilities.items(), key=lambda item: -item[1]
+                    )
+                ),
+            ),
+        )
+
+    @admin.display(description="scan")
+    def scan_link(self, prediction: Prediction) -> str:
+        address = reverse("admin:predictions_scan_change", args=[prediction.scan_id])
+        return format_html('<a href="{}">{}</a>', address, prediction.scan)
+
+    @admin.display(description="readings")
+    def review_it(self, prediction: Prediction) -> str:
+        readings = format_html_join(
+            "",
+            '<li><a href="{}">{}</a></li>',
+            (
+                (
+                    reverse("admin:predictions_review_change", args=[review.pk]),
+                    f"{review.get_verdict_display()} {review.get_corrected_label_display()}",
+                )
+                for review in prediction.reviews.all()
+            ),
+        )
+        if prediction.status != Status.SUCCEEDED:
+            return format_html("<ul>{}</ul>", readings)
+        add = f"{reverse('admin:predictions_review_add')}?prediction={prediction.pk}"
+        return format_html('<ul>{}<li><a href="{}">Review this result</a></li></ul>', readings, add)
+
+    @admin.display(description="pictures")
+    def pictures(self, prediction: Prediction) -> str:
+        layers: list[tuple[str, list[str]]] = [("The scan", [])]
+        if prediction.outline_key:
+            layers.append(("With the outline of the affected area", ["outline"]))
+        if prediction.attention_key:
+            layers.append(("With the attention map", ["attention"]))
+        figures = format_html_join(
+            "",
+            '<figure class="scan-figure"><div class="scan-layers">{}</div>'
+            "<figcaption>{}</figcaption></figure>",
+            ((self._stack(prediction, kinds, words), words) for words, kinds in layers),
+        )
+        return format_html('<div class="scan-figures">{}</div>', figures)
+
+    def _stack(self, prediction: Prediction, kinds: list[str], words: str) -> str:
+        """The scan with overlays on it; only the first picture speaks."""
+        name = "admin:predictions_prediction_picture"
+        return format_html_join(
+            "",
+            '<img src="{}" width="{}" height="{}" alt="{}">',
+            (
+                (
+                    reverse(name, args=[prediction.pk, kind]),
+                    prediction.scan.width,
+                    prediction.scan.height,
+                    "" if number else words,
+                )
+                for number, kind in enumerate(["image", *kinds])
+            ),
+        )
+
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("predictions.add_review")
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("predictions.add_prediction")
+
+    @admin.action(description="Mark as reviewed: I agree", permissions=["review"])
+    def mark_as_reviewed(self, request: HttpRequest, queryset: QuerySet[Prediction]) -> None:
+        marked = skipped = 0
+        for prediction in queryset:
+            try:
+                marked += mark_reviewed(prediction=prediction, reviewer=request.user)  # type: ignore[arg-type]  # staff
+            except NothingToReviewError:
+                skipped += 1
+        self.message_user(request, f"{marked} results marked as reviewed.", messages.SUCCESS)
+        if skipped:
+            self.message_user(request, f"{skipped} have no answer to review.", messages.WARNING)
+
+    @admin.action(description="Run again with the network in production", permissions=["run"])
+    def analyse_again(self, request: HttpRequest, queryset: QuerySet[Prediction]) -> None:
+        queued = 0
+        try:
+            for prediction in queryset:
+                queued += run_again(prediction=prediction).pk != prediction.pk
+        except NoModelError:
+            self.message_user(request, "No network is in production.", messages.ERROR)
+            return
+        self.message_user(
+            request,
+            f"{queued} scans wait for a new answer or have one by now. "
+            "The others are answered by this network already.",
+            messages.SUCCESS,
+        )

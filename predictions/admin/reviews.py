@@ -1,0 +1,142 @@
+"""Staff's readings in the admin: each writes and changes their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from predictions.admin.common import RecordAdmin, may_see_people, thumbnail
+from predictions.models import Prediction, Review, Status
+
+if TYPE_CHECKING:
+    ReviewFormBase = forms.ModelForm[Review]
+else:
+    ReviewFormBase = forms.ModelForm
+
+
+class ReviewForm(ReviewFormBase):
+    """A reading of one result.
+
+    Attributes:
+        reviewer: whose reading it is; set by the admin for each request.
+    """
+
+    reviewer: Any = None
+
+    class Meta:
+        model = Review
+        fields = ("prediction", "verdict", "corrected_label", "corrected_box", "comment")
+        help_texts = {
+            "corrected_label": "What it is. Only for a correction.",
+            "corrected_box": "Where it is, as [left, top, right, bottom] in pixels. May be empty.",
+        }
+        widgets = {
+            "corrected_box": forms.Textarea(attrs={"rows": 1}),
+            "comment": forms.Textarea(attrs={"rows": 4}),
+        }
+
+    def clean_prediction(self) -> Prediction:
+        prediction: Prediction = self.cleaned_data["prediction"]
+        if prediction.status != Status.SUCCEEDED or prediction.scan.deleted_at:
+            raise ValidationError("This prediction has no answer to review.")
+        if Review.objects.filter(prediction=prediction, reviewer=self.reviewer).exists():
+            raise ValidationError("You have reviewed this result. Change that review instead.")
+        return prediction
+
+    def _prediction(self) -> Prediction | None:
+        return self.cleaned_data.get("prediction") or (
+            self.instance.prediction if self.instance.pk else None
+        )
+
+    def clean_corrected_box(self) -> list[int] | None:
+        box = self.cleaned_data["corrected_box"]
+        prediction = self._prediction()
+        if box is None or prediction is None:
+            return None
+        if not (
+            isinstance(box, list)
+            and len(box) == 4
+            and all(isinstance(edge, int) and not isinstance(edge, bool) for edge in box)
+        ):
+            raise ValidationError("Give four whole numbers: [left, top, right, bottom].")
+        left, top, right, bottom = box
+        scan = prediction.scan
+        if not (0 <= left < right <= scan.width and 0 <= top < bottom <= scan.height):
+            raise ValidationError(
+                f"The box must lie in the picture, which is {scan.width} × {scan.height} pixels."
+            )
+        return box
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        prediction = self._prediction()
+        agrees = cleaned.get("verdict") == Review.Verdict.AGREES
+        label, box = cleaned.get("corrected_label"), cleaned.get("corrected_box")
+        if agrees and (label or box):
+            raise ValidationError("Agreement needs no correction: choose “Corrects”, or clear it.")
+        if prediction and not agrees and label == prediction.label and not box:
+            raise ValidationError("That is what the network says: correct the label or the area.")
+        return cleaned
+
+
+@admin.register(Review)
+class ReviewAdmin(RecordAdmin):
+    form = ReviewForm
+    list_display_links = ("prediction",)
+    list_filter = ("verdict", "corrected_label")
+    list_select_related = ("prediction", "reviewer")
+    raw_id_fields = ("prediction",)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        reviewer = "reviewer" if may_see_people(request) else "own"
+        return [
+            "picture", "prediction", "network_says", "verdict", "corrected_label", reviewer,
+            "created_at",
+        ]  # fmt: skip
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        fields = ["prediction", "verdict", "corrected_label", "corrected_box", "comment"]
+        return ["picture", "network_says", *fields, "created_at"] if obj else fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return ["picture", "network_says", "prediction", "created_at"] if obj else []
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        # The class is made for this request alone.
+        form.reviewer = request.user  # type: ignore[attr-defined]  # ours
+        return form
+
+    @admin.display(description="picture")
+    def picture(self, review: Review) -> str:
+        return thumbnail(review.prediction_id)
+
+    @admin.display(description="the network says")
+    def network_says(self, review: Review) -> str:
+        return review.prediction.get_label_display()
+
+    @admin.display(description="reviewer")
+    def own(self, review: Review) -> str:
+        return "a reviewer" if review.reviewer_id else "–"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("predictions.add_review")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        own = obj is None or obj.reviewer_id == request.user.pk
+        return own and request.user.has_perm("predictions.change_review")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        own = obj is None or obj.reviewer_id == request.user.pk
+        return own and request.user.has_perm("predictions.delete_review")
+
+    def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
+        if not change:
+            obj.reviewer = request.user  # type: ignore[assignment]  # staff are users
+        super().save_model(request, obj, form, change)

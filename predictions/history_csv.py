@@ -1,0 +1,36 @@
+"""A history as a table, a row a prediction."""
+
+from __future__ import annotations
+
+from predictions.models import Label, Prediction
+
+COLUMNS = (
+    "prediction", "scan", "name", "uploaded", "status", "finding", "glioma", "meningioma",
+    "no_tumor", "pituitary", "uncertainty", "area_fraction", "box", "model", "message",
+)  # fmt: skip
+
+
+def csv_row(row: Prediction) -> list[object]:
+    """The values of `COLUMNS` for one prediction with its scan and model version."""
+    name = row.scan.name
+    # A spreadsheet would run a cell that starts so as a formula.
+    if name[:1] in {"=", "+", "-", "@"}:
+        name = f"'{name}"
+    return [
+        row.pk,
+        row.scan_id,
+        name,
+        row.scan.created_at.isoformat(timespec="seconds"),
+        row.status,
+        row.label,
+        *(_number(row.probabilities.get(label)) for label in Label.values),
+        _number(row.uncertainty),
+        _number(row.area_fraction),
+        " ".join(map(str, row.bounding_box or [])),
+        str(row.model_version),
+        row.message,
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -1,0 +1,147 @@
+"""What a model card says of the network's errors, in the order in which people ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from predictions.models import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A measured share of 0–1 with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, stated: dict[str, Any], key: str = "value") -> Share:
+        low, high = stated["ci95"]
+        return cls(float(stated[key]), float(low), float(high))
+
+    @property
+    def rest(self) -> Share:
+        """The share of the others."""
+        return Share(1 - self.value, 1 - self.high, 1 - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How many slices of one class were given one answer."""
+
+    answer: str
+    count: int
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """How the network did on the slices of one class.
+
+    Attributes:
+        found: share of them that it recognised.
+        false_alarms: share of all other slices that it gave this name.
+    """
+
+    label: str
+    name: str
+    n: int
+    found: Share
+    false_alarms: Share
+    answers: list[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many of `n` something happened to."""
+
+    count: int
+    n: int
+    share: Share | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The measured errors of one network.
+
+    Attributes:
+        missed: slices with a tumour that it called free of one.
+        refused: real MRI slices that it refused.
+        taken: other pictures that it took for MRI; `sources` says which.
+        overlap: median Dice of its area with the experts'.
+        misplaced: share of areas that do not touch the experts' at all.
+        calibration_error: mean distance between its probabilities and how often it is right.
+    """
+
+    n: int
+    groups: int
+    accuracy: Share
+    classes: list[ClassFigures]
+    missed: Count
+    refused: Count
+    taken: Count
+    sources: list[Count]
+    overlap: Share
+    overlap_n: int
+    misplaced: float
+    calibration_error: float
+
+    def of_label(self, label: str) -> ClassFigures | None:
+        return next((figures for figures in self.classes if figures.label == label), None)
+
+
+def _class(metrics: dict[str, Any], label: str) -> ClassFigures:
+    stated, order = metrics["per_class"][label], metrics["confusion"]["order"]
+    counts = metrics["confusion"]["counts"][order.index(label)]
+    by_answer = dict(zip(order, counts, strict=True))
+    total = max(1, sum(counts))
+    return ClassFigures(
+        label=label,
+        name=Label(label).label,
+        n=stated["n"],
+        found=Share.of(stated["sensitivity"]),
+        false_alarms=Share.of(stated["specificity"]).rest,
+        answers=[
+            Cell(
+                answer=Label(answer).label,
+                count=by_answer[answer],
+                share=by_answer[answer] / total,
+                right=answer == label,
+            )
+            for answer in Label.values
+        ],
+    )
+
+
+def model_figures(card: dict[str, Any]) -> Figures | None:
+    """The figures of a model card; None if it states none, as that of an unfinished network."""
+    metrics = card.get("metrics") or {}
+    slices, others = metrics.get("validation"), metrics.get("other_pictures")
+    if not slices or not others:
+        return None
+    missed, refused = slices["tumor_called_no_tumor"], slices["refused"]
+    return Figures(
+        n=slices["n"],
+        groups=slices["groups"],
+        accuracy=Share.of(slices["accuracy"]),
+        classes=[_class(slices, label) for label in Label.values],
+        missed=Count(missed["count"], missed["n"]),
+        refused=Count(refused["count"], refused["n"], Share.of(refused, "share")),
+        taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
+        sources=[
+            Count(stated["accepted"], stated["n"], Share.of(stated, "share"), name)
+            for name, stated in others["by_source"].items()
+        ],
+        overlap=Share.of(slices["dice"]["median"]),
+        overlap_n=slices["dice"]["n"],
+        misplaced=float(slices["dice"]["empty_or_disjoint"]),
+        calibration_error=float(
+            metrics.get("calibration", {}).get(
+                "error_cross_fitted", slices["calibration_error"]["value"]
+            )
+        ),
+    )

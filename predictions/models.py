@@ -1,0 +1,260 @@
+"""The records: what was uploaded, what each model version answered, and who looked."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from predictions.ids import uuid7
+
+
+class Label(models.TextChoices):
+    """The four classes of the network."""
+
+    GLIOMA = "glioma", "Glioma"
+    MENINGIOMA = "meningioma", "Meningioma"
+    NO_TUMOR = "no_tumor", "No tumour"
+    PITUITARY = "pituitary", "Pituitary tumour"
+
+
+class Status(models.TextChoices):
+    QUEUED = "queued", "Waiting"
+    RUNNING = "running", "Being analysed"
+    SUCCEEDED = "succeeded", "Done"
+    FAILED = "failed", "Failed"
+    REJECTED = "rejected", "Not a brain MRI"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+# The one table of transitions; `predictions.services.lifecycle` is its only user.
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+    Status.RUNNING: frozenset(
+        {Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.CANCELLED, Status.QUEUED}
+    ),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+ACTIVE = (Status.QUEUED, Status.RUNNING)
+# A run that came to nothing does not stand in the way of another with the same model.
+UNFINISHED_BUSINESS = (Status.FAILED, Status.CANCELLED)
+
+
+class ModelVersion(models.Model):
+    """One network that has been released to this site, known by the digest of its weights."""
+
+    class Stage(models.TextChoices):
+        CANDIDATE = "candidate", "Candidate"
+        PRODUCTION = "production", "In production"
+        RETIRED = "retired", "Retired"
+
+    name = models.CharField(max_length=60)
+    version = models.CharField(max_length=30)
+    digest = models.CharField("SHA-256 of the weights", max_length=64, unique=True)
+    stage = models.CharField(max_length=10, choices=Stage, default=Stage.CANDIDATE)
+    card = models.JSONField("metrics and model card", default=dict)
+    created_at = models.DateTimeField("registered", auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["stage"],
+                condition=Q(stage="production"),
+                name="one_model_in_production",
+                violation_error_message="Another model is in production: retire it first.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Scan(models.Model):
+    """One uploaded picture, decoded, stripped of everything but its pixels, and stored once.
+
+    It belongs to a user, or to the browser session of a visitor without an account.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="scans"
+    )
+    visitor = models.UUIDField("visitor's session", null=True, blank=True)
+    name = models.CharField("name shown to its owner", max_length=120, blank=True)
+    sha256 = models.CharField("SHA-256 of the pixels", max_length=64)
+    modality = models.CharField(max_length=16, default="MR")
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    image_key = models.CharField(max_length=200)
+    thumbnail_key = models.CharField(max_length=200)
+    facts = models.JSONField("facts kept of the upload", default=dict)
+    created_at = models.DateTimeField("uploaded", auto_now_add=True)
+    # Set first, so that nobody sees the scan while its objects and then its row are removed.
+    deleted_at = models.DateTimeField("deletion asked for", null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False, visitor__isnull=True)
+                | Q(owner__isnull=True, visitor__isnull=False),
+                name="scan_has_one_owner",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["owner", "-id"], name="scan_owner", condition=Q(deleted_at__isnull=True)
+            ),
+            models.Index(
+                fields=["visitor", "-id"], name="scan_visitor", condition=Q(deleted_at__isnull=True)
+            ),
+            models.Index(
+                fields=["deleted_at"], name="scan_deleted", condition=Q(deleted_at__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Scan {self.id}"
+
+    @property
+    def prefix(self) -> str:
+        """The folder in object storage that holds everything of this scan."""
+        return f"scans/{self.pk}/"
+
+
+class Prediction(models.Model):
+    """One run of one model version on one scan. Once finished it never changes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    scan = models.ForeignKey(Scan, models.CASCADE, related_name="predictions")
+    # Nearly all rows share one model: an index on it would only lead the planner astray.
+    model_version = models.ForeignKey(
+        ModelVersion, models.PROTECT, related_name="predictions", db_index=False
+    )
+
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    attempt = models.PositiveIntegerField(default=0)
+    # Attempts lost to an outage of storage or database, which are not the scan's fault.
+    outages = models.PositiveIntegerField(default=0)
+    # The task that runs it: a message delivered again finds the rows its dead worker left.
+    claimed_by = models.CharField(max_length=64, blank=True, default="")
+    queued_at = models.DateTimeField(auto_now_add=True)
+    not_before = models.DateTimeField("waits until", null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    label = models.CharField(max_length=10, choices=Label, blank=True, default="")
+    probabilities = models.JSONField(default=dict, blank=True)
+    prediction_set = models.JSONField("labels that together reach 95%", default=list, blank=True)
+    uncertainty = models.FloatField(
+        "uncertainty (0–1)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+    )
+    ood_score = models.FloatField("unlikeness to a brain MRI (0–1)", null=True, blank=True)
+    area_key = models.CharField(max_length=200, blank=True, default="")
+    outline_key = models.CharField(max_length=200, blank=True, default="")
+    attention_key = models.CharField(max_length=200, blank=True, default="")
+    area_fraction = models.FloatField("share of the picture", null=True, blank=True)
+    bounding_box = models.JSONField("left, top, right, bottom", null=True, blank=True)
+    hottest_point = models.JSONField("x, y of most attention", null=True, blank=True)
+    error_code = models.CharField(max_length=30, blank=True, default="")
+    message = models.CharField("message to the user", max_length=300, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["scan", "model_version"],
+                condition=~Q(status__in=UNFINISHED_BUSINESS),
+                name="one_answer_per_scan_and_model",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=Status.values), name="prediction_status_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.SUCCEEDED)
+                | (Q(label__in=Label.values) & ~Q(attention_key="") & Q(finished_at__isnull=False)),
+                name="success_has_a_result",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # Not a partial one: SQLite does not use those for conditions with parameters.
+            models.Index(fields=["status", "id"], name="prediction_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Prediction {self.id}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("result", args=[self.pk])
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+
+class Review(models.Model):
+    """A staff member's reading of one prediction."""
+
+    class Verdict(models.TextChoices):
+        AGREES = "agrees", "Agrees"
+        CORRECTS = "corrects", "Corrects"
+
+    prediction = models.ForeignKey(Prediction, models.CASCADE, related_name="reviews")
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="reviews"
+    )
+    verdict = models.CharField(max_length=10, choices=Verdict, default=Verdict.AGREES)
+    corrected_label = models.CharField(max_length=10, choices=Label, blank=True, default="")
+    corrected_box = models.JSONField(
+        "corrected area: left, top, right, bottom", null=True, blank=True
+    )
+    comment = models.TextField(max_length=2000, blank=True, default="")
+    created_at = models.DateTimeField("reviewed", auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["prediction", "reviewer"], name="one_review_per_reviewer"
+            ),
+            models.CheckConstraint(
+                condition=Q(verdict="agrees", corrected_label="")
+                | Q(verdict="corrects") & ~Q(corrected_label=""),
+                name="correction_names_a_label",
+                violation_error_message="A correction needs the right label; agreement has none.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Review of {self.prediction_id} by {self.reviewer_id}"
+
+
+class Access(models.Model):
+    """The audit row of one picture or report handed out. It names records, not people's data."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    scan_id = models.UUIDField(db_index=True)
+    prediction_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=20)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    visitor = models.UUIDField(null=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+        verbose_name_plural = "accesses"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.scan_id}"

@@ -1,0 +1,126 @@
+"""A result in words: what was found, how sure the network is, and why it is not surer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from predictions.models import Label, Prediction, Status
+
+# Words for the share of the calibrated probability that lies on the answer.
+_SURENESS = ((0.95, "very sure"), (0.8, "fairly sure"), (0.6, "not very sure"), (0.0, "unsure"))
+
+_FOUND = {
+    Label.GLIOMA: "The network sees signs of a glioma",
+    Label.MENINGIOMA: "The network sees signs of a meningioma",
+    Label.PITUITARY: "The network sees signs of a pituitary tumour",
+    Label.NO_TUMOR: "The network sees no sign of a tumour",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The rectangle around the affected area, in pixels of the picture.
+
+    Attributes:
+        place: where its middle lies in the picture, in words.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the result page says.
+
+    Attributes:
+        headline: the finding as a sentence.
+        sureness: how sure the network is, in words.
+        percent: probability of the answer, 0–100.
+        rows: (label, name, probability 0–1) of each class, most probable first.
+        doubts: why it is not surer, a sentence each.
+        area_percent: the affected area's share of the picture, 0–100, or None.
+        box: the rectangle around the affected area, or None.
+    """
+
+    headline: str
+    sureness: str = ""
+    percent: float = 0.0
+    rows: list[tuple[str, str, float]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    area_percent: float | None = None
+    box: Box | None = None
+
+
+def _third(middle: float, names: tuple[str, str, str]) -> str:
+    return names[min(2, int(3 * middle))]
+
+
+def _box(prediction: Prediction) -> Box | None:
+    if not prediction.bounding_box or not prediction.area_key:
+        return None
+    left, top, right, bottom = prediction.bounding_box
+    across = _third((left + right) / 2 / prediction.scan.width, ("left", "", "right"))
+    down = _third((top + bottom) / 2 / prediction.scan.height, ("upper", "", "lower"))
+    return Box(
+        left=left,
+        top=top,
+        width=right - left,
+        height=bottom - top,
+        place=" ".join(filter(None, (down, across))) or "middle",
+    )
+
+
+def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
+    doubts = []
+    runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
+    if runners:
+        doubts.append(
+            f"It cannot rule out {' or '.join(runners)}: together with the answer "
+            "these reach 95% of the probability."
+        )
+    if (prediction.ood_score or 0) > 0.2:
+        doubts.append(
+            "The picture is not quite like the MRI slices the network learnt from, "
+            "so its probabilities may be off."
+        )
+    if prediction.label != Label.NO_TUMOR and not prediction.area_key:
+        doubts.append("It found no clear border of an affected area in this slice.")
+    if min(prediction.scan.width, prediction.scan.height) < 128:
+        doubts.append("The picture is small; fine detail is missing.")
+    if prediction.scan.facts.get("colour"):
+        doubts.append("The picture is in colour, while the network learnt from grey slices.")
+    return doubts
+
+
+def describe(prediction: Prediction) -> Finding:
+    """The words for a finished prediction."""
+    if prediction.status != Status.SUCCEEDED:
+        headline = {
+            Status.REJECTED: "This does not look like a brain MRI",
+            Status.CANCELLED: "This run was cancelled",
+        }.get(Status(prediction.status), "The analysis failed")
+        return Finding(headline=headline)
+    shares: dict[str, Any] = prediction.probabilities
+    rows = [
+        (label, Label(label).label, float(share))
+        for label, share in sorted(shares.items(), key=lambda item: -item[1])
+    ]
+    top = shares[prediction.label]
+    return Finding(
+        headline=_FOUND[Label(prediction.label)],
+        sureness=next(words for least, words in _SURENESS if top >= least),
+        percent=100 * top,
+        rows=rows,
+        doubts=_doubts(prediction, rows),
+        area_percent=(
+            100 * prediction.area_fraction
+            if prediction.area_fraction is not None and prediction.label != Label.NO_TUMOR
+            else None
+        ),
+        box=_box(prediction),
+    )

@@ -1,0 +1,96 @@
+"""Pictures made of an analysis, ready to lie over the scan in a browser."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+THUMBNAIL_SIDE = 240
+# Attention is coarse by nature; more pixels than this would only pretend to know more.
+ATTENTION_SIDE = 256
+AREA_COLOUR = (255, 122, 0)
+OUTLINE_COLOUR = (255, 214, 0)
+
+# Control points of an even, colour-blind-safe map from dark blue over green to yellow, after the
+# idea of "viridis" (van der Walt and Smith, 2015); colours between them are interpolated.
+_MAP_POINTS = np.array(
+    [(38, 18, 92), (58, 62, 140), (42, 107, 142), (32, 148, 138), (70, 187, 110), (253, 231, 37)],
+    np.float64,
+)
+
+
+def colour_map() -> NDArray[np.uint8]:
+    """The 256 colours from no attention to most, uint8, (256, 3)."""
+    at = np.linspace(0, len(_MAP_POINTS) - 1, 256)
+    channels = [np.interp(at, range(len(_MAP_POINTS)), channel) for channel in _MAP_POINTS.T]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def _palette_png(indices: NDArray[np.uint8], colours: bytes, alpha: bytes) -> bytes:
+    image = Image.fromarray(indices)
+    image.putpalette(colours)
+    target = io.BytesIO()
+    image.save(target, "PNG", transparency=alpha, compress_level=3)
+    return target.getvalue()
+
+
+def _flat_png(mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> bytes:
+    """`mask` in one colour on nothing: palette entry 0 is transparent, entry 1 is the colour."""
+    return _palette_png(mask.astype(np.uint8), bytes((0, 0, 0, *colour)), bytes((0, 255)))
+
+
+def area_png(mask: NDArray[np.bool_]) -> bytes:
+    """The affected area, filled, on the scan's own grid.
+
+    Args:
+        mask: bool, (height, width).
+    """
+    return _flat_png(mask, AREA_COLOUR)
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`mask` and its four neighbours."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown
+
+
+def outline_png(mask: NDArray[np.bool_]) -> bytes:
+    """The border of the affected area, just outside it, in a width that suits the picture.
+
+    Args:
+        mask: bool, (height, width).
+    """
+    outer = mask
+    for _ in range(max(1, round(max(mask.shape) / 256))):
+        outer = _grown(outer)
+    return _flat_png(outer & ~mask, OUTLINE_COLOUR)
+
+
+def attention_png(attention: NDArray[np.uint8]) -> bytes:
+    """The attention map in colour; little attention is see-through.
+
+    Args:
+        attention: uint8, (height, width), 255 where it is strongest.
+    """
+    image = Image.fromarray(attention)
+    image.thumbnail((ATTENTION_SIDE, ATTENTION_SIDE), Image.Resampling.BILINEAR)
+    # 64 levels look the same as 256 on a map this smooth, and compress to a quarter.
+    indices = (np.asarray(image) >> 2).astype(np.uint8)
+    alpha = np.clip(np.arange(64) * 6, 0, 255).astype(np.uint8)
+    return _palette_png(indices, colour_map()[::4].tobytes(), alpha.tobytes())
+
+
+def thumbnail_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A small picture for lists, longest side `THUMBNAIL_SIDE` at most."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    target = io.BytesIO()
+    image.save(target, "PNG", compress_level=6)
+    return target.getvalue()

@@ -1,0 +1,147 @@
+"""The one-page PDF of a result. It names the records, never the person or their file."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from predictions import storage
+from predictions.models import Prediction
+from predictions.presentation import Finding, describe
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
+
+_INK = (24, 32, 38)
+_MUTED = (90, 100, 108)
+_ACCENT = (11, 110, 110)
+_PICTURE_SIDE = 900
+_COLUMN = 58.0
+_GAP = 4.0
+
+NOT_A_DIAGNOSIS = (
+    "This is not a diagnosis. TumorSite is a tool for research and education, not a medical "
+    "device. A network can miss a tumour and can see one where there is none. "
+    "Only a doctor who knows you and all of your images can tell what they mean."
+)
+
+
+def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
+    """The scan with pictures of the result laid over it, small enough for print."""
+    with Image.open(storage.stream(prediction.scan.image_key), formats=["PNG"]) as stored:
+        base = stored.convert("RGB")
+    base.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
+    for kind in kinds:
+        key = getattr(prediction, f"{kind}_key")
+        if not key:
+            continue
+        with Image.open(storage.stream(key), formats=["PNG"]) as stored:
+            layer = stored.convert("RGBA").resize(base.size, Image.Resampling.BILINEAR)
+        if kind != "outline":
+            layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
+        base.paste(layer, (0, 0), layer)
+    return base
+
+
+def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "") -> None:
+    pdf.set_font("Helvetica", style, size)
+    pdf.set_text_color(*colour)
+    # The fonts that every PDF reader has know Latin-1 only.
+    plain = text.replace("–", "-").replace("’", "'").encode("latin-1", "replace").decode("latin-1")
+    pdf.multi_cell(0, size * 0.5, plain, new_x="LMARGIN", new_y="NEXT")
+
+
+def _pictures(pdf: FPDF, prediction: Prediction) -> None:
+    columns = (
+        ("Your picture", ()),
+        ("Affected area", ("area", "outline")),
+        ("Attention of the network", ("attention",)),
+    )
+    top, lowest = pdf.get_y(), pdf.get_y()
+    for index, (caption, kinds) in enumerate(columns):
+        left = pdf.l_margin + index * (_COLUMN + _GAP)
+        picture = _overlaid(prediction, kinds)
+        ratio = min(_COLUMN / picture.width, 80 / picture.height)
+        coded = io.BytesIO()
+        picture.save(coded, "PNG")
+        pdf.image(coded, x=left, y=top, w=picture.width * ratio, alt_text=caption)
+        pdf.set_xy(left, top + picture.height * ratio + 1)
+        pdf.set_font("Helvetica", "", 8)
+        pdf.set_text_color(*_MUTED)
+        missing = kinds and not any(getattr(prediction, f"{kind}_key") for kind in kinds)
+        pdf.cell(_COLUMN, 4, f"{caption} (none)" if missing else caption)
+        lowest = max(lowest, pdf.get_y() + 6)
+    pdf.set_xy(pdf.l_margin, lowest)
+
+
+def _bars(pdf: FPDF, finding: Finding) -> None:
+    for _, name, share in finding.rows:
+        pdf.set_font("Helvetica", "", 10)
+        pdf.set_text_color(*_INK)
+        pdf.cell(42, 6, name)
+        top = pdf.get_y() + 1.4
+        pdf.set_fill_color(225, 230, 232)
+        pdf.rect(pdf.get_x(), top, 110, 3.2, style="F")
+        pdf.set_fill_color(*_ACCENT)
+        pdf.rect(pdf.get_x(), top, max(0.3, 110 * share), 3.2, style="F")
+        pdf.set_x(pdf.get_x() + 113)
+        pdf.cell(20, 6, f"{100 * share:.1f}%", new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(2)
+
+
+def _details(prediction: Prediction, finding: Finding) -> list[str]:
+    lines = []
+    if finding.area_percent is not None and prediction.bounding_box:
+        left, top, right, bottom = prediction.bounding_box
+        lines.append(
+            f"Affected area: {finding.area_percent:.1f}% of the picture, within {right - left} x "
+            f"{bottom - top} pixels whose top left corner is at ({left}, {top})."
+        )
+    scan = prediction.scan
+    lines += [
+        f"Picture of {scan.width} x {scan.height} pixels, {scan.created_at:%Y-%m-%d %H:%M} UTC.",
+        f"Answered by {prediction.model_version} (weights {prediction.model_version.digest[:12]}).",
+        f"Record {prediction.pk}, SHA-256 of the pixels {scan.sha256}.",
+    ]
+    return lines
+
+
+def report_pdf(prediction: Prediction) -> bytes:
+    """One A4 page with finding, probabilities, pictures and limits.
+
+    Raises:
+        FileNotFoundError: an object of the prediction is gone.
+        predictions.storage.StorageUnavailableError: the store did not answer.
+    """
+    # Half a second of import that few processes ever need.
+    from fpdf import FPDF
+
+    finding = describe(prediction)
+    pdf = FPDF(format="A4")
+    pdf.set_margin(14)
+    pdf.set_auto_page_break(auto=False)
+    pdf.set_title("TumorSite report")
+    pdf.set_lang("en")
+    pdf.add_page()
+    _text(pdf, "TumorSite - report of one analysis", size=9, colour=_MUTED)
+    pdf.ln(2)
+    _text(pdf, finding.headline, size=18, style="B")
+    _text(
+        pdf,
+        f"It gives this answer {finding.percent:.1f}% and is {finding.sureness}.",
+        size=11,
+        colour=_MUTED,
+    )
+    pdf.ln(3)
+    _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
+    pdf.ln(4)
+    _bars(pdf, finding)
+    for doubt in finding.doubts:
+        _text(pdf, f"- {doubt}", size=9)
+    pdf.ln(3)
+    _pictures(pdf, prediction)
+    for line in _details(prediction, finding):
+        _text(pdf, line, size=8.5, colour=_MUTED)
+    return bytes(pdf.output())

@@ -1,0 +1,165 @@
+"""Every read of the records. What is not yours, or is deleted, does not exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from predictions.models import Label, Prediction, Scan, Status
+from predictions.visitors import Owner
+
+PAGE_SIZE = 24
+
+
+def scans_of(owner: Owner) -> QuerySet[Scan]:
+    """The scans that `owner` may see, newest first."""
+    visible = Scan.objects.filter(deleted_at__isnull=True).order_by("-id")
+    if owner.user is not None:
+        return visible.filter(owner=owner.user)
+    if owner.visitor is not None:
+        return visible.filter(visitor=owner.visitor)
+    return visible.none()
+
+
+def predictions_of(owner: Owner) -> QuerySet[Prediction]:
+    """The predictions that `owner` may see, with scan and model version."""
+    visible = Prediction.objects.filter(scan__deleted_at__isnull=True).select_related(
+        "scan", "model_version"
+    )
+    if owner.user is not None:
+        return visible.filter(scan__owner=owner.user)
+    if owner.visitor is not None:
+        return visible.filter(scan__visitor=owner.visitor)
+    return visible.none()
+
+
+def prediction_for(owner: Owner, prediction_id: UUID) -> Prediction:
+    """One prediction of the owner's.
+
+    Raises:
+        Prediction.DoesNotExist: there is none, or it is somebody else's.
+    """
+    return predictions_of(owner).get(pk=prediction_id)
+
+
+def place_in_line(prediction: Prediction) -> int:
+    """1 for the next one to be analysed. 0 if it does not wait."""
+    if prediction.status != Status.QUEUED:
+        return 0
+    return Prediction.objects.filter(status=Status.QUEUED, pk__lt=prediction.pk).count() + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a person looks for in the history."""
+
+    status: str = ""
+    label: str = ""
+    text: str = ""
+
+    @classmethod
+    def from_query(cls, query: Any) -> Filters:
+        """Read the filters of a query string; unknown values are as good as none."""
+        status, label = query.get("status", ""), query.get("label", "")
+        return cls(
+            status=status if status in Status.values else "",
+            label=label if label in Label.values else "",
+            # PostgreSQL takes no NUL.
+            text=query.get("q", "").replace("\0", "").strip()[:100],
+        )
+
+    def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
+        if self.text:
+            scans = scans.filter(name__icontains=self.text)
+        wanted = Q(
+            **{
+                key: value
+                for key, value in (("status", self.status), ("label", self.label))
+                if value
+            }
+        )
+        if wanted:
+            runs = Prediction.objects.filter(wanted, scan=OuterRef("pk"))
+            scans = scans.filter(Exists(runs))
+        return scans
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a history, and the ids from which the pages beside it go on."""
+
+    scans: list[Scan]
+    older_than: UUID | None
+    newer_than: UUID | None
+
+
+def history_page(
+    owner: Owner,
+    filters: Filters,
+    *,
+    older_than: UUID | None = None,
+    newer_than: UUID | None = None,
+    size: int = PAGE_SIZE,
+) -> Page:
+    """A page of scans, newest first, each with its newest prediction as `scan.latest`.
+
+    Keyset pagination: a page starts at an id, so the last page costs what the first one does.
+    Two queries, however many scans there are.
+    """
+    scans = filters.apply(scans_of(owner))
+    if newer_than is not None:
+        rows = list(scans.filter(pk__gt=newer_than).order_by("id")[: size + 1])
+        more_newer, rows = len(rows) > size, rows[:size][::-1]
+        more_older = True
+    else:
+        if older_than is not None:
+            scans = scans.filter(pk__lt=older_than)
+        rows = list(scans[: size + 1])
+        more_older, rows = len(rows) > size, rows[:size]
+        more_newer = older_than is not None
+    _attach_latest(rows)
+    return Page(
+        scans=rows,
+        older_than=rows[-1].pk if rows and more_older else None,
+        newer_than=rows[0].pk if rows and more_newer else None,
+    )
+
+
+def _attach_latest(scans: list[Scan]) -> None:
+    """Set `scan.latest`, the newest prediction of each, by one query for all."""
+    latest: dict[UUID, Prediction] = {}
+    runs = Prediction.objects.filter(scan__in=scans).select_related("model_version").order_by("id")
+    for run in runs:
+        latest[run.scan_id] = run
+    for scan in scans:
+        scan.latest = latest[scan.pk]  # type: ignore[attr-defined]  # for this page only
+
+
+def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
+    """Every prediction of the filtered history, for the CSV; read it with `iterator()`."""
+    scans = filters.apply(scans_of(owner)).order_by()
+    return (
+        Prediction.objects.filter(scan__in=scans)
+        .select_related("scan", "model_version")
+        .order_by("-id")
+    )
+
+
+def other_runs(prediction: Prediction) -> QuerySet[Prediction]:
+    """Runs of other models, or earlier attempts by hand, on the same scan."""
+    return (
+        Prediction.objects.filter(scan_id=prediction.scan_id)
+        .exclude(pk=prediction.pk)
+        .select_related("model_version")
+        .order_by("-id")
+    )
+
+
+def recent_scans(owner: Owner, *, count: int = 4) -> list[Scan]:
+    """The newest scans, for the front page, each with its newest prediction as `scan.latest`."""
+    rows = list(scans_of(owner)[:count])
+    _attach_latest(rows)
+    return rows

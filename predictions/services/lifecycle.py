@@ -1,0 +1,260 @@
+"""The life of a prediction: the only code that changes its status.
+
+Each change is one `UPDATE … WHERE status = … AND attempt = …`; it counts only if it changed a
+row. Whoever comes second finds nothing to change and stops, on SQLite and PostgreSQL alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from mltasks.inference import Analysis
+from predictions import rendering, storage
+from predictions.models import ACTIVE, TRANSITIONS, ModelVersion, Prediction, Status
+from predictions.task import ANALYZE, send_on_commit
+
+logger = logging.getLogger(__name__)
+
+# Labels are listed until their probabilities add up to this.
+SET_COVERAGE = 0.95
+# After this many attempts lost to outages, waiting longer is no help to the person who waits.
+MAX_OUTAGES = 100
+
+CRASHED = (
+    "The analysis stopped several times on this picture. "
+    "Please try another export of it, as PNG for example."
+)
+
+
+def _unchanged(prediction: Prediction) -> QuerySet[Prediction]:
+    return Prediction.objects.filter(
+        pk=prediction.pk, status=prediction.status, attempt=prediction.attempt
+    )
+
+
+def _move(prediction: Prediction, to: Status, **values: Any) -> bool:
+    """Change the status if nobody else has changed it since `prediction` was read."""
+    if to not in TRANSITIONS[Status(prediction.status)]:
+        return False
+    changed = _unchanged(prediction).update(status=to, **values)
+    if changed:
+        prediction.status = to
+        for name, value in values.items():
+            setattr(prediction, name, value)
+    return bool(changed)
+
+
+def enqueue(prediction_id: UUID) -> None:
+    """Send the task once the present transaction has been committed."""
+    send_on_commit(ANALYZE, str(prediction_id))
+
+
+def _due(now: datetime) -> Q:
+    return Q(not_before__isnull=True) | Q(not_before__lte=now)
+
+
+def claim(
+    *, prediction_id: str, model_version: ModelVersion, task_id: str, limit: int
+) -> list[Prediction]:
+    """Take a queued prediction, and others that wait, for one forward pass.
+
+    A row that has been tried before comes alone: should its picture kill the worker, no other
+    row dies with it.
+
+    Returns:
+        The rows that are now this task's to finish, empty if another task was first.
+    """
+    now = timezone.now()
+    queued = Prediction.objects.filter(
+        _due(now), status=Status.QUEUED, model_version=model_version
+    ).order_by("id")
+    # Most messages find that another one's batch has served their row: no lock for these.
+    if not queued.exists():
+        return []
+    with transaction.atomic():
+        wanted = queued.filter(pk=prediction_id).first()
+        if wanted is None:
+            # Its own row is done or elsewhere, but this message may serve one whose message
+            # was lost.
+            wanted = queued.first()
+        if wanted is None:
+            return []
+        rows = [wanted]
+        if wanted.attempt == 0 and limit > 1:
+            rows += queued.filter(attempt=0).exclude(pk=wanted.pk)[: limit - 1]
+        ids = [
+            row.pk
+            for row in rows
+            if _move(
+                row,
+                Status.RUNNING,
+                attempt=row.attempt + 1,
+                claimed_by=task_id,
+                started_at=now,
+                heartbeat_at=now,
+                not_before=None,
+            )
+        ]
+    return list(Prediction.objects.filter(pk__in=ids).select_related("scan").order_by("id"))
+
+
+def abandoned_by(*, task_id: str) -> list[Prediction]:
+    """The rows that an earlier delivery of this very task left running when its worker died."""
+    return list(Prediction.objects.filter(status=Status.RUNNING, claimed_by=task_id))
+
+
+def requeue(*, prediction: Prediction, outage: bool = False, wait: float = 0.0) -> bool:
+    """Give a running prediction to another attempt, or fail it if it has had enough of them.
+
+    Args:
+        outage: whether storage or database were at fault rather than this picture.
+        wait: seconds before which no worker takes it.
+    """
+    outages = prediction.outages + outage
+    if outages > MAX_OUTAGES or prediction.attempt - outages >= settings.MAX_ATTEMPTS:
+        return fail(prediction=prediction, code="crashed", message=CRASHED)
+    with transaction.atomic():
+        moved = _move(
+            prediction,
+            Status.QUEUED,
+            outages=outages,
+            claimed_by="",
+            heartbeat_at=None,
+            not_before=timezone.now() + timedelta(seconds=wait) if wait else None,
+        )
+        if moved and not wait:
+            enqueue(prediction.pk)
+    if moved:
+        logger.warning("prediction %s goes to another attempt", prediction.pk)
+    return moved
+
+
+def store_pictures(*, prediction: Prediction, analysis: Analysis) -> dict[str, str]:
+    """Store the pictures of an answer; touches no row, so several may run at once.
+
+    The keys hold the attempt, so two attempts never meet.
+
+    Returns:
+        The key of each picture by the name of its field, empty for a rejected scan.
+
+    Raises:
+        predictions.storage.StorageUnavailableError: not all are stored; try again.
+    """
+    if analysis.status == "rejected":
+        return {}
+    pictures = {"attention": rendering.attention_png(analysis.attention)}
+    if analysis.area.any():
+        pictures["area"] = rendering.area_png(analysis.area)
+        pictures["outline"] = rendering.outline_png(analysis.area)
+    folder = _folder(prediction)
+    for kind, content in pictures.items():
+        storage.put(f"{folder}{kind}.png", content)
+    return {f"{kind}_key": f"{folder}{kind}.png" for kind in pictures}
+
+
+def _folder(prediction: Prediction) -> str:
+    return f"{prediction.scan.prefix}predictions/{prediction.pk}/{prediction.attempt}/"
+
+
+def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]) -> bool:
+    """Record an answer whose pictures are stored.
+
+    If another attempt was first, or the scan was deleted meanwhile, this attempt's pictures are
+    removed again.
+
+    Args:
+        keys: what `store_pictures` returned.
+
+    Returns:
+        Whether this attempt's answer is the one that counts.
+    """
+    values: dict[str, Any] = {
+        "finished_at": timezone.now(),
+        "probabilities": dict(analysis.probabilities),
+        "uncertainty": analysis.uncertainty,
+        "ood_score": 1 - analysis.brain_score,
+    }
+    if analysis.status == "rejected":
+        return _move(
+            prediction,
+            Status.REJECTED,
+            error_code="not_a_brain_mri",
+            message=analysis.reason[:300],
+            **values,
+        )
+    recorded = _move(
+        prediction,
+        Status.SUCCEEDED,
+        label=analysis.label,
+        prediction_set=prediction_set(analysis.probabilities),
+        area_fraction=analysis.area_fraction,
+        bounding_box=list(analysis.bounding_box) if analysis.bounding_box else None,
+        hottest_point=list(analysis.hottest_point) if analysis.hottest_point else None,
+        **keys,
+        **values,
+    )
+    if not recorded:
+        logger.info("prediction %s was finished elsewhere", prediction.pk)
+        # Unless it was this very attempt, whose first answer got through without our knowing.
+        if not Prediction.objects.filter(
+            pk=prediction.pk, attention_key=keys["attention_key"]
+        ).exists():
+            storage.delete_prefix(_folder(prediction))
+    return recorded
+
+
+def prediction_set(probabilities: dict[str, float]) -> list[str]:
+    """The fewest labels, most probable first, whose probabilities reach `SET_COVERAGE`."""
+    labels: list[str] = []
+    total = 0.0
+    for label, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
+        labels.append(label)
+        total += probability
+        if total >= SET_COVERAGE:
+            break
+    return labels
+
+
+def fail(*, prediction: Prediction, code: str, message: str) -> bool:
+    """End a prediction that will have no answer, with a message fit for its owner."""
+    failed = _move(
+        prediction, Status.FAILED, error_code=code, message=message, finished_at=timezone.now()
+    )
+    if failed:
+        logger.error("prediction %s failed: %s", prediction.pk, code)
+    return failed
+
+
+def cancel(*, prediction: Prediction, message: str = "You cancelled this run.") -> bool:
+    """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end."""
+    while prediction.is_active:
+        if _move(prediction, Status.CANCELLED, finished_at=timezone.now(), message=message):
+            return True
+        prediction.refresh_from_db(fields=["status", "attempt"])
+    return False
+
+
+def cancel_all(*, scan_ids: Sequence[UUID]) -> int:
+    """Stop every run of these scans."""
+    return Prediction.objects.filter(scan_id__in=scan_ids, status__in=ACTIVE).update(
+        status=Status.CANCELLED, finished_at=timezone.now()
+    )
+
+
+def rebind(*, to: ModelVersion) -> None:
+    """Give queued rows of a model that is no longer in production to the one that is."""
+    for row in Prediction.objects.filter(status=Status.QUEUED).exclude(model_version=to):
+        try:
+            with transaction.atomic():
+                _unchanged(row).update(model_version=to)
+        except IntegrityError:
+            cancel(prediction=row, message="A newer network answers this scan instead.")

@@ -1,0 +1,137 @@
+"""From an uploaded file to a stored scan and a queued prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import unicodedata
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, BinaryIO
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+
+from mltasks.images import Decoded, decode, encode_png
+from predictions import storage
+from predictions.ids import uuid7
+from predictions.models import Prediction, Scan
+from predictions.rendering import thumbnail_png
+from predictions.services.lifecycle import enqueue
+from predictions.services.models import production_model
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+NAME_LENGTH = 120  # as in `Scan.name`
+
+
+def display_name(name: str) -> str:
+    """The file's name as its owner may see it: no path, no control or direction marks."""
+    base = PureWindowsPath(name.replace("\0", "")).name
+    kept = "".join(
+        " " if unicodedata.category(letter)[0] == "Z" else letter
+        for letter in unicodedata.normalize("NFC", base)
+        if unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+        # Emoji are joined by this mark, which is harmless.
+        or letter == "\u200d"
+    )
+    kept = " ".join(kept.split())
+    if len(kept) > NAME_LENGTH:
+        kept = f"{kept[: NAME_LENGTH - 13]}…{kept[-12:]}"
+    return kept
+
+
+def _facts(picture: Decoded) -> Mapping[str, object]:
+    """All that is kept of the file besides its pixels."""
+    return {
+        "format": picture.format,
+        "orientation": picture.orientation,
+        "stored_size": list(picture.stored_size),
+        "colour": picture.pixels.ndim == 3,
+    }
+
+
+def submit_scan(
+    *, file: BinaryIO, name: str, owner: User | None = None, visitor: UUID | None = None
+) -> Prediction:
+    """Store one uploaded picture and queue its analysis.
+
+    1. decode, check and keep nothing but the pixels;
+    2. store the objects under the new scan's own id;
+    3. record scan and prediction in one transaction;
+    4. send the task on commit.
+
+    A fault before 3 leaves no row; objects already written are removed, or found by the orphan
+    check if the process ends there. A fault after 3 leaves a queued row, which the sweeper sends.
+
+    Raises:
+        mltasks.images.ImageError: the file cannot be used.
+        predictions.services.models.NoModelError: no network is in production.
+        predictions.storage.StorageUnavailableError: the object store is down.
+    """
+    model = production_model()
+    picture = decode(file, max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS)
+    scan = Scan(
+        id=uuid7(),
+        owner=owner,
+        visitor=None if owner else visitor,
+        name=display_name(name),
+        sha256=hashlib.sha256(
+            repr(picture.pixels.shape).encode() + picture.pixels.tobytes()
+        ).hexdigest(),
+        width=picture.width,
+        height=picture.height,
+        facts=_facts(picture),
+    )
+    scan.image_key = f"{scan.prefix}image.png"
+    scan.thumbnail_key = f"{scan.prefix}thumbnail.png"
+    try:
+        storage.put(scan.image_key, encode_png(picture.pixels))
+        storage.put(scan.thumbnail_key, thumbnail_png(picture.pixels))
+        with transaction.atomic():
+            scan.full_clean()
+            scan.save(force_insert=True)
+            prediction = Prediction.objects.create(scan=scan, model_version=model)
+            enqueue(prediction.pk)
+    except BaseException:
+        _remove_unrecorded(scan)
+        raise
+    logger.info("scan %s queued as prediction %s", scan.pk, prediction.pk)
+    return prediction
+
+
+def _remove_unrecorded(scan: Scan) -> None:
+    """Remove the objects of a scan that did not become a record.
+
+    The fault may have come just after the commit, and then the objects must stay. Where the
+    database cannot tell, they stay as well, for the orphan check.
+    """
+    try:
+        if not Scan.objects.filter(pk=scan.pk).exists():
+            storage.delete_prefix(scan.prefix)
+    except (storage.StorageUnavailableError, DatabaseError):
+        logger.warning("objects of scan %s are left to the orphan check", scan.pk)
+
+
+def run_again(*, prediction: Prediction) -> Prediction:
+    """Queue a new run of the production model on the same scan.
+
+    Returns the answer that stands where this model has already given one, or is about to.
+    """
+    model = production_model()
+    with transaction.atomic():
+        scan = Scan.objects.select_for_update().get(pk=prediction.scan_id, deleted_at__isnull=True)
+        standing = (
+            scan.predictions.filter(model_version=model)
+            .exclude(status__in=("failed", "cancelled"))
+            .first()
+        )
+        if standing:
+            return standing
+        again = Prediction.objects.create(scan=scan, model_version=model)
+        enqueue(again.pk)
+    return again

@@ -1,0 +1,157 @@
+"""What keeps jobs from being lost or stuck, and storage from filling with what nobody owns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import Q
+from django.utils import timezone
+
+from predictions import storage
+from predictions.models import Prediction, Scan, Status
+from predictions.services import lifecycle
+from predictions.services.deletion import delete_scans
+from predictions.services.models import NoModelError, production_model
+
+logger = logging.getLogger(__name__)
+
+INFERENCE_QUEUE = "inference"
+# Younger objects may belong to an upload whose row is about to be written.
+ORPHAN_AGE = timedelta(hours=1)
+# A healthy queue takes a row up long before this.
+PATIENCE = timedelta(seconds=5)
+# Where the check for orphans goes on. Should the cache forget, it begins anew.
+LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
+
+
+def messages_waiting() -> int:
+    """Messages in the inference queue that no worker has taken yet."""
+    with current_app.connection_for_read() as link:
+        channel: Any = link.default_channel
+        return int(channel.queue_declare(INFERENCE_QUEUE).message_count)
+
+
+def sweep() -> None:
+    """Bring every stuck row on its way again.
+
+    1. Rows whose worker has been silent for longer than the hard limit go to another attempt.
+    2. Queued rows of a retired model go to the model in production.
+    3. If fewer messages wait than rows, the broker has lost some: those are sent again.
+    """
+    now = timezone.now()
+    silent = now - timedelta(seconds=settings.TASK_HARD_LIMIT)
+    for row in Prediction.objects.filter(status=Status.RUNNING, heartbeat_at__lt=silent):
+        lifecycle.requeue(prediction=row)
+    try:
+        lifecycle.rebind(to=production_model())
+    except NoModelError:
+        logger.error("no model is in production; queued predictions wait")
+        return
+    waiting = Prediction.objects.filter(
+        Q(not_before__isnull=True) | Q(not_before__lte=now),
+        status=Status.QUEUED,
+        queued_at__lt=now - PATIENCE,
+    ).order_by("id")
+    missing = waiting.count() - messages_waiting()
+    for pk in list(waiting.values_list("pk", flat=True)[: max(0, missing)]):
+        lifecycle.enqueue(pk)
+    if missing > 0:
+        logger.warning("%d lost messages were sent again", missing)
+
+
+def expire_anonymous() -> int:
+    """Delete scans of visitors without an account after the retention time."""
+    limit = timezone.now() - timedelta(days=settings.ANONYMOUS_RETENTION_DAYS)
+    stale = Scan.objects.filter(owner__isnull=True, deleted_at__isnull=True, created_at__lt=limit)
+    return delete_scans(scans=stale)
+
+
+def _recorded_keys(scan_ids: list[UUID]) -> set[str]:
+    keys: set[str] = set()
+    for row in Scan.objects.filter(pk__in=scan_ids).values_list("image_key", "thumbnail_key"):
+        keys.update(row)
+    predictions = Prediction.objects.filter(scan_id__in=scan_ids)
+    for names in predictions.values_list("area_key", "outline_key", "attention_key"):
+        keys.update(names)
+    return keys
+
+
+def _scan_id(key: str) -> UUID | None:
+    try:
+        return UUID(key.split("/")[1])
+    except (IndexError, ValueError):
+        return None
+
+
+def _remove_orphans(keys: list[str]) -> int:
+    recorded = _recorded_keys([pk for key in keys if (pk := _scan_id(key))])
+    orphans = [key for key in keys if key not in recorded]
+    for key in orphans:
+        storage.delete(key)
+    return len(orphans)
+
+
+def _until(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def _unowned(chunk: int, late: Callable[[], bool]) -> int:
+    """Remove old objects that no record names, going on where the last check ran out of time."""
+    limit = timezone.now() - ORPHAN_AGE
+    removed, keys = 0, []
+    for key, changed in storage.walk("scans/", after=cache.get(LAST_KEY, "")):
+        if changed < limit:
+            keys.append(key)
+        if len(keys) >= chunk:
+            removed += _remove_orphans(keys)
+            keys = []
+        if late():
+            cache.set(LAST_KEY, key, None)
+            return removed + _remove_orphans(keys)
+    cache.delete(LAST_KEY)
+    return removed + _remove_orphans(keys)
+
+
+def _bereft(chunk: int, late: Callable[[], bool]) -> int:
+    """Count the scans whose image is gone, going on where the last check ran out of time."""
+    scans = Scan.objects.filter(deleted_at__isnull=True).order_by("pk")
+    after = cache.get(LAST_SCAN)
+    if after:
+        scans = scans.filter(pk__gt=after)
+    lost = 0
+    for pk, key in scans.values_list("pk", "image_key").iterator(chunk_size=chunk):
+        # Its scan may have been deleted since it was read.
+        if not storage.exists(key) and scans.filter(pk=pk).exists():
+            lost += 1
+            logger.error("scan %s has lost its image", pk)
+        if late():
+            cache.set(LAST_SCAN, pk, None)
+            return lost
+    cache.delete(LAST_SCAN)
+    return lost
+
+
+def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str, int]:
+    """Compare storage with records, both ways.
+
+    Objects that no record names are removed once they are old enough. Records whose image is
+    gone cannot be mended, so they are counted and logged for the operator.
+
+    Args:
+        seconds: how long it may take; the next check goes on where this one stops.
+    """
+    share = (settings.TASK_SOFT_LIMIT if seconds is None else seconds) / 3
+    removed = _unowned(chunk, _until(share))
+    lost = _bereft(chunk, _until(share))
+    if removed:
+        logger.warning("%d orphaned objects were removed", removed)
+    return {"removed": removed, "lost": lost}

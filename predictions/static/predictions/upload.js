@@ -1,0 +1,273 @@
+// @ts-check
+/** The drop zone: check, preview and send pictures, each with its own progress and its own fault. */
+
+import { watch } from "./watch.js";
+
+const TYPES = /\.(jpe?g|png|webp|tiff?|bmp)$/i;
+const MIME = /^image\/(jpeg|png|webp|tiff|bmp|x-ms-bmp)$/;
+const AT_A_TIME = 2;
+
+const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-upload]"));
+const zone = /** @type {HTMLElement} */ (form.querySelector("[data-drop]"));
+const list = /** @type {HTMLUListElement} */ (document.querySelector("[data-uploads]"));
+const status = /** @type {HTMLElement} */ (document.querySelector("[data-upload-status]"));
+const done = /** @type {HTMLElement} */ (document.querySelector("[data-upload-done]"));
+const most = Number(form.dataset.most);
+const mostBytes = Number(form.dataset.bytes);
+
+/** @type {Upload[]} */
+const waiting = [];
+let sending = 0;
+// Two first requests at once would start two sessions, of which the browser keeps only one.
+let known = false;
+
+/** @param {number} bytes */
+function megabytes(bytes) {
+  return bytes < 100_000 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/**
+ * What is wrong with a file, before any of it is sent; "" if nothing can be seen to be.
+ * @param {File} file
+ */
+function fault(file) {
+  if (file.size === 0) return "This file is empty.";
+  if (file.size > mostBytes) {
+    const limit = Math.floor(mostBytes / 1024 / 1024);
+    return `This file has ${megabytes(file.size)}; up to ${limit} MB are possible. Save it as PNG or JPEG, or export one slice only.`;
+  }
+  if (!TYPES.test(file.name) && !MIME.test(file.type)) {
+    return "This is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.";
+  }
+  return "";
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {string} className
+ * @param {string} [text]
+ */
+function element(name, className, text = "") {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+/** One file on its way: its line in the list, and its request. */
+class Upload {
+  /**
+   * @param {File} file
+   * @param {boolean} alone whether it is the only one, so that its result opens by itself
+   */
+  constructor(file, alone) {
+    this.file = file;
+    this.alone = alone;
+    this.item = element("li", "upload-item");
+    this.words = element("p", "small muted", "Waiting to be sent");
+    this.progress = element("progress", "");
+    this.progress.max = 1;
+    this.progress.value = 0;
+    this.progress.setAttribute("aria-label", `Upload of ${file.name}`);
+    this.action = element("span", "upload-action");
+    const text = element("div", "upload-text");
+    text.append(element("p", "upload-name", file.name), this.words, this.progress);
+    this.item.append(this.preview(), text, this.action);
+    list.append(this.item);
+    list.hidden = false;
+  }
+
+  preview() {
+    const film = element("span", "upload-film");
+    const image = document.createElement("img");
+    image.alt = "";
+    image.width = 72;
+    image.height = 72;
+    const url = URL.createObjectURL(this.file);
+    image.addEventListener("load", () => URL.revokeObjectURL(url));
+    // Browsers cannot show every format that can be sent, TIFF for one.
+    image.addEventListener("error", () => image.remove());
+    image.src = url;
+    film.append(image);
+    return film;
+  }
+
+  /** @param {string} text */
+  say(text, className = "small muted") {
+    this.words.textContent = text;
+    this.words.className = className;
+  }
+
+  /**
+   * @param {string} message what happened and what to do
+   * @param {boolean} again whether sending it again may help
+   */
+  fail(message, again) {
+    this.progress.hidden = true;
+    this.say(message, "error");
+    announce(`${this.file.name}: ${message}`);
+    this.action.replaceChildren();
+    if (!again) return;
+    const retry = element("button", "button-quiet", "Try again");
+    retry.type = "button";
+    retry.addEventListener("click", () => {
+      this.progress.value = 0;
+      this.progress.hidden = false;
+      this.action.replaceChildren();
+      this.say("Waiting to be sent");
+      enqueue(this);
+    });
+    this.action.append(retry);
+  }
+
+  send() {
+    const body = new FormData();
+    body.append("images", this.file, this.file.name || "pasted.png");
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.setRequestHeader("Accept", "application/json");
+    const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken"));
+    request.setRequestHeader("X-CSRFToken", token.value);
+    request.responseType = "json";
+    request.upload.addEventListener("progress", (event) => {
+      this.progress.value = event.loaded / event.total;
+      this.say(`Sending, ${megabytes(event.loaded)} of ${megabytes(event.total)}`);
+    });
+    request.upload.addEventListener("load", () => this.say("Sent. Checking the picture…"));
+    request.addEventListener("load", () => this.answered(request));
+    request.addEventListener("error", () => {
+      this.fail("The connection broke off. Check it, then try again.", true);
+    });
+    request.addEventListener("loadend", () => {
+      sending -= 1;
+      sendNext();
+    });
+    this.say("Sending");
+    request.send(body);
+  }
+
+  /** @param {XMLHttpRequest} request */
+  answered(request) {
+    const answer = request.response ?? {};
+    if (request.status === 201 && answer.results?.length) {
+      known = true;
+      this.follow(answer.results[0]);
+      return;
+    }
+    const message = answer.errors?.[0]?.message ?? answer.error;
+    if (request.status === 403) {
+      this.fail("This page has been open too long. Reload it and choose the picture again.", false);
+    } else if (request.status === 413) {
+      this.fail(message ?? "That is too large for the site. Save it as PNG or JPEG.", false);
+    } else if (request.status === 429) {
+      this.fail(message ?? "That was a lot at once. Wait a minute, then try again.", true);
+    } else if (request.status >= 500 || !message) {
+      this.fail(message ?? "The site cannot take it at the moment. Try again soon.", true);
+    } else {
+      this.fail(message, false);
+    }
+  }
+
+  /** @param {{url: string, state_url: string}} result */
+  follow(result) {
+    this.progress.hidden = true;
+    const link = element("a", "", "Open");
+    link.href = result.url;
+    link.setAttribute("aria-label", `Open the result of ${this.file.name}`);
+    this.action.replaceChildren(link);
+    if (this.alone) {
+      this.say("Stored. Opening its page…");
+      announce("Uploaded. Opening the result.");
+      location.assign(result.url);
+      return;
+    }
+    this.say("In line");
+    watch(result.state_url, {
+      state: (state) => {
+        const mark = element("span", `state state-${state.status}`, state.text);
+        this.words.replaceChildren(mark, state.finding ? ` ${state.finding}` : "");
+        if (state.finished) announce(`${this.file.name}: ${state.finding}`);
+      },
+      gone: () => this.say("Deleted"),
+    });
+  }
+}
+
+/** @param {string} text */
+function announce(text) {
+  status.textContent = text;
+}
+
+function sendNext() {
+  while (sending < (known ? AT_A_TIME : 1) && waiting.length) {
+    sending += 1;
+    waiting.shift()?.send();
+  }
+}
+
+/** @param {Upload} upload */
+function enqueue(upload) {
+  waiting.push(upload);
+  sendNext();
+}
+
+/** @param {Iterable<File>} files */
+function take(files) {
+  const chosen = [...files];
+  if (!chosen.length) return;
+  if (chosen.length > most) {
+    announce(`Up to ${most} pictures at once. The first ${most} were taken.`);
+  }
+  const taken = chosen.slice(0, most);
+  // Whoever sends one picture wants its answer; whoever sends several wants the list.
+  const alone = taken.length === 1 && !sending && !list.querySelector("a");
+  for (const file of taken) {
+    const upload = new Upload(file, alone);
+    const problem = fault(file);
+    if (problem) upload.fail(problem, false);
+    else enqueue(upload);
+  }
+  if (chosen.length > most) {
+    const rest = element("li", "error", `${chosen.length - most} more were left out: send up to ${most} at once.`);
+    list.append(rest);
+  }
+  done.hidden = alone;
+}
+
+for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (
+  form.querySelectorAll('input[type="file"]')
+)) {
+  input.addEventListener("change", () => {
+    take(input.files ?? []);
+    // So that the same file can be chosen again.
+    input.value = "";
+  });
+}
+
+const example = /** @type {HTMLAnchorElement} */ (document.querySelector("[data-example]"));
+example.addEventListener("click", async (event) => {
+  event.preventDefault();
+  try {
+    const picture = await (await fetch(example.href)).blob();
+    take([new File([picture], example.download, { type: picture.type })]);
+  } catch {
+    announce("The drawn head could not be fetched. Check the connection, then try again.");
+  }
+});
+
+form.addEventListener("submit", (event) => event.preventDefault());
+
+// A file dropped beside the zone would replace the page.
+for (const name of ["dragover", "drop"]) {
+  document.addEventListener(name, (event) => event.preventDefault());
+}
+document.addEventListener("dragover", () => zone.toggleAttribute("data-over", true));
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) zone.toggleAttribute("data-over", false);
+});
+document.addEventListener("drop", (event) => {
+  zone.toggleAttribute("data-over", false);
+  take(event.dataTransfer?.files ?? []);
+});
+document.addEventListener("paste", (event) => take(event.clipboardData?.files ?? []));

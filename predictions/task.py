@@ -1,0 +1,78 @@
+"""The one way to declare and to send a task. A lint rule bans Celery's own decorators."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from celery import current_app, shared_task
+from celery.contrib.django.task import DjangoTask
+from django.conf import settings
+from django.db import close_old_connections, connection, transaction
+
+logger = logging.getLogger(__name__)
+
+ANALYZE = "predictions.tasks.analyze_prediction"
+ERASE = "predictions.tasks.erase_deleted"
+
+
+def drop_connection() -> None:
+    """Close the database's connection after a task was broken off.
+
+    A time limit may strike just after a transaction was begun and before Django knows of it;
+    the connection, kept for the next task, would hold its lock for ever.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+class ProjectTask(DjangoTask):
+    """A task whose sending may fail without harm: the sweeper sends what is missing."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Celery keeps the worker's connections; one that has broken or aged is let go here."""
+        close_old_connections()
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        drop_connection()
+
+    def delay_on_commit(  # type: ignore[override]  # the stub promises a result that cannot be
+        self, *args: Any, **kwargs: Any
+    ) -> None:
+        """Send once the present transaction has been committed, at once if there is none."""
+
+        def send() -> None:
+            try:
+                self.delay(*args, **kwargs)
+            except Exception as error:
+                logger.warning(
+                    "%s was not sent (%s); the sweeper will", self.name, type(error).__name__
+                )
+
+        transaction.on_commit(send)
+
+
+def project_task(*, queue: str = "general", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task with the project's queue rules.
+
+    It is acknowledged after it ends, comes back if its worker dies, has soft and hard time
+    limits, and keeps no result: the database row is the truth.
+    """
+    return shared_task(
+        base=ProjectTask,
+        queue=queue,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        ignore_result=True,
+        soft_time_limit=settings.TASK_SOFT_LIMIT,
+        time_limit=settings.TASK_HARD_LIMIT,
+        **options,
+    )
+
+
+def send_on_commit(name: str, *args: Any) -> None:
+    """Send a task by name, so that services need not import the tasks that call them."""
+    cast("ProjectTask", current_app.tasks[name]).delay_on_commit(*args)

@@ -1,0 +1,25 @@
+"""Numbers as people read them."""
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 0–1 as a percentage. Rounding never makes it certain: 0.9999 is "over 99.9%"."""
+    if share is None:
+        return "–"
+    step = 10.0**-digits
+    value = 100 * share
+    if 0 < value < step:
+        return f"under {step:.{digits}f}%"
+    if 100 - step < value < 100:
+        return f"over {100 - step:.{digits}f}%"
+    return f"{value:.{digits}f}%"
+
+
+@register.filter
+def svg(value: float) -> str:
+    """A number for an SVG attribute, whatever the language of the page."""
+    return f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Tests of records, queue, storage and pages of the scans."""

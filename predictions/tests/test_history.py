@@ -1,0 +1,314 @@
+"""The history: paging by key, filters, the same queries at any size, CSV, compare, delete."""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import pairwise
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.selectors import (
+    Filters,
+    export_rows,
+    history_page,
+    place_in_line,
+    prediction_for,
+    predictions_of,
+    recent_scans,
+    scans_of,
+)
+from predictions.visitors import Owner
+from tests.support.records import finish, make_model, make_user, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner(visitor: UUID) -> Owner:
+    return Owner(visitor=visitor)
+
+
+def rows(visitor: UUID, count: int, model: ModelVersion) -> list[UUID]:
+    """Rows without objects, for what only reads rows; the newest first."""
+    scans = [
+        Scan(
+            visitor=visitor,
+            name=f"slice {n:03}.png",
+            sha256="0" * 64,
+            width=10,
+            height=10,
+            image_key=f"scans/{n}/image.png",
+            thumbnail_key=f"scans/{n}/thumbnail.png",
+        )
+        for n in range(count)
+    ]
+    Scan.objects.bulk_create(scans)
+    Prediction.objects.bulk_create(
+        [
+            Prediction(
+                scan=scan,
+                model_version=model,
+                status=Status.FAILED if n % 3 == 0 else Status.QUEUED,
+            )
+            for n, scan in enumerate(scans)
+        ]
+    )
+    return sorted((scan.pk for scan in scans), reverse=True)
+
+
+def forward(owner: Owner, filters: Filters, size: int) -> list[UUID]:
+    """Every id, by going to older pages until there is none."""
+    found: list[UUID] = []
+    page = history_page(owner, filters, size=size)
+    assert page.newer_than is None
+    while True:
+        found += [scan.pk for scan in page.scans]
+        if page.older_than is None:
+            return found
+        page = history_page(owner, filters, older_than=page.older_than, size=size)
+
+
+def backward(owner: Owner, filters: Filters, size: int, start: UUID) -> list[UUID]:
+    """Every id newer than `start`, by going to newer pages until there is none."""
+    found: list[UUID] = []
+    page = history_page(owner, filters, newer_than=start, size=size)
+    while page.scans:
+        found = [scan.pk for scan in page.scans] + found
+        if page.newer_than is None:
+            break
+        page = history_page(owner, filters, newer_than=page.newer_than, size=size)
+    return found
+
+
+@pytest.mark.data_layer
+class TestPages:
+    @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 20, 25])
+    def test_every_scan_once_newest_first_both_ways(
+        self, owner: Owner, visitor: UUID, model: ModelVersion, count: int
+    ) -> None:
+        expected = rows(visitor, count, model)
+        rows(uuid4(), 3, model)
+        assert forward(owner, Filters(), 10) == expected
+        if expected:
+            assert backward(owner, Filters(), 10, expected[-1]) == expected[:-1]
+
+    @pytest.mark.parametrize("size", [1, 4, 7])
+    def test_filters_hold_across_pages(
+        self, owner: Owner, visitor: UUID, model: ModelVersion, size: int
+    ) -> None:
+        rows(visitor, 20, model)
+        filters = Filters(status="failed")
+        expected = [
+            scan.pk for scan in scans_of(owner) if scan.predictions.get().status == "failed"
+        ]
+        assert len(expected) == 7
+        assert forward(owner, filters, size) == expected
+        assert backward(owner, filters, size, expected[-1]) == expected[:-1]
+
+    def test_scans_that_arrive_meanwhile_shift_nothing(
+        self, owner: Owner, visitor: UUID, model: ModelVersion
+    ) -> None:
+        expected = rows(visitor, 10, model)
+        first = history_page(owner, Filters(), size=5)
+        rows(visitor, 5, model)
+        second = history_page(owner, Filters(), older_than=first.older_than, size=5)
+        assert [scan.pk for scan in (*first.scans, *second.scans)] == expected
+
+    def test_the_newest_run_is_shown(
+        self, owner: Owner, visitor: UUID, model: ModelVersion
+    ) -> None:
+        old = finish(submit(visitor=visitor))
+        ModelVersion.objects.update(stage="retired")
+        newer = Prediction.objects.create(scan=old.scan, model_version=make_model("2"))
+        [scan] = history_page(owner, Filters()).scans
+        assert scan.latest == newer  # type: ignore[attr-defined]
+        [recent] = recent_scans(owner)
+        assert recent.latest == newer  # type: ignore[attr-defined]
+
+    def test_the_same_number_of_queries_at_any_size(
+        self,
+        owner: Owner,
+        visitor: UUID,
+        model: ModelVersion,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        for count in (4, 60):
+            rows(visitor, count, model)
+            for older_than in (None, scans_of(owner)[0].pk):
+                with django_assert_num_queries(2):
+                    page = history_page(
+                        owner, Filters(text="slice", status="queued"), older_than=older_than
+                    )
+                    [str(scan.latest.model_version) for scan in page.scans]  # type: ignore[attr-defined]
+
+    def test_the_page_itself_asks_no_more_for_more_rows(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        counts = []
+        for count in (2, 60):
+            rows(visitor, count, model)
+            with CaptureQueriesContext(connection) as queries:
+                assert visitor_client.get("/scans/").status_code == 200
+            counts.append(len(queries))
+        assert counts[0] == counts[1]
+
+
+@pytest.mark.data_layer
+class TestFilters:
+    @pytest.fixture(autouse=True)
+    def _scans(self, visitor: UUID, model: ModelVersion) -> None:
+        finish(submit(visitor=visitor, name="Axial one.png", seed=1), label="glioma")
+        finish(submit(visitor=visitor, name="axial two.png", seed=2), label="no_tumor")
+        submit(visitor=visitor, name="100%_sagittal.png", seed=3)
+
+    @pytest.mark.parametrize(
+        ("filters", "names"),
+        [
+            (Filters(), {"Axial one.png", "axial two.png", "100%_sagittal.png"}),
+            (Filters(text="AXIAL"), {"Axial one.png", "axial two.png"}),
+            (Filters(text="%_s"), {"100%_sagittal.png"}),
+            (Filters(text="_"), {"100%_sagittal.png"}),
+            (Filters(label="glioma"), {"Axial one.png"}),
+            (Filters(status="queued"), {"100%_sagittal.png"}),
+            (Filters(status="succeeded", label="no_tumor", text="two"), {"axial two.png"}),
+            (Filters(status="queued", label="glioma"), set()),
+        ],
+    )
+    def test_find_what_was_meant(self, owner: Owner, filters: Filters, names: set[str]) -> None:
+        assert {scan.name for scan in history_page(owner, filters).scans} == names
+        assert {row.scan.name for row in export_rows(owner, filters)} == names
+
+    @pytest.mark.parametrize(
+        "query", ["q=%00", "q=%00axial%00", "status=nonsense&label=x", "older=zzz&newer=1", "q=%ff"]
+    )
+    def test_nonsense_is_as_good_as_nothing(self, visitor_client: Client, query: str) -> None:
+        assert visitor_client.get(f"/scans/?{query}").status_code == 200
+
+    def test_links_to_other_pages_keep_the_filter(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        rows(visitor, 30, model)
+        page = visitor_client.get("/scans/?q=slice&status=queued").content.decode()
+        assert "Axial one.png" not in page
+        older = history_page(Owner(visitor=visitor), Filters(text="slice"), size=24).older_than
+        assert older is not None
+        page = visitor_client.get("/scans/?q=slice").content.decode()
+        assert f"older={older}" in page
+        assert "q=slice" in page
+
+
+@pytest.mark.data_layer
+class TestOwners:
+    def test_each_sees_their_own(self, visitor: UUID, model: ModelVersion) -> None:
+        user = make_user()
+        mine, theirs, seen = submit(owner=user), submit(visitor=visitor), submit()
+        for owner, row in ((Owner(user=user), mine), (Owner(visitor=visitor), theirs)):
+            assert [scan.pk for scan in scans_of(owner)] == [row.scan_id]
+            assert list(predictions_of(owner)) == [row]
+            assert prediction_for(owner, row.pk) == row
+            with pytest.raises(Prediction.DoesNotExist):
+                prediction_for(owner, seen.pk)
+
+    def test_nobody_sees_nothing(self, model: ModelVersion) -> None:
+        row = submit()
+        assert list(scans_of(Owner())) == []
+        assert list(predictions_of(Owner())) == []
+        with pytest.raises(Prediction.DoesNotExist):
+            prediction_for(Owner(), row.pk)
+
+    def test_a_place_in_line_is_kept_by_those_who_wait_only(self, model: ModelVersion) -> None:
+        one, two = submit(seed=1), submit(seed=2)
+        assert (place_in_line(one), place_in_line(two)) == (1, 2)
+        assert place_in_line(finish(one)) == 0
+        assert place_in_line(two) == 1
+
+
+class TestExport:
+    def table(self, client: Client, query: str = "") -> list[dict[str, str]]:
+        answer = client.get(f"/scans/export.csv{query}")
+        assert answer["Content-Type"] == "text/csv; charset=utf-8"
+        assert "attachment" in answer["Content-Disposition"]
+        text = b"".join(answer).decode()
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def test_a_line_a_prediction(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        done = finish(submit(visitor=visitor, name='a "quoted", name.png'), share=0.9)
+        submit(visitor=visitor, seed=2)
+        waiting, line = self.table(visitor_client)
+        assert line["prediction"] == str(done.pk)
+        assert line["name"] == 'a "quoted", name.png'
+        assert (line["status"], line["finding"]) == ("succeeded", "glioma")
+        assert float(line["glioma"]) == pytest.approx(0.9)
+        assert line["box"] == "10 5 20 15"
+        assert line["model"] == "tumorsite 1"
+        assert (waiting["status"], waiting["glioma"], waiting["box"]) == ("queued", "", "")
+
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+    def test_no_name_becomes_a_formula(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion, start: str
+    ) -> None:
+        submit(visitor=visitor, name=f"{start}HYPERLINK(1).png")
+        [line] = self.table(visitor_client)
+        assert line["name"] == f"'{start}HYPERLINK(1).png"
+
+    def test_only_what_is_filtered(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        rows(visitor, 6, model)
+        assert len(self.table(visitor_client)) == 6
+        assert len(self.table(visitor_client, "?status=failed")) == 2
+
+
+class TestDeleteMany:
+    def test_asks_and_then_deletes_ones_own(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        mine = [submit(visitor=visitor, seed=n) for n in range(3)]
+        other = submit(seed=9)
+        chosen = [str(row.scan_id) for row in (*mine[:2], other)]
+        asked = visitor_client.post("/scans/delete/", {"scan": chosen})
+        assert asked.status_code == 200
+        assert Scan.objects.filter(deleted_at__isnull=False).count() == 0
+        done = visitor_client.post(
+            "/scans/delete/", {"scan": chosen, "confirmed": "1"}, follow=True
+        )
+        assert "2 scans deleted." in done.content.decode()
+        left = set(Scan.objects.filter(deleted_at__isnull=True).values_list("pk", flat=True))
+        assert left == {mine[2].scan_id, other.scan_id}
+
+    def test_nothing_chosen(self, visitor_client: Client) -> None:
+        answer = visitor_client.post("/scans/delete/", {"scan": "nonsense"}, follow=True)
+        assert "No scan was chosen." in answer.content.decode()
+
+
+class TestCompare:
+    def test_two_of_ones_own(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        one, two = (finish(submit(visitor=visitor, seed=n)) for n in range(2))
+        answer = visitor_client.get("/scans/compare/", {"result": [str(one.pk), str(two.pk)]})
+        page = answer.content.decode()
+        for row in (one, two):
+            assert f"/results/{row.pk}/images/image.png" in page
+
+    @pytest.mark.parametrize("count", [0, 1, 3])
+    def test_it_takes_two(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion, count: int
+    ) -> None:
+        ids = [str(submit(visitor=visitor, seed=n).pk) for n in range(count)]
+        page = visitor_client.get("/scans/compare/", {"result": ids}, follow=True)
+        assert "exactly two" in page.content.decode()
+
+
+def test_ids_of_pages_are_in_order(owner: Owner, visitor: UUID, model: ModelVersion) -> None:
+    ids = rows(visitor, 30, model)
+    assert all(newer > older for newer, older in pairwise(ids))

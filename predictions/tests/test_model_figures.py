@@ -1,0 +1,117 @@
+"""The model card's figures as the pages state them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from predictions.model_figures import Share, model_figures
+from predictions.models import Label
+from predictions.templatetags.figures import percent, svg
+
+
+def stated(value: float) -> dict[str, Any]:
+    return {"value": value, "ci95": [value - 0.02, value + 0.02]}
+
+
+def card() -> dict[str, Any]:
+    """What an evaluation writes, with a different count in each cell of the confusion."""
+    order = list(Label.values)
+    counts = [[10 * row + column for column in range(4)] for row in range(4)]
+    share = {"share": 0.01, "ci95": [0.0, 0.03]}
+    return {
+        "metrics": {
+            "validation": {
+                "n": 100,
+                "groups": 30,
+                "accuracy": stated(0.95),
+                "per_class": {
+                    label: {
+                        "n": 25,
+                        "sensitivity": stated(0.9),
+                        "specificity": stated(0.97),
+                    }
+                    for label in order
+                },
+                "confusion": {"order": order, "counts": counts},
+                "calibration_error": stated(0.03),
+                "dice": {"n": 75, "median": stated(0.88), "empty_or_disjoint": 0.04},
+                "tumor_called_no_tumor": {"n": 75, "count": 2},
+                "refused": {"n": 100, "count": 1, **share},
+            },
+            "other_pictures": {
+                "n": 200,
+                "accepted": 3,
+                **share,
+                "by_source": {"chest films": {"n": 50, "accepted": 3, **share}},
+            },
+        }
+    }
+
+
+def test_it_reads_a_card() -> None:
+    figures = model_figures(card())
+    assert figures
+    assert (figures.missed.count, figures.missed.n) == (2, 75)
+    assert (figures.refused.count, figures.taken.count) == (1, 3)
+    assert [(source.name, source.count, source.n) for source in figures.sources] == [
+        ("chest films", 3, 50)
+    ]
+    assert figures.overlap.value == pytest.approx(0.88)
+    own = figures.of_label(Label.MENINGIOMA)
+    assert own
+    assert own.false_alarms.value == pytest.approx(0.03)
+    assert figures.of_label("") is None
+
+
+def test_the_confusion_has_a_row_of_answers_for_each_class() -> None:
+    figures = model_figures(card())
+    assert figures
+    row = next(own for own in figures.classes if own.label == Label.values[2])
+    assert [cell.count for cell in row.answers] == [20, 21, 22, 23]
+    assert [cell.right for cell in row.answers] == [False, False, True, False]
+    assert sum(cell.share for cell in row.answers) == pytest.approx(1)
+
+
+def test_the_cross_fitted_calibration_is_preferred() -> None:
+    stated_card = card()
+    plain = model_figures(stated_card)
+    stated_card["metrics"]["calibration"] = {"error_cross_fitted": 0.05}
+    fitted = model_figures(stated_card)
+    assert plain
+    assert fitted
+    assert (plain.calibration_error, fitted.calibration_error) == (0.03, 0.05)
+
+
+@pytest.mark.parametrize("unfinished", [{}, {"metrics": {}}, {"metrics": None}])
+def test_an_unfinished_network_has_no_figures(unfinished: dict[str, Any]) -> None:
+    assert model_figures(unfinished) is None
+
+
+def test_the_rest_of_a_share_turns_its_interval_round() -> None:
+    rest = Share(0.9, 0.8, 0.95).rest
+    assert (rest.value, rest.low, rest.high) == pytest.approx((0.1, 0.05, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.5, "50.0%"),
+        (0.0, "0.0%"),
+        (1.0, "100.0%"),
+        (0.99999, "over 99.9%"),
+        (0.00001, "under 0.1%"),
+        (None, "–"),
+    ],
+)
+def test_rounding_never_makes_a_share_certain(share: float | None, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_a_percentage_may_be_coarser() -> None:
+    assert percent(0.236, 0) == "24%"
+
+
+def test_numbers_in_drawings_have_a_point() -> None:
+    assert svg(0.25) == "0.2500"

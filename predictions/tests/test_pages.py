@@ -1,0 +1,212 @@
+"""The pages of scans and results: what each state shows, and what a form leads to."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from predictions.models import ModelVersion, Prediction, Status
+from predictions.services import lifecycle
+from predictions.tests.test_model_figures import card
+from tests.support.records import conclude, finish, rejection, start, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def visitor() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+def browser(client: Client, visitor: UUID) -> Client:
+    """A visitor's browser, on localhost."""
+    session = client.session
+    session["visitor"] = str(visitor)
+    session.save()
+    client.defaults["SERVER_NAME"] = "localhost"
+    return client
+
+
+def page(browser: Client, address: str, *, status: int = 200) -> str:
+    response = browser.get(address)
+    assert response.status_code == status
+    return " ".join(response.content.decode().split())
+
+
+def test_an_empty_history_says_what_to_do(browser: Client, model: ModelVersion) -> None:
+    text = page(browser, reverse("history"))
+    assert "Nothing here yet" in text
+    assert "Export as CSV" not in text
+    assert "Nothing matches" in page(browser, reverse("history") + "?q=zzz")
+
+
+def test_the_history_lists_and_links(browser: Client, visitor: UUID, model: ModelVersion) -> None:
+    done = finish(submit(visitor=visitor, name="one.png"))
+    waiting = submit(visitor=visitor, name="two.png", seed=1)
+    text = page(browser, reverse("history"))
+    assert reverse("picture", args=[done.pk, "thumbnail"]) in text
+    assert f'data-state-url="{reverse("state", args=[waiting.pk])}"' in text
+    assert f'data-state-url="{reverse("state", args=[done.pk])}"' not in text
+    filtered = page(browser, reverse("history") + "?status=succeeded")
+    assert "one.png" in filtered
+    assert "two.png" not in filtered
+    assert f'{reverse("export")}?status=succeeded"' in filtered
+
+
+def test_the_wait_page_says_where_it_stands(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    first = submit(visitor=visitor)
+    second = submit(visitor=visitor, seed=1)
+    text = page(browser, second.get_absolute_url())
+    assert "number 2" in text
+    assert '<noscript> <meta http-equiv="refresh" content="3"> </noscript>' in text
+    start(first)
+    assert ": next" in page(browser, second.get_absolute_url())
+    running = page(browser, first.get_absolute_url())
+    assert re.search(r'data-step="running" aria-current="step"', running)
+
+
+def test_the_state_tells_a_script_the_same(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = submit(visitor=visitor)
+    address = reverse("state", args=[prediction.pk])
+    waiting = browser.get(address).json()
+    assert (waiting["finished"], waiting["place"], waiting["finding"]) == (False, 1, "")
+    finish(prediction)
+    done = browser.get(address).json()
+    assert (done["finished"], done["label"]) == (True, "Glioma")
+    assert done["finding"] == "The network sees signs of a glioma"
+
+
+def test_a_result_has_its_pictures_and_its_limits(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    model.card = card()
+    model.save()
+    prediction = finish(submit(visitor=visitor))
+    text = page(browser, prediction.get_absolute_url())
+    for kind in ("image", "area", "outline", "attention"):
+        assert reverse("picture", args=[prediction.pk, kind]) in text
+    assert "This is not a diagnosis." in text
+    assert "90.0%" in text
+    assert "upper left" in text
+    assert "recognised <strong>90.0%</strong> of the 25 slices with glioma" in text
+    assert 'style="' not in text
+
+
+def test_a_result_without_a_tumour_tells_of_missed_ones(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    model.card = card()
+    model.save()
+    prediction = finish(submit(visitor=visitor), label="no_tumor")
+    text = page(browser, prediction.get_absolute_url())
+    assert "<strong>2 of 75</strong>" in text
+    assert "No affected area was marked" in text
+    assert 'data-toggle="area"' not in text
+
+
+def test_a_network_without_figures_is_not_to_be_relied_on(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = finish(submit(visitor=visitor))
+    assert "Do not rely on it at all" in page(browser, prediction.get_absolute_url())
+
+
+def test_what_came_to_nothing_says_why_and_what_next(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    rejected = submit(visitor=visitor)
+    conclude(start(rejected), rejection())
+    text = page(browser, rejected.get_absolute_url())
+    assert "This is not a brain." in text
+    assert "Run again" not in text
+    failed = start(submit(visitor=visitor, seed=1))
+    lifecycle.fail(prediction=failed, code="crashed", message="It stopped.")
+    text = page(browser, failed.get_absolute_url())
+    assert "It stopped." in text
+    assert "Run again" in text
+    cancelled = submit(visitor=visitor, seed=2)
+    lifecycle.cancel(prediction=cancelled)
+    assert "This run was cancelled" in page(browser, cancelled.get_absolute_url())
+
+
+def test_two_scans_chosen_in_the_history_are_compared(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    one = finish(submit(visitor=visitor))
+    two = finish(submit(visitor=visitor, seed=1), label="meningioma")
+    chosen = {"scan": [str(one.scan_id), str(two.scan_id)]}
+    response = browser.post(reverse("compare"), chosen)
+    assert response.status_code == 302
+    assert {str(one.pk), str(two.pk)} <= set(re.findall(r"[0-9a-f-]{36}", response["Location"]))
+    text = page(browser, response["Location"])
+    assert "signs of a glioma" in text
+    assert "signs of a meningioma" in text
+
+
+def test_comparing_takes_two_of_ones_own(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    own = finish(submit(visitor=visitor))
+    other = finish(submit(seed=1))
+    response = browser.post(
+        reverse("compare"), {"scan": [str(own.scan_id), str(other.scan_id), "nonsense"]}
+    )
+    assert response["Location"] == reverse("history")
+    page(browser, f"{reverse('compare')}?result={own.pk}&result={other.pk}", status=404)
+
+
+def test_the_newest_run_of_a_scan_is_compared(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    first = submit(visitor=visitor)
+    lifecycle.cancel(prediction=first)
+    again = Prediction.objects.create(scan=first.scan, model_version=model)
+    other = finish(submit(visitor=visitor, seed=1))
+    response = browser.post(reverse("compare"), {"scan": [str(first.scan_id), str(other.scan_id)]})
+    assert str(again.pk) in response["Location"]
+    assert str(first.pk) not in response["Location"]
+
+
+def test_deleting_asks_first(browser: Client, visitor: UUID, model: ModelVersion) -> None:
+    one, two = submit(visitor=visitor), submit(visitor=visitor, seed=1)
+    chosen = {"scan": [str(one.scan_id), str(two.scan_id)]}
+    asked = browser.post(reverse("delete_many"), chosen)
+    assert "Delete 2 scans?" in asked.content.decode()
+    assert Prediction.objects.filter(status=Status.QUEUED).count() == 2
+    browser.post(reverse("delete_many"), {**chosen, "confirmed": "yes"})
+    assert "Nothing here yet" in page(browser, reverse("history"))
+
+
+def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> None:
+    assert "No errors have been measured" in page(browser, reverse("model"))
+    model.card = card()
+    model.save()
+    text = page(browser, reverse("model"))
+    assert "<strong>2</strong> of 75 slices with a tumour" in text
+    assert "BRISC 2025" in text
+    assert model.digest in text
+    model.delete()
+    assert "No network is in service" in page(browser, reverse("model"))
+
+
+@pytest.mark.parametrize("name", ["home", "how_it_works", "privacy", "terms"])
+def test_public_pages_open_for_everyone(client: Client, name: str) -> None:
+    client.defaults["SERVER_NAME"] = "localhost"
+    text = page(client, reverse(name))
+    assert "Not a medical device." in text
+    assert text.count("<h1") == 1
+
+
+def test_a_fault_stands_beside_the_drop_zone(browser: Client, model: ModelVersion) -> None:
+    response = browser.post(reverse("history"))
+    assert response.status_code == 400
+    assert "No picture was chosen" in response.content.decode()

@@ -1,0 +1,222 @@
+"""Pictures and reports: only to their owner, with an audit row, cached for good, never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.request
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test import Client
+from fpdf import FPDF
+from pytest_django import Settings
+
+from predictions import storage
+from predictions.models import Access, Label, ModelVersion, Prediction
+from predictions.presentation import describe
+from predictions.report import report_pdf
+from tests.support.pictures import opened, png
+from tests.support.records import finish, make_user, start, submit
+from tests.support.servers import S3
+from tests.support.stores import use_s3
+
+pytestmark = pytest.mark.django_db
+KINDS = ("image", "thumbnail", "area", "outline", "attention")
+
+
+def url(prediction: Prediction, kind: str = "image") -> str:
+    return f"/results/{prediction.pk}/images/{kind}.png"
+
+
+@pytest.fixture
+def answered(mine: Prediction) -> Prediction:
+    return finish(mine)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_owner_gets_the_object_itself(
+    visitor_client: Client, visitor: UUID, answered: Prediction, kind: str
+) -> None:
+    answer = visitor_client.get(url(answered, kind))
+    holder = answered.scan if kind in {"image", "thumbnail"} else answered
+    assert answer.status_code == 200
+    assert answer.content == storage.get(getattr(holder, f"{kind}_key"))
+    assert answer["Content-Type"] == "image/png"
+    assert answer["Cache-Control"] == "private, max-age=31536000, immutable"
+    assert answer["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
+    assert answer["Content-Disposition"].startswith("inline;")
+    entry = Access.objects.get()
+    assert (entry.scan_id, entry.prediction_id, entry.kind, entry.visitor, entry.user) == (
+        answered.scan_id, answered.pk, kind, visitor, None
+    )  # fmt: skip
+
+
+def test_what_the_browser_has_is_not_sent_again_but_written_down(
+    visitor_client: Client, answered: Prediction
+) -> None:
+    etag = visitor_client.get(url(answered))["ETag"]
+    again = visitor_client.get(url(answered), headers={"if-none-match": etag})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again["ETag"] == etag
+    assert again["Cache-Control"].startswith("private")
+    changed = visitor_client.get(url(answered), headers={"if-none-match": '"other"'})
+    assert changed.status_code == 200
+    assert Access.objects.count() == 3
+
+
+def test_pictures_of_other_results_have_other_addresses_and_tags(
+    visitor_client: Client, visitor: UUID, answered: Prediction
+) -> None:
+    other = submit(visitor=visitor, name="mine.png", seed=9)
+    one, two = visitor_client.get(url(answered)), visitor_client.get(url(other))
+    assert one["ETag"] != two["ETag"]
+    assert one.content != two.content
+
+
+def test_a_download_is_named_by_the_record(visitor_client: Client, answered: Prediction) -> None:
+    answer = visitor_client.get(f"{url(answered, 'area')}?download")
+    name = f"tumorsite-{str(answered.pk)[-12:]}-area.png"
+    assert answer["Content-Disposition"] == f'attachment; filename="{name}"'
+
+
+def test_an_account_is_written_down_as_such(client: Client, model: ModelVersion) -> None:
+    user = make_user()
+    client.force_login(user)
+    client.get(url(submit(owner=user)))
+    entry = Access.objects.get()
+    assert (entry.user, entry.visitor) == (user, None)
+
+
+@pytest.mark.parametrize("kind", ["area", "outline", "attention", "nonsense"])
+def test_what_there_is_not_yet_is_not_found(
+    visitor_client: Client, mine: Prediction, kind: str
+) -> None:
+    assert visitor_client.get(url(mine, kind)).status_code == 404
+    assert Access.objects.count() == 0
+
+
+def test_a_lost_object_is_not_found(visitor_client: Client, answered: Prediction) -> None:
+    storage.delete(answered.area_key)
+    assert visitor_client.get(url(answered, "area")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["images/image.png", "report.pdf"])
+def test_a_store_that_is_away_is_said_so(
+    visitor_client: Client,
+    answered: Prediction,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(name: str) -> bytes:
+        raise storage.StorageUnavailableError
+
+    monkeypatch.setattr(storage, "get", refuse)
+    answer = visitor_client.get(f"/results/{answered.pk}/{path}")
+    assert answer.status_code == 503
+    assert "not lost" in answer.content.decode()
+    assert "immutable" not in answer.get("Cache-Control", "")
+
+
+class TestSignedLinks:
+    def test_each_request_is_sent_to_a_link_of_its_own(
+        self,
+        visitor_client: Client,
+        mine: Prediction,
+        settings: Settings,
+        s3_server: S3,
+    ) -> None:
+        pixels = storage.get(mine.scan.image_key)
+        use_s3(settings, s3_server)
+        storage.put(mine.scan.image_key, pixels)
+        answer = visitor_client.get(url(mine))
+        assert answer.status_code == 302
+        assert answer["Cache-Control"] == "private, no-store"
+        link = answer["Location"]
+        assert link.startswith(s3_server.url)
+        assert "X-Amz-Expires=60" in link
+        with urllib.request.urlopen(link) as picture:  # noqa: S310  # our own server
+            assert picture.read() == pixels
+            assert picture.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+            assert picture.headers["Content-Type"] == "image/png"
+            assert picture.headers["Content-Disposition"].startswith("inline;")
+        assert Access.objects.count() == 1
+        storage.delete_prefix(mine.scan.prefix)
+
+    def test_no_link_is_ever_stored(
+        self, visitor_client: Client, mine: Prediction, settings: Settings, s3_server: S3
+    ) -> None:
+        use_s3(settings, s3_server)
+        visitor_client.get(url(mine))
+        for table in ("predictions_scan", "predictions_prediction", "predictions_access"):
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT * FROM {table}")  # noqa: S608  # our own names
+                assert "X-Amz" not in repr(cursor.fetchall())
+
+    def test_a_stranger_gets_no_link(
+        self, client: Client, mine: Prediction, settings: Settings, s3_server: S3
+    ) -> None:
+        use_s3(settings, s3_server)
+        assert client.get(url(mine)).status_code == 404
+        assert Access.objects.count() == 0
+
+
+class TestReport:
+    @pytest.mark.parametrize("label", Label.values)
+    def test_it_has_one_page(self, visitor_client: Client, mine: Prediction, label: str) -> None:
+        row = finish(mine, label=label, share=0.55)
+        answer = visitor_client.get(f"/results/{row.pk}/report.pdf")
+        assert answer.status_code == 200
+        assert answer["Content-Type"] == "application/pdf"
+        assert answer.content.startswith(b"%PDF-")
+        assert len(re.findall(rb"/Type /Page\b", answer.content)) == 1
+        assert Access.objects.get().kind == "report"
+
+    @pytest.mark.parametrize("size", [(40, 400), (400, 40), (16, 16)])
+    def test_any_shape_fits(
+        self, visitor_client: Client, mine: Prediction, size: tuple[int, int]
+    ) -> None:
+        row = finish(submit(content=png(*size), visitor=mine.scan.visitor))
+        answer = visitor_client.get(f"/results/{row.pk}/report.pdf")
+        assert len(re.findall(rb"/Type /Page\b", answer.content)) == 1
+
+    def test_even_the_longest_one_ends_above_the_foot_of_its_page(
+        self, mine: Prediction, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A tall picture, and every doubt there can be."""
+        ends: list[float] = []
+        output = FPDF.output
+
+        def noted(pdf: FPDF) -> object:
+            ends.append(pdf.get_y())
+            return output(pdf)
+
+        monkeypatch.setattr(FPDF, "output", noted)
+        row = finish(submit(content=png(40, 400), visitor=mine.scan.visitor), share=0.3)
+        row.ood_score = 0.9
+        row.scan.facts["colour"] = True
+        assert len(describe(row).doubts) >= 4
+        report_pdf(row)
+        assert 150 < ends[0] < 297 - 10, "millimetres"
+
+    def test_it_does_not_tell_the_persons_file_name(
+        self, visitor_client: Client, model: ModelVersion, visitor: UUID
+    ) -> None:
+        row = finish(submit(visitor=visitor, name="Ada Lovelace.png"))
+        answer = visitor_client.get(f"/results/{row.pk}/report.pdf")
+        assert b"Lovelace" not in answer.content
+        assert "Lovelace" not in answer["Content-Disposition"]
+
+    def test_there_is_none_without_an_answer(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        assert visitor_client.get(f"/results/{mine.pk}/report.pdf").status_code == 404
+        start(mine)
+        assert visitor_client.get(f"/results/{mine.pk}/report.pdf").status_code == 404
+
+
+def test_pictures_are_plain_pngs(visitor_client: Client, answered: Prediction) -> None:
+    for kind in KINDS:
+        assert opened(visitor_client.get(url(answered, kind)).content).format == "PNG"

@@ -1,0 +1,96 @@
+"""A result in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.presentation import describe
+
+KEYS = {"area_key": "a", "outline_key": "o", "attention_key": "t"}
+
+
+def prediction(*, scan: dict[str, Any] | None = None, **changes: Any) -> Prediction:
+    """An unsaved answer: 90% glioma in the upper left of a picture of 300 × 300."""
+    values: dict[str, Any] = {
+        "status": Status.SUCCEEDED,
+        "label": "glioma",
+        "probabilities": {"glioma": 0.9, "meningioma": 0.06, "no_tumor": 0.03, "pituitary": 0.01},
+        "prediction_set": ["glioma"],
+        "area_fraction": 0.02,
+        "bounding_box": [10, 20, 40, 60],
+        **KEYS,
+    }
+    return Prediction(
+        scan=Scan(**{"width": 300, "height": 300, **(scan or {})}),
+        model_version=ModelVersion(name="tumorsite", version="1"),
+        **{**values, **changes},
+    )
+
+
+def test_an_answer_without_doubts() -> None:
+    finding = describe(prediction())
+    assert finding.headline == "The network sees signs of a glioma"
+    assert finding.sureness == "fairly sure"
+    assert [label for label, _, _ in finding.rows] == [
+        "glioma", "meningioma", "no_tumor", "pituitary",
+    ]  # fmt: skip
+    assert finding.doubts == []
+    assert finding.area_percent == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prediction_set": ["glioma", "meningioma"]}, "cannot rule out meningioma"),
+        ({"ood_score": 0.5}, "not quite like the MRI slices"),
+        ({"area_key": "", "bounding_box": None}, "no clear border"),
+        ({"scan": {"width": 100}}, "small"),
+        ({"scan": {"facts": {"colour": True}}}, "in colour"),
+    ],
+)
+def test_each_doubt_is_said(changes: dict[str, Any], words: str) -> None:
+    doubts = describe(prediction(**changes)).doubts
+    assert len(doubts) == 1
+    assert words in doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("box", "place"),
+    [
+        ([0, 0, 30, 30], "upper left"),
+        ([140, 140, 160, 160], "middle"),
+        ([270, 140, 300, 160], "right"),
+        ([140, 280, 160, 300], "lower"),
+        ([0, 0, 300, 300], "middle"),
+    ],
+)
+def test_the_box_has_a_place_in_words(box: list[int], place: str) -> None:
+    found = describe(prediction(bounding_box=box)).box
+    assert found
+    assert found.place == place
+    assert (found.left, found.top) == (box[0], box[1])
+    assert (found.width, found.height) == (box[2] - box[0], box[3] - box[1])
+
+
+def test_no_tumour_has_no_area() -> None:
+    finding = describe(prediction(label="no_tumor", area_key="", outline_key="", bounding_box=None))
+    assert finding.headline == "The network sees no sign of a tumour"
+    assert finding.sureness == "unsure"
+    assert (finding.box, finding.area_percent, finding.doubts) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.REJECTED, "does not look like"),
+        (Status.CANCELLED, "cancelled"),
+        (Status.FAILED, "failed"),
+    ],
+)
+def test_what_came_to_nothing_has_a_headline_only(status: Status, words: str) -> None:
+    finding = describe(prediction(status=status))
+    assert words in finding.headline
+    assert finding.rows == []

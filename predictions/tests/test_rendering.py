@@ -1,0 +1,84 @@
+"""Pictures of a result lie exactly over the scan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from predictions import rendering
+from tests.support.pictures import opened
+
+
+def rgba(content: bytes) -> np.ndarray:
+    return np.array(opened(content).convert("RGBA"))
+
+
+@pytest.fixture
+def square() -> np.ndarray:
+    mask = np.zeros((60, 90), np.bool_)
+    mask[20:30, 50:70] = True
+    return mask
+
+
+def test_the_area_covers_its_own_pixels_and_no_other(square: np.ndarray) -> None:
+    picture = rgba(rendering.area_png(square))
+    assert picture.shape == (60, 90, 4)
+    assert np.array_equal(picture[..., 3] == 255, square)
+    assert (picture[square][:, :3] == rendering.AREA_COLOUR).all()
+    assert (picture[~square][:, 3] == 0).all()
+
+
+def test_the_outline_runs_just_outside_the_area(square: np.ndarray) -> None:
+    line = rgba(rendering.outline_png(square))[..., 3] > 0
+    assert not (line & square).any()
+    expected = np.zeros_like(square)
+    expected[19:31, 49:71] = True
+    expected[20:30, 50:70] = False
+    for corner in ((19, 49), (19, 70), (30, 49), (30, 70)):
+        expected[corner] = False
+    assert np.array_equal(line, expected)
+
+
+def test_the_outline_is_wider_on_large_pictures() -> None:
+    mask = np.zeros((1024, 1024), np.bool_)
+    mask[400:600, 400:600] = True
+    line = rgba(rendering.outline_png(mask))[..., 3] > 0
+    assert line[390:400, 500].sum() == 4
+
+
+def test_an_area_at_the_edge_stays_inside_the_picture() -> None:
+    mask = np.ones((20, 20), np.bool_)
+    assert not (rgba(rendering.outline_png(mask))[..., 3] > 0).any()
+
+
+def test_attention_is_brightest_and_least_see_through_where_it_is_strongest() -> None:
+    attention = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+    picture = rgba(rendering.attention_png(attention)).astype(int)
+    assert picture.shape == (16, 256, 4)
+    assert picture[0, 0, 3] == 0
+    assert picture[0, 255, 3] == 255
+    assert (np.diff(picture[0, :, 3]) >= 0).all()
+    assert picture[0, 255, :3].tolist() == rendering.colour_map()[252].tolist()
+
+
+def test_large_attention_is_kept_small_in_the_same_shape() -> None:
+    picture = opened(rendering.attention_png(np.zeros((1000, 3000), np.uint8)))
+    assert picture.size == (256, 85)
+
+
+def test_the_colours_get_steadily_brighter() -> None:
+    """So the map reads the same in grey and for the colour-blind."""
+    colours = rendering.colour_map().astype(float)
+    luminance = colours @ (0.2126, 0.7152, 0.0722)
+    assert len(colours) == 256
+    steps = np.diff(luminance[::4])
+    assert (steps > 0).all()
+    assert steps.max() < 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((480, 960), (240, 120)), ((100, 50), (50, 100)), ((960, 480, 3), (120, 240))],
+)
+def test_thumbnails_keep_the_shape(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    assert opened(rendering.thumbnail_png(np.zeros(shape, np.uint8))).size == size

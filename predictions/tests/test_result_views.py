@@ -1,0 +1,186 @@
+"""One result's pages: their states, and nobody else's eyes."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from predictions.models import Access, ModelVersion, Prediction, Scan, Status
+from predictions.services import lifecycle
+from predictions.urls import urlpatterns
+from tests.support.records import conclude, finish, make_user, rejection, start, submit
+
+pytestmark = pytest.mark.django_db
+
+
+def addresses(prediction_id: UUID) -> list[str]:
+    """Every address of the site that names a prediction."""
+    found = []
+    for pattern in urlpatterns:
+        converters = pattern.pattern.converters
+        if "prediction_id" in converters:
+            values = {"prediction_id": prediction_id, "kind": "image"}
+            wanted = {name: value for name, value in values.items() if name in converters}
+            found.append(reverse(str(pattern.name), kwargs=wanted))
+    assert len(found) >= 7
+    return found
+
+
+class TestSomeoneElses:
+    @pytest.fixture(params=["nobody", "other visitor", "other account"])
+    def stranger(self, request: pytest.FixtureRequest) -> Client:
+        client = Client()
+        if request.param == "other visitor":
+            session = client.session
+            session["visitor"] = str(uuid4())
+            session.save()
+        elif request.param == "other account":
+            client.force_login(make_user("eve@example.org"))
+        return client
+
+    @pytest.mark.parametrize("method", ["get", "post"])
+    def test_id_is_not_found_at_any_address(
+        self, stranger: Client, mine: Prediction, method: str
+    ) -> None:
+        row = finish(mine)
+        before = Prediction.objects.values().get(pk=row.pk)
+        for address in addresses(row.pk):
+            status = getattr(stranger, method)(address).status_code
+            assert status in {404, 405}, address
+            if method == "get" and not address.endswith(("cancel/", "again/")):
+                assert status == 404, address
+        assert Prediction.objects.values().get(pk=row.pk) == before
+        assert Scan.objects.get().deleted_at is None
+        assert Access.objects.count() == 0
+
+    def test_id_answers_as_one_that_is_nowhere(self, stranger: Client, mine: Prediction) -> None:
+        for theirs, nobodys in zip(addresses(mine.pk), addresses(uuid4()), strict=True):
+            one, other = stranger.get(theirs), stranger.get(nobodys)
+            assert one.status_code == other.status_code
+
+    def test_id_cannot_be_compared_or_deleted(self, stranger: Client, mine: Prediction) -> None:
+        query = {"result": [str(mine.pk), str(mine.pk)]}
+        assert stranger.get("/scans/compare/", query).status_code == 404
+        stranger.post("/scans/delete/", {"scan": str(mine.scan_id), "confirmed": "1"})
+        assert Scan.objects.get().deleted_at is None
+        assert mine.scan.name not in stranger.get("/scans/").content.decode()
+        assert str(mine.pk) not in b"".join(stranger.get("/scans/export.csv")).decode()
+
+    def test_after_deletion_its_owner_is_a_stranger_too(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        visitor_client.post(f"/results/{mine.pk}/delete/")
+        for address in addresses(mine.pk):
+            assert visitor_client.get(address).status_code in {404, 405}
+
+
+class TestStates:
+    def state(self, client: Client, row: Prediction) -> dict[str, object]:
+        answer = client.get(f"/results/{row.pk}/state.json")
+        assert answer.status_code == 200
+        assert "no-store" in answer["Cache-Control"]
+        return dict(answer.json())
+
+    def test_waiting_tells_the_place_in_line(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        first, _, third = (submit(visitor=visitor, seed=n) for n in range(3))
+        assert self.state(visitor_client, third)["place"] == 3
+        start(first)
+        assert self.state(visitor_client, third)["place"] == 2
+        running = self.state(visitor_client, first)
+        assert (running["status"], running["place"], running["finished"]) == ("running", 0, False)
+
+    def test_the_page_refreshes_itself_without_scripts(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        answer = visitor_client.get(mine.get_absolute_url())
+        page = answer.content.decode()
+        assert 'http-equiv="refresh"' in page or "Refresh" in answer.headers
+        assert "no-store" in answer["Cache-Control"]
+
+    def test_the_answer(self, visitor_client: Client, mine: Prediction) -> None:
+        row = finish(mine, label="meningioma")
+        state = self.state(visitor_client, row)
+        assert (state["status"], state["finished"]) == ("succeeded", True)
+        page = visitor_client.get(row.get_absolute_url()).content.decode()
+        assert "signs of a meningioma" in page
+        assert "not a diagnosis" in page.lower()
+        assert f"/results/{row.pk}/images/area.png" in page
+        assert str(row.model_version) in page
+
+    def test_a_refused_picture(self, visitor_client: Client, mine: Prediction) -> None:
+        conclude(start(mine), rejection())
+        assert self.state(visitor_client, mine)["message"] == "This is not a brain."
+        page = visitor_client.get(mine.get_absolute_url()).content.decode()
+        assert "This is not a brain." in page
+
+    def test_a_failure_says_why(self, visitor_client: Client, mine: Prediction) -> None:
+        lifecycle.fail(prediction=mine, code="crashed", message=lifecycle.CRASHED)
+        page = visitor_client.get(mine.get_absolute_url()).content.decode()
+        assert "stopped several times on this picture" in page
+
+    def test_a_cancelled_run_can_be_started_again(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        answer = visitor_client.post(f"/results/{mine.pk}/cancel/")
+        assert answer["Location"] == mine.get_absolute_url()
+        assert self.state(visitor_client, mine)["status"] == Status.CANCELLED
+        assert visitor_client.get(mine.get_absolute_url()).status_code == 200
+        again = visitor_client.post(f"/results/{mine.pk}/again/")
+        newer = Prediction.objects.exclude(pk=mine.pk).get()
+        assert again["Location"] == newer.get_absolute_url()
+
+    def test_cancelling_what_has_ended_changes_nothing(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        row = finish(mine)
+        page = visitor_client.post(f"/results/{row.pk}/cancel/", follow=True).content.decode()
+        assert "already ended" in page
+        row.refresh_from_db()
+        assert row.status == Status.SUCCEEDED
+
+    def test_again_without_a_network(self, visitor_client: Client, mine: Prediction) -> None:
+        finish(mine)
+        ModelVersion.objects.update(stage="retired")
+        page = visitor_client.post(f"/results/{mine.pk}/again/", follow=True).content.decode()
+        assert "No network is in service" in page
+
+    def test_again_on_a_scan_deleted_in_another_tab(
+        self,
+        visitor_client: Client,
+        mine: Prediction,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def gone(**_: object) -> None:
+            raise Scan.DoesNotExist
+
+        monkeypatch.setattr("predictions.views.results.run_again", gone)
+        assert visitor_client.post(f"/results/{mine.pk}/again/").status_code == 404
+
+
+class TestDelete:
+    def test_asks_first(self, visitor_client: Client, mine: Prediction) -> None:
+        answer = visitor_client.get(f"/results/{mine.pk}/delete/")
+        assert answer.status_code == 200
+        assert Scan.objects.get().deleted_at is None
+
+    def test_then_deletes(self, visitor_client: Client, mine: Prediction) -> None:
+        answer = visitor_client.post(f"/results/{mine.pk}/delete/")
+        assert answer["Location"] == "/scans/"
+        assert Scan.objects.get().deleted_at is not None
+        assert Prediction.objects.get().status == Status.CANCELLED
+
+
+def test_public_pages_open_without_a_model(client: Client) -> None:
+    for path in ("/", "/model/", "/how-it-works/", "/privacy/", "/terms/", "/scans/"):
+        assert client.get(path).status_code == 200, path
+
+
+def test_reading_starts_no_visit(client: Client) -> None:
+    client.get("/")
+    client.get("/scans/")
+    assert "sessionid" not in client.cookies

@@ -1,0 +1,304 @@
+"""The analysis task: what it does with answers, faults and messages that come again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import OperationalError
+from pytest_django import Settings
+
+from mltasks.images import Pixels
+from mltasks.inference import Analysis
+from predictions import passes, storage, tasks, worker
+from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.services import lifecycle
+from predictions.services.deletion import delete_scans
+from predictions.tasks import analyze_prediction
+from tests.support.pictures import png
+from tests.support.records import analysis, rejection, start, submit
+
+pytestmark = pytest.mark.django_db
+
+
+class Network:
+    """Answers by the picture's width, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.passes: list[int] = []
+        self.fault: Callable[[Sequence[Pixels]], None] = lambda images: None
+
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
+        self.passes.append(len(images))
+        self.fault(images)
+        return [
+            rejection() if image.shape[1] == 99 else analysis(width=image.shape[1], height=30)
+            for image in images
+        ]
+
+
+@pytest.fixture
+def network(model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> Network:
+    network = Network()
+    monkeypatch.setattr(worker, "analyzer", lambda: network)
+    monkeypatch.setattr(worker, "model_version", lambda: model)
+    return network
+
+
+def deliver(row: Prediction, *, task_id: str = "task-1", redelivered: bool = False) -> None:
+    """Run the task as a worker would on one message."""
+    analyze_prediction.push_request(
+        id=task_id, delivery_info={"redelivered": redelivered}, called_directly=False
+    )
+    try:
+        analyze_prediction.run(str(row.pk))
+    finally:
+        analyze_prediction.pop_request()
+
+
+def status(*rows: Prediction) -> list[str]:
+    found = dict(Prediction.objects.values_list("pk", "status"))
+    return [found[row.pk] for row in rows]
+
+
+def test_one_message_answers_all_that_wait_in_one_pass(network: Network) -> None:
+    waiting = [submit(seed=n) for n in range(3)]
+    deliver(waiting[1])
+    assert network.passes == [3]
+    assert status(*waiting) == [Status.SUCCEEDED] * 3
+
+
+def test_a_pass_takes_no_more_than_it_may(network: Network, settings: Settings) -> None:
+    settings.INFERENCE_BATCH = 2
+    waiting = [submit(seed=n) for n in range(5)]
+    for row in waiting:
+        deliver(row)
+    assert network.passes[:2] == [2, 2]
+    assert status(*waiting) == [Status.SUCCEEDED] * 5
+
+
+def test_a_message_that_comes_twice_changes_nothing(network: Network) -> None:
+    row = submit()
+    deliver(row)
+    before = Prediction.objects.values().get(pk=row.pk)
+    deliver(row)
+    deliver(row, redelivered=True)
+    assert Prediction.objects.values().get(pk=row.pk) == before
+
+
+def test_a_refused_picture_harms_no_other(network: Network) -> None:
+    other, photo = submit(seed=1), submit(content=png(99, 30))
+    deliver(other)
+    assert status(other, photo) == [Status.SUCCEEDED, Status.REJECTED]
+
+
+def test_a_message_that_comes_again_frees_what_its_dead_worker_held(network: Network) -> None:
+    one, two = submit(seed=1), submit(seed=2)
+    for row in (one, two):
+        start(row, task="died")
+    deliver(one, task_id="died", redelivered=True)
+    assert status(one) == [Status.SUCCEEDED]
+    assert Prediction.objects.get(pk=one.pk).attempt == 2
+    # The other was tried before as well, so it had a pass of its own.
+    assert status(two) == [Status.SUCCEEDED]
+    assert network.passes[-2:] == [1, 1]
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded, MemoryError, RuntimeError])
+def test_a_pass_that_breaks_off_goes_to_another_attempt(
+    network: Network, error: type[Exception]
+) -> None:
+    rows = [submit(seed=n) for n in range(2)]
+
+    def fault(images: Sequence[Pixels]) -> None:
+        raise error
+
+    network.fault = fault
+    deliver(rows[0])
+    assert status(*rows) == [Status.QUEUED] * 2
+    network.fault = lambda images: None
+    for row in rows:
+        deliver(row)
+    assert network.passes == [2, 1, 1]
+    assert status(*rows) == [Status.SUCCEEDED] * 2
+
+
+def test_a_picture_that_always_breaks_the_pass_fails_alone(
+    network: Network, settings: Settings
+) -> None:
+    settings.MAX_ATTEMPTS = 2
+    good, bad = submit(seed=1), submit(content=png(77, 30))
+
+    def fault(images: Sequence[Pixels]) -> None:
+        if any(image.shape[1] == 77 for image in images):
+            raise RuntimeError
+
+    network.fault = fault
+    for row in (good, good, bad):
+        deliver(row)
+    assert status(good, bad) == [Status.SUCCEEDED, Status.FAILED]
+    assert Prediction.objects.get(pk=bad.pk).message == lifecycle.CRASHED
+
+
+def refuse(*args: Any, **kwargs: Any) -> Any:
+    raise storage.StorageUnavailableError
+
+
+def locked(*args: Any, **kwargs: Any) -> Any:
+    raise OperationalError("database is locked")
+
+
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        ("predictions.storage.stream", refuse),
+        ("predictions.storage.put", refuse),
+        ("predictions.services.lifecycle.complete", locked),
+        ("predictions.services.lifecycle.complete", refuse),
+    ],
+)
+def test_an_outage_is_waited_out_and_does_not_count(
+    network: Network, monkeypatch: pytest.MonkeyPatch, where: str, fault: Callable[..., Any]
+) -> None:
+    row = submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fault)
+        deliver(row)
+    stored = Prediction.objects.get(pk=row.pk)
+    assert (stored.status, stored.attempt, stored.outages) == (Status.QUEUED, 1, 1)
+    assert stored.not_before is not None
+    Prediction.objects.update(not_before=None)
+    deliver(row)
+    assert status(row) == [Status.SUCCEEDED]
+
+
+def test_an_outage_of_the_database_in_mid_pass_is_one_too(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "_analyze", locked)
+        deliver(row)
+    assert Prediction.objects.get(pk=row.pk).outages == 1
+
+
+@pytest.mark.parametrize("harm", ["gone", "not a picture"])
+def test_a_picture_that_cannot_be_read_fails_alone(network: Network, harm: str) -> None:
+    lost, other = submit(seed=1), submit(seed=2)
+    storage.delete(lost.scan.image_key)
+    if harm != "gone":
+        storage.put(lost.scan.image_key, b"broken")
+    deliver(lost)
+    assert status(lost, other) == [Status.FAILED, Status.SUCCEEDED]
+    stored = Prediction.objects.get(pk=lost.pk)
+    assert (stored.error_code, "upload it again" in stored.message) == ("image_lost", True)
+
+
+def test_a_fault_that_nobody_foresaw_is_another_attempt(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = submit()
+
+    def odd(key: str) -> None:
+        raise ArithmeticError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "stream", odd)
+        deliver(row)
+    stored = Prediction.objects.get(pk=row.pk)
+    assert (stored.status, stored.attempt, stored.outages) == (Status.QUEUED, 1, 0)
+
+
+def test_a_scan_deleted_in_mid_run_keeps_nothing(network: Network) -> None:
+    row = submit()
+    before = {name for name, _ in storage.walk("scans/")}
+
+    def deleted_meanwhile(images: Sequence[Pixels]) -> None:
+        delete_scans(scans=Scan.objects.all())
+
+    network.fault = deleted_meanwhile
+    deliver(row)
+    assert status(row) == [Status.CANCELLED]
+    assert {name for name, _ in storage.walk("scans/")} == before
+
+
+def test_the_scheduled_tasks_do_their_service(
+    model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for module, name in (
+        ("sweeping", "sweep"),
+        ("deletion", "erase_deleted"),
+        ("sweeping", "check_orphans"),
+        ("sweeping", "expire_anonymous"),
+    ):
+        monkeypatch.setattr(
+            f"predictions.services.{module}.{name}", lambda name=name: done.append(name)
+        )
+        getattr(tasks, name).run()
+    assert done == ["sweep", "erase_deleted", "check_orphans", "expire_anonymous"]
+
+
+class TestWorker:
+    def test_a_child_is_ready_once_its_network_is_warm(
+        self, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        warmed: list[bool] = []
+        loaded = SimpleNamespace(
+            name="tumorsite", digest=model.digest, warm_up=lambda: warmed.append(True)
+        )
+        monkeypatch.setattr(worker, "analyzer", lambda: loaded)
+        monkeypatch.setattr(worker, "_is_inference_node", True)
+        worker.model_version.cache_clear()
+        worker._after_fork()
+        assert warmed == [True]
+        assert worker.ready_pid() > 0
+        from predictions.control import loaded_model
+
+        here = SimpleNamespace(
+            consumer=SimpleNamespace(pool=SimpleNamespace(info={"processes": [worker.ready_pid()]}))
+        )
+        assert loaded_model(here)["ready"] is True
+        here.consumer.pool.info["processes"] = [1]
+        assert loaded_model(here)["ready"] is False
+        worker.model_version.cache_clear()
+
+    def test_a_child_without_its_network_stops_the_worker(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[object] = []
+
+        class ExitedError(BaseException):
+            pass
+
+        def leave(code: int) -> None:
+            calls.append(code)
+            raise ExitedError
+
+        monkeypatch.setattr(worker, "analyzer", refuse)
+        monkeypatch.setattr(worker, "_is_inference_node", True)
+        monkeypatch.setattr(worker.os, "kill", lambda *args: calls.append(args))
+        monkeypatch.setattr(worker.os, "_exit", leave)
+        with pytest.raises(ExitedError):
+            worker._after_fork()
+        assert calls == [(worker.os.getppid(), worker.signal.SIGTERM), 1]
+
+    def test_a_worker_with_a_missing_model_refuses_to_start(
+        self, settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "_is_inference_node", False)
+        settings.MODEL_DIR = tmp_path
+        with pytest.raises(SystemExit, match="cannot start: no model in"):
+            worker._before_fork(sender="inference@here")
+
+    def test_other_workers_need_none(
+        self, settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "_is_inference_node", True)
+        settings.MODEL_DIR = tmp_path
+        worker._before_fork(sender="general@here")
+        assert worker._is_inference_node is False
+        worker._after_fork()

@@ -1,0 +1,220 @@
+"""Uploads over HTTP: what is taken, and what each fault is told."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from pytest_django import Settings
+
+from predictions import storage
+from predictions.models import ModelVersion, Prediction, Scan
+from predictions.visitors import SESSION_KEY
+from tests.support.pictures import png
+from tests.support.records import make_user
+
+pytestmark = pytest.mark.django_db
+JSON = {"accept": "application/json"}
+
+
+def file(content: bytes | None = None, name: str = "slice.png") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, png() if content is None else content, "image/png")
+
+
+def post(client: Client, *files: SimpleUploadedFile, json: bool = True, **extra: Any) -> Any:
+    headers = JSON if json else {"accept": "text/html"}
+    return client.post("/scans/", {"images": list(files)}, headers=headers, **extra)
+
+
+@pytest.mark.usefixtures("model")
+class TestTaken:
+    def test_a_script_is_told_where_to_look(self, client: Client) -> None:
+        answer = post(client, file())
+        assert answer.status_code == 201
+        [result] = answer.json()["results"]
+        assert result["name"] == "slice.png"
+        assert client.get(result["url"]).status_code == 200
+        assert client.get(result["state_url"]).json()["status"] == "queued"
+        assert Scan.objects.get().visitor is not None
+
+    def test_a_person_is_sent_to_the_result(self, client: Client) -> None:
+        answer = post(client, file(), json=False)
+        assert answer.status_code == 302
+        assert answer["Location"] == Prediction.objects.get().get_absolute_url()
+
+    def test_several_go_to_the_history(self, client: Client) -> None:
+        answer = post(client, file(png(seed=1)), file(png(seed=2)), json=False)
+        assert answer["Location"] == "/scans/"
+        assert Scan.objects.count() == 2
+        assert len(set(Scan.objects.values_list("visitor", flat=True))) == 1
+
+    def test_a_bad_file_does_not_stop_the_others(self, client: Client) -> None:
+        answer = post(client, file(), file(b"", name="empty.png"))
+        assert answer.status_code == 201
+        assert len(answer.json()["results"]) == 1
+        [fault] = answer.json()["errors"]
+        assert fault == {"name": "empty.png", "message": "This file is empty."}
+
+    def test_a_person_reads_of_the_bad_file_on_the_next_page(self, client: Client) -> None:
+        answer = post(client, file(), file(b"", name="empty.png"), json=False)
+        page = client.get(answer["Location"])
+        assert "empty.png: This file is empty." in page.content.decode()
+
+    def test_an_account_owns_it_and_starts_no_visit(self, client: Client) -> None:
+        user = make_user()
+        client.force_login(user)
+        post(client, file())
+        assert Scan.objects.get().owner == user
+        assert SESSION_KEY not in client.session
+
+
+@pytest.mark.usefixtures("model")
+class TestRefused:
+    @pytest.mark.parametrize("json", [True, False])
+    def test_no_file(self, client: Client, json: bool) -> None:
+        answer = post(client, json=json)
+        assert answer.status_code == 400
+        assert "No picture was chosen" in answer.content.decode()
+
+    def test_too_many_files(self, client: Client) -> None:
+        answer = post(client, *(file(png(seed=n)) for n in range(11)))
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["message"] == "Please send up to 10 pictures at once."
+        assert Scan.objects.count() == 0
+
+    def test_a_file_that_is_no_picture(self, client: Client) -> None:
+        answer = post(client, file(b"hello, I am text", name="brain.jpg"))
+        assert answer.status_code == 422
+        assert "not a picture we can read" in answer.json()["errors"][0]["message"]
+
+    def test_a_person_sees_the_fault_on_the_form(self, client: Client) -> None:
+        answer = post(client, file(b"<b>text</b>", name="<b>brain.jpg"), json=False)
+        assert answer.status_code == 422
+        page = answer.content.decode()
+        assert "not a picture we can read" in page
+        assert "&lt;b&gt;brain.jpg" in page
+        assert "<b>brain.jpg" not in page
+
+    def test_a_file_above_the_limit(self, client: Client, settings: Settings) -> None:
+        settings.MAX_UPLOAD_BYTES = 1024 * 1024
+        answer = post(client, file(png() + b"\0" * 1024 * 1024))
+        assert answer.status_code == 413
+        assert answer.json()["errors"][0]["message"] == "This file is larger than 1 MB."
+
+    @pytest.mark.parametrize("json", [True, False])
+    def test_a_body_far_above_the_limit_is_refused_unread(
+        self, client: Client, settings: Settings, json: bool
+    ) -> None:
+        settings.MAX_UPLOAD_BYTES = 1024 * 1024
+        answer = post(client, file(b"\0" * 11 * 1024 * 1024), json=json)
+        assert answer.status_code == 413
+        assert "up to 1 MB" in answer.content.decode()
+
+    def test_a_hundred_megabytes(self, client: Client) -> None:
+        answer = post(client, file(png() + b"\0" * 100 * 1024 * 1024))
+        assert answer.status_code == 413
+        assert answer.json()["errors"][0]["message"] == "This file is larger than 20 MB."
+        assert Scan.objects.count() == 0
+
+    def test_a_store_that_is_down(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(name: str, content: bytes) -> None:
+            raise storage.StorageUnavailableError
+
+        monkeypatch.setattr(storage, "put", refuse)
+        for json in (True, False):
+            answer = post(client, file(), json=json)
+            assert answer.status_code == 503
+            assert "cannot store pictures at the moment" in answer.content.decode()
+        assert Scan.objects.count() == 0
+
+    def test_a_form_that_has_expired(self) -> None:
+        client = Client(enforce_csrf_checks=True)
+        answer = post(client, file(), json=False)
+        assert answer.status_code == 403
+        assert "This form has expired" in answer.content.decode()
+        assert "expired" in post(client, file()).json()["error"]
+        assert Scan.objects.count() == 0
+
+    def test_a_form_with_its_token_passes(self) -> None:
+        client = Client(enforce_csrf_checks=True)
+        client.get("/")
+        token = client.cookies["csrftoken"].value
+        answer = client.post(
+            "/scans/", {"images": [file()]}, headers={**JSON, "x-csrftoken": token}
+        )
+        assert answer.status_code == 201
+
+    def test_other_methods(self, client: Client) -> None:
+        assert client.put("/scans/").status_code == 405
+        assert client.delete("/scans/").status_code == 405
+
+
+def test_without_a_network_in_service(client: Client, db: None) -> None:
+    answer = post(client, file())
+    assert answer.status_code == 503
+    assert "No network is in service" in answer.json()["errors"][0]["message"]
+
+
+NAMES = [
+    "../../etc/passwd.png",
+    "..\\..\\windows\\x.png",
+    "brain 🧠👩‍⚕️.png",
+    "x" * 296 + ".png",
+    "\u202egnp.nairb.png",
+    "a\r\nSet-Cookie: x=1.png",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_name_is_taken_and_shown_harmlessly(
+    client: Client, model: ModelVersion, name: str
+) -> None:
+    upload = io.BytesIO(png())
+    upload.name = name
+    answer = client.post("/scans/", {"images": [upload]}, headers=JSON)
+    assert answer.status_code == 201
+    scan = Scan.objects.get()
+    assert scan.image_key == f"scans/{scan.pk}/image.png"
+    assert not set(scan.name) & set("/\\\u202e\r\n\0")
+    assert 0 < len(scan.name) <= 120
+    assert client.get("/scans/").status_code == 200
+
+
+class TestThrottle:
+    def test_too_many_uploads(
+        self, client: Client, model: ModelVersion, settings: Settings
+    ) -> None:
+        settings.SUBMISSIONS_PER_MINUTE = 2
+        codes = [post(client, file(png(seed=n))).status_code for n in range(4)]
+        assert codes == [201, 201, 429, 429]
+        answer = post(client, file())
+        assert 1 <= int(answer["Retry-After"]) <= 61
+        assert "a lot of scans" in answer.json()["error"]
+        assert Scan.objects.count() == 2
+
+    def test_an_account_cannot_go_round_it_by_other_addresses(
+        self, client: Client, model: ModelVersion, settings: Settings
+    ) -> None:
+        settings.SUBMISSIONS_PER_MINUTE = 1
+        client.force_login(make_user())
+        assert post(client, file(), REMOTE_ADDR="192.0.2.1").status_code == 201
+        assert post(client, file(), REMOTE_ADDR="192.0.2.2").status_code == 429
+
+    def test_ten_thousand_rapid_requests(self, client: Client, settings: Settings) -> None:
+        settings.REQUESTS_PER_MINUTE = 50
+        codes = [client.get("/scans/", headers=JSON).status_code for _ in range(10_000)]
+        # They may straddle the ends of a few minutes on a slow machine.
+        assert 50 <= codes.count(200) <= 250
+        assert codes.count(429) == 10_000 - codes.count(200)
+        settings.REQUESTS_PER_MINUTE = 0
+        page = client.get("/scans/", headers={"accept": "text/html"})
+        assert page.status_code == 429
+        assert 1 <= int(page["Retry-After"]) <= 61
+        assert "Too many requests" in page.content.decode()
+
+    def test_health_is_never_throttled(self, client: Client, settings: Settings) -> None:
+        settings.REQUESTS_PER_MINUTE = 0
+        assert client.get("/health/live/").status_code == 200

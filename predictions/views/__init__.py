@@ -1,0 +1,1 @@
+"""Thin callers of services and selectors, by page."""

@@ -1,0 +1,139 @@
+"""The history of one's own scans."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from predictions.history_csv import COLUMNS, csv_row
+from predictions.models import Label, Prediction, Status
+from predictions.presentation import describe
+from predictions.selectors import (
+    Filters,
+    export_rows,
+    history_page,
+    prediction_for,
+    predictions_of,
+    scans_of,
+)
+from predictions.services.deletion import delete_scans
+from predictions.views.submission import submit
+from predictions.visitors import Owner, owner_of
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def scans(request: HttpRequest) -> HttpResponse:
+    """GET: a page of the history. POST: submit scans."""
+    if request.method == "POST":
+        return submit(request)
+    filters = Filters.from_query(request.GET)
+    page = history_page(
+        owner_of(request),
+        filters,
+        older_than=_uuid(request.GET.get("older")),
+        newer_than=_uuid(request.GET.get("newer")),
+    )
+    query = request.GET.copy()
+    for key in ("older", "newer"):
+        query.pop(key, None)
+    context = {
+        "page": page,
+        "filters": filters,
+        "filtered": filters != Filters(),
+        "query": query.urlencode(),
+        "statuses": Status.choices,
+        "labels": Label.choices,
+    }
+    return render(request, "predictions/history.html", context)
+
+
+def _uuid(value: str | None) -> UUID | None:
+    try:
+        return UUID(value) if value else None
+    except ValueError:
+        return None
+
+
+class _Echo:
+    """A file for the CSV writer that hands each line straight back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+@never_cache
+@require_safe
+def export(request: HttpRequest) -> StreamingHttpResponse:
+    """The filtered history as CSV, a line a prediction, sent as it is read."""
+    rows = export_rows(owner_of(request), Filters.from_query(request.GET))
+    writer = csv.writer(_Echo())
+
+    def lines() -> Iterator[str]:
+        yield writer.writerow(COLUMNS)
+        for row in rows.iterator(chunk_size=500):
+            yield writer.writerow(csv_row(row))
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="tumorsite-history.csv"'
+    return response
+
+
+@require_POST
+def delete_many(request: HttpRequest) -> HttpResponse:
+    """Ask first, then delete the chosen scans."""
+    ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
+    chosen = scans_of(owner_of(request)).filter(pk__in=ids)
+    if not chosen.exists():
+        messages.info(request, "No scan was chosen.")
+        return redirect("history")
+    if "confirmed" not in request.POST:
+        return render(request, "predictions/confirm_delete.html", {"scans": chosen})
+    count = delete_scans(scans=chosen)
+    messages.success(request, f"{count} scan{'s' if count != 1 else ''} deleted.")
+    return redirect("history")
+
+
+def _latest_of(owner: Owner, scan_ids: list[UUID]) -> list[UUID]:
+    """The newest predictions of the owner's scans."""
+    runs = predictions_of(owner).filter(scan__in=scan_ids).order_by("id")
+    return list({run.scan_id: run.pk for run in runs}.values())
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def compare(request: HttpRequest) -> HttpResponse:
+    """Two results side by side. POST: those of two scans chosen in the history."""
+    owner = owner_of(request)
+    if request.method == "POST":
+        scan_ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
+        chosen = _latest_of(owner, scan_ids)
+        if len(chosen) == 2:
+            query = urlencode({"result": chosen}, doseq=True)
+            return redirect(f"{reverse('compare')}?{query}")
+    else:
+        chosen = [pk for value in request.GET.getlist("result") if (pk := _uuid(value))]
+    if len(chosen) != 2:
+        messages.info(request, "Choose exactly two results to compare.")
+        return redirect("history")
+    try:
+        pair = [prediction_for(owner, pk) for pk in chosen]
+    except Prediction.DoesNotExist:
+        raise Http404 from None
+    findings = [(prediction, describe(prediction)) for prediction in pair]
+    context = {"findings": findings, "shares": _shares_by_label(pair)}
+    return render(request, "predictions/compare.html", context)
+
+
+def _shares_by_label(pair: list[Prediction]) -> list[tuple[str, list[float | None]]]:
+    """Of each class, its name and its probability in each result, None where there is none."""
+    return [(name, [run.probabilities.get(label) for run in pair]) for label, name in Label.choices]

@@ -1,0 +1,99 @@
+"""Pictures and reports: permission, audit row, then the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.shortcuts import redirect
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from predictions import storage
+from predictions.models import Prediction
+from predictions.report import report_pdf
+from predictions.services.auditing import record_access
+from predictions.views.results import owned_or_404
+from predictions.visitors import owner_of
+from tumorsite.http import problem
+
+FOREVER = "private, max-age=31536000, immutable"
+NOT_NOW = "The picture cannot be fetched at the moment. It is not lost; please try again soon."
+
+
+def _key(prediction: Prediction, kind: str) -> str:
+    """The object of a kind of picture, "" if this prediction has none."""
+    return {
+        "image": prediction.scan.image_key,
+        "thumbnail": prediction.scan.thumbnail_key,
+        "area": prediction.area_key,
+        "outline": prediction.outline_key,
+        "attention": prediction.attention_key,
+    }.get(kind, "")
+
+
+def _disposition(request: HttpRequest, prediction: Prediction, kind: str) -> str:
+    """Names a download by the record, as the person's own file name may say who they are."""
+    way = "attachment" if "download" in request.GET else "inline"
+    return f'{way}; filename="tumorsite-{str(prediction.pk)[-12:]}-{kind}.png"'
+
+
+@require_safe
+def picture(request: HttpRequest, prediction_id: UUID, kind: str) -> HttpResponse:
+    """One picture of one's own result."""
+    return deliver(request, owned_or_404(request, prediction_id), kind)
+
+
+def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResponse:
+    """Hand out a picture to someone who has been found to be allowed to see it."""
+    key = _key(prediction, kind)
+    if not key:
+        raise Http404
+    owner = owner_of(request)
+    record_access(prediction=prediction, kind=kind, user=owner.user, visitor=owner.visitor)
+    disposition = _disposition(request, prediction, kind)
+    signed = storage.signed_url(
+        key,
+        ResponseCacheControl=FOREVER,
+        ResponseContentType="image/png",
+        ResponseContentDisposition=disposition,
+    )
+    if signed:
+        response: HttpResponse = redirect(signed)
+        response["Cache-Control"] = "private, no-store"
+        return response
+    try:
+        content = storage.get(key)
+    except FileNotFoundError:
+        raise Http404 from None
+    except storage.StorageUnavailableError:
+        return problem(request, 503, NOT_NOW)
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    if etag in request.headers.get("If-None-Match", ""):
+        response = HttpResponseNotModified()
+    else:
+        response = HttpResponse(content, content_type="image/png")
+        response["Content-Disposition"] = disposition
+    response["ETag"] = etag
+    response["Cache-Control"] = FOREVER
+    return response
+
+
+@never_cache
+@require_safe
+def report(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
+    """The one-page PDF of a result."""
+    prediction = owned_or_404(request, prediction_id)
+    if not prediction.label:
+        raise Http404
+    owner = owner_of(request)
+    record_access(prediction=prediction, kind="report", user=owner.user, visitor=owner.visitor)
+    try:
+        content = report_pdf(prediction)
+    except (FileNotFoundError, storage.StorageUnavailableError):
+        return problem(request, 503, NOT_NOW)
+    response = HttpResponse(content, content_type="application/pdf")
+    name = f"tumorsite-{str(prediction.pk)[-12:]}.pdf"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response

@@ -1,0 +1,107 @@
+"""One result: its page, its state while it waits, and what its owner may do with it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from predictions.model_figures import model_figures
+from predictions.models import Prediction, Scan
+from predictions.presentation import describe
+from predictions.selectors import other_runs, place_in_line, prediction_for
+from predictions.services.deletion import delete_scans
+from predictions.services.lifecycle import cancel as cancel_prediction
+from predictions.services.models import NoModelError
+from predictions.services.submission import run_again
+from predictions.visitors import owner_of
+
+
+def owned_or_404(request: HttpRequest, prediction_id: UUID) -> Prediction:
+    """The prediction, if it is this visitor's; whose it is otherwise is nobody's business."""
+    try:
+        return prediction_for(owner_of(request), prediction_id)
+    except Prediction.DoesNotExist:
+        raise Http404 from None
+
+
+def _state(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "status": prediction.status,
+        "text": prediction.get_status_display(),
+        "place": place_in_line(prediction),
+        "attempt": prediction.attempt,
+        "finished": not prediction.is_active,
+        "message": prediction.message,
+        "label": prediction.get_label_display(),
+        "finding": "" if prediction.is_active else describe(prediction).headline,
+        "url": prediction.get_absolute_url(),
+    }
+
+
+@never_cache
+@require_safe
+def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
+    """The answer, or while there is none yet, the state of its making."""
+    prediction = owned_or_404(request, prediction_id)
+    context: dict[str, Any] = {"prediction": prediction, "scan": prediction.scan}
+    if prediction.is_active:
+        context["state"] = _state(prediction)
+        return render(request, "predictions/wait.html", context)
+    figures = model_figures(prediction.model_version.card)
+    context["runs"] = other_runs(prediction)
+    context["finding"] = describe(prediction)
+    context["figures"] = figures
+    context["own_figures"] = figures and figures.of_label(prediction.label)
+    return render(request, "predictions/result.html", context)
+
+
+@never_cache
+@require_safe
+def state(request: HttpRequest, prediction_id: UUID) -> JsonResponse:
+    return JsonResponse(_state(owned_or_404(request, prediction_id)))
+
+
+@require_POST
+def cancel(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
+    prediction = owned_or_404(request, prediction_id)
+    if not cancel_prediction(prediction=prediction):
+        messages.info(request, "This run had already ended.")
+    return redirect(prediction)
+
+
+@require_POST
+def again(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
+    prediction = owned_or_404(request, prediction_id)
+    try:
+        return redirect(run_again(prediction=prediction))
+    except NoModelError:
+        messages.error(request, "No network is in service at the moment.")
+        return redirect(prediction)
+    except Scan.DoesNotExist:
+        # Deleted in another tab since it was looked up.
+        raise Http404 from None
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
+    """GET asks, POST deletes the scan with every run on it."""
+    prediction = owned_or_404(request, prediction_id)
+    scans = Scan.objects.filter(pk=prediction.scan_id)
+    if request.method == "GET":
+        context = {
+            "scans": scans,
+            "action": request.path,
+            "back": reverse("result", args=[prediction.pk]),
+        }
+        return render(request, "predictions/confirm_delete.html", context)
+    delete_scans(scans=scans)
+    messages.success(request, "The scan and its results were deleted.")
+    return redirect("history")

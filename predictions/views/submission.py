@@ -1,0 +1,117 @@
+"""The front page with its drop zone, the upload, and the page about the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from mltasks.images import ImageError
+from predictions.model_figures import model_figures
+from predictions.models import ModelVersion, Prediction
+from predictions.selectors import recent_scans
+from predictions.services.models import NoModelError
+from predictions.services.submission import display_name, submit_scan
+from predictions.storage import StorageUnavailableError
+from predictions.visitors import owner_of
+from tumorsite.http import problem, wants_json
+from tumorsite.throttle import client_address, retry_after
+
+FIELD = "images"
+MOST_AT_ONCE = 10
+
+NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
+NO_MODEL = "No network is in service at the moment. Please try again later."
+
+
+@ensure_csrf_cookie
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    return render(request, "predictions/home.html", _home_context(request))
+
+
+def _home_context(request: HttpRequest) -> dict[str, Any]:
+    return {"recent": recent_scans(owner_of(request)), "most_at_once": MOST_AT_ONCE}
+
+
+@require_safe
+def about_model(request: HttpRequest) -> HttpResponse:
+    """What the network in service is, and how often it errs."""
+    model = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION).first()
+    figures = model_figures(model.card) if model else None
+    return render(request, "predictions/about_model.html", {"model": model, "figures": figures})
+
+
+def submit(request: HttpRequest) -> HttpResponse:
+    """Take the uploaded files one by one; a bad one does not stop the others."""
+    wait = _throttled(request)
+    if wait:
+        response = problem(request, 429, f"That was a lot of scans. Please wait {wait} seconds.")
+        response["Retry-After"] = str(wait)
+        return response
+    files = request.FILES.getlist(FIELD)
+    if not files:
+        return _answer(request, [], [("", "No picture was chosen. Choose one or more first.")], 400)
+    if len(files) > MOST_AT_ONCE:
+        fault = f"Please send up to {MOST_AT_ONCE} pictures at once."
+        return _answer(request, [], [("", fault)], 400)
+    queued: list[Prediction] = []
+    faults: list[tuple[str, str]] = []
+    status = 422
+    owner = owner_of(request, create=True)
+    for file in files:
+        try:
+            queued.append(_submit_one(file, owner.user, owner.visitor))
+        except ImageError as error:
+            faults.append((display_name(file.name or ""), error.message))
+            status = 413 if error.code == "too_large" else 422
+        except (StorageUnavailableError, NoModelError) as error:
+            message = NO_MODEL if isinstance(error, NoModelError) else NOT_NOW
+            faults.append((display_name(file.name or ""), message))
+            status = 503
+    return _answer(request, queued, faults, 201 if queued else status)
+
+
+def _submit_one(file: UploadedFile, user: Any, visitor: Any) -> Prediction:
+    return submit_scan(file=file, name=file.name or "", owner=user, visitor=visitor)  # type: ignore[arg-type]  # an upload reads like a file
+
+
+def _throttled(request: HttpRequest) -> int:
+    """Seconds to wait, by address and, signed in, by account."""
+    who = [client_address(request)]
+    if request.user.is_authenticated:
+        who.append(f"user-{request.user.pk}")
+    limit = settings.SUBMISSIONS_PER_MINUTE
+    return max(retry_after("submissions", name, limit) for name in who)
+
+
+def _answer(
+    request: HttpRequest, queued: list[Prediction], faults: list[tuple[str, str]], status: int
+) -> HttpResponse:
+    if wants_json(request):
+        results = [
+            {
+                "id": str(prediction.pk),
+                "name": prediction.scan.name,
+                "url": prediction.get_absolute_url(),
+                "state_url": reverse("state", args=[prediction.pk]),
+            }
+            for prediction in queued
+        ]
+        errors = [{"name": name, "message": message} for name, message in faults]
+        return JsonResponse({"results": results, "errors": errors}, status=status)
+    if not queued:
+        context = {**_home_context(request), "faults": faults}
+        return render(request, "predictions/home.html", context, status=status)
+    for name, message in faults:
+        messages.error(request, f"{name}: {message}" if name else message)
+    if len(queued) == 1:
+        return redirect(queued[0])
+    return redirect("history")

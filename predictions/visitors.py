@@ -1,0 +1,36 @@
+"""Who asks: an account, or the browser session of a visitor without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+SESSION_KEY = "visitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The one who may see a scan: either a user or a visitor, or neither."""
+
+    user: User | None = None
+    visitor: UUID | None = None
+
+
+def owner_of(request: HttpRequest, *, create: bool = False) -> Owner:
+    """Who this request comes from.
+
+    Args:
+        create: give a visitor without an account an id, which starts a session.
+    """
+    if request.user.is_authenticated:
+        return Owner(user=request.user)
+    if create and SESSION_KEY not in request.session:
+        request.session[SESSION_KEY] = str(uuid4())
+    visitor = request.session.get(SESSION_KEY)
+    return Owner(visitor=UUID(visitor) if visitor else None)

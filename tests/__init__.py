@@ -1,0 +1,1 @@
+"""What crosses the apps: real servers, faults, browsers and the rules of the house."""

@@ -1,0 +1,91 @@
+"""Nothing for axe to find, in light and dark; nothing to scroll sideways for on a phone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser import acts
+from tests.browser.conftest import Visit
+from tests.support.pictures import mri_png
+from tests.support.site import Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+PUBLIC = (
+    "/",
+    "/how-it-works/",
+    "/model/",
+    "/privacy/",
+    "/terms/",
+    "/learn/",
+    "/account/login/",
+    "/account/signup/",
+    "/account/password/reset/",
+    "/no-such-page/",
+)
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds on the page as it is."""
+    # Transitions between themes would be measured half-way.
+    page.wait_for_timeout(200)
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{page.url} {violation['id']}: {violation['help']} {node['html'][:120]}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+def sideways(page: Page) -> list[str]:
+    """The page, if it is wider than its window."""
+    wide, window = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    return [f"{page.url} is {wide} wide in a window of {window}"] if wide > window else []
+
+
+def pages_of_a_visit(page: Page, site: Site) -> list[str]:
+    """The pages that only someone with two results has."""
+    one = acts.submit(page, mri_png(seed=400), "one.png")
+    two = acts.submit(page, mri_png(seed=401), "two.png")
+    ids = [address.rstrip("/").rsplit("/", 1)[1] for address in (one, two)]
+    return [
+        one,
+        "/scans/",
+        "/scans/?q=none",
+        f"/scans/compare/?result={ids[0]}&result={ids[1]}",
+        f"{one}delete/",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Visit, site: Site, scheme: str) -> None:
+    page = visit(color_scheme=scheme)
+    found: list[str] = []
+    for path in (*PUBLIC, *pages_of_a_visit(page, site)):
+        page.goto(path)
+        found += faults(page)
+    child = site.child()
+    child.suspend()
+    page.goto("/")
+    page.set_input_files("#images", [acts.payload(mri_png(seed=402))])
+    page.wait_for_url("**/results/**")
+    found += faults(page)
+    child.resume()
+    assert found == []
+
+
+def test_a_phone_needs_no_scrolling_sideways(visit: Visit, site: Site) -> None:
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    found: list[str] = []
+    for path in (*PUBLIC, *pages_of_a_visit(page, site)):
+        page.goto(path)
+        found += sideways(page)
+    page.set_viewport_size({"width": 320, "height": 640})
+    for path in ("/", "/scans/", "/model/"):
+        page.goto(path)
+        found += sideways(page)
+    assert found == []

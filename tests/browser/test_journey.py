@@ -1,0 +1,160 @@
+"""Submit, wait, result, history: with mouse, keyboard, drop, paste, and without scripts."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import acts
+from tests.browser.conftest import Visit
+from tests.support.pictures import mri_png, png
+from tests.support.site import Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+def test_from_upload_to_history_and_back(visit: Visit) -> None:
+    page, content = visit(), mri_png(seed=1)
+    address = acts.submit(page, content, "first.png")
+    assert np.array_equal(acts.shown(page), acts.uploaded(content))
+    expect(page.get_by_text("not a diagnosis", exact=False).first).to_be_visible()
+    page.goto("/scans/")
+    expect(page.get_by_text("first.png").first).to_be_visible()
+    page.locator("a.record-link").first.click()
+    page.wait_for_url(address)
+    expect(page.locator("h1")).to_have_text(acts.ANSWER)
+
+
+def test_the_page_waits_without_reload_and_becomes_the_result(visit: Visit, site: Site) -> None:
+    child = site.child()
+    child.suspend()
+    page = visit()
+    page.set_input_files("#images", [acts.payload(mri_png(seed=2))])
+    page.wait_for_url("**/results/**")
+    expect(page.locator("[data-heading]")).to_have_text("Waiting")
+    page.evaluate("() => { window.stayed = true; }")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("() => window.stayed") is True
+    assert page.locator("[data-announce]").text_content()
+    address = page.url
+    child.resume()
+    acts.see_answer(page)
+    assert page.url == address
+
+
+def test_a_waiting_run_can_be_cancelled(visit: Visit, site: Site) -> None:
+    child = site.child()
+    child.suspend()
+    page = visit()
+    page.set_input_files("#images", [acts.payload(mri_png(seed=3))])
+    page.wait_for_url("**/results/**")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1")).to_have_text("This run was cancelled")
+    child.resume()
+    page.get_by_role("button", name="Run again").click()
+    acts.see_answer(page)
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(visit: Visit, way: str) -> None:
+    page, content = visit(), mri_png(seed=4)
+    acts.hand_over(page, way, [("handed.png", content)])
+    acts.see_answer(page)
+    assert np.array_equal(acts.shown(page), acts.uploaded(content))
+
+
+def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
+    page = visit()
+    page.set_input_files(
+        "#images",
+        [
+            acts.payload(mri_png(seed=5), "one.png"),
+            acts.payload(b"not a picture at all", "two.png"),
+            acts.payload(mri_png(seed=6), "three.png"),
+            acts.payload(b"hello", "notes.txt", "text/plain"),
+        ],
+    )
+    items = page.locator("[data-uploads] li")
+    expect(items).to_have_count(4)
+    expect(items.nth(1)).to_contain_text("not a picture we can read")
+    expect(items.nth(3)).to_contain_text("not a picture we can read")
+    for number in (0, 2):
+        expect(items.nth(number).get_by_role("link", name=re.compile("Open"))).to_be_visible()
+        expect(items.nth(number)).to_contain_text(acts.ANSWER, timeout=40_000)
+    page.goto("/scans/")
+    expect(page.locator("a.record-link")).to_have_count(2)
+
+
+def test_what_is_no_brain_is_told_so(visit: Visit) -> None:
+    page = visit()
+    page.set_input_files("#images", [acts.payload(png(64, 64, seed=1))])
+    page.wait_for_url("**/results/**")
+    expect(page.locator("h1")).to_have_text(acts.ANSWER, timeout=40_000)
+
+
+def test_deleting_from_result_and_history(visit: Visit) -> None:
+    page = visit()
+    address = acts.submit(page, mri_png(seed=7))
+    page.get_by_role("link", name="Delete").click()
+    page.locator("main form button[type=submit]").first.click()
+    page.wait_for_url("**/scans/")
+    answer = page.goto(address)
+    assert answer is not None
+    assert answer.status == 404
+
+
+def test_without_scripts(visit: Visit) -> None:
+    page, content = visit(java_script_enabled=False), mri_png(seed=8)
+    page.set_input_files("#images", [acts.payload(content, "plain.png")])
+    page.locator("noscript button, form[data-upload] button[type=submit]").first.click()
+    page.wait_for_url("**/results/**")
+    # The waiting page refreshes itself until the answer is there.
+    expect(page.locator("h1")).to_have_text(acts.ANSWER, timeout=40_000)
+    pictures = page.locator(".pane img[src$='image.png']")
+    expect(pictures.first).to_be_visible()
+    page.goto("/scans/")
+    expect(page.get_by_text("plain.png").first).to_be_visible()
+    page.goto("/scans/?q=nothing-like-it")
+    expect(page.locator("a.record-link")).to_have_count(0)
+
+
+def test_by_keyboard_alone(visit: Visit) -> None:
+    page = visit()
+    acts.tab_to(page, "#images")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files([acts.payload(mri_png(seed=9))])
+    acts.see_answer(page)
+    acts.tab_to(page, "[data-strength]")
+    before = page.locator("[data-strength-value]").text_content()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("[data-strength-value]").text_content() != before
+    acts.tab_to(page, "[data-zoom=in]")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-zoom-value]")).not_to_have_text("100%")
+    page.goto("/scans/")
+    acts.tab_to(page, "[name=scan]")
+    page.keyboard.press("Space")
+    acts.tab_to(page, "[data-delete]")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/scans/delete/")
+    acts.tab_to(page, "main form button[type=submit]")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/scans/")
+    expect(page.locator("a.record-link")).to_have_count(0)
+
+
+def test_focus_can_be_seen_and_content_skipped_to(visit: Visit) -> None:
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.matches('.skip')")
+    outline = page.evaluate(
+        "() => { const s = getComputedStyle(document.activeElement);"
+        " return s.outlineStyle !== 'none' || s.boxShadow !== 'none'; }"
+    )
+    assert outline is True
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => location.hash") == "#content"

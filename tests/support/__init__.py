@@ -1,0 +1,1 @@
+"""Real servers, pictures and records for every app's tests."""

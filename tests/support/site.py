@@ -1,0 +1,237 @@
+"""The whole site in processes of its own: web, inference worker, general worker, scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.conf import settings
+
+from tests.support.http import Browser
+from tests.support.processes import Process, free_port, wait_until
+from tests.support.servers import S3, Valkey
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+HARD_LIMIT = 8
+
+
+def _environment(folder: Path, **extra: str) -> dict[str, str]:
+    kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "DJANGO_SETTINGS_MODULE": "tumorsite.settings",
+        "PYTHONPATH": str(ROOT),
+        "DATA_DIR": str(folder),
+        # A copy, as training may write a new network while the tests run.
+        "MODEL_DIR": str(folder / "model"),
+        "TASK_HARD_LIMIT": str(HARD_LIMIT),
+        "SWEEP_SECONDS": "1",
+        "INFERENCE_THREADS": "1",
+        "REQUESTS_PER_MINUTE": "1000000",
+        "SUBMISSIONS_PER_MINUTE": "100000",
+        **extra,
+    }
+
+
+def prepare(folder: Path) -> None:
+    """Make a data folder as the site itself does at its first start, for sites to copy."""
+    shutil.copytree(settings.MODEL_DIR, folder / "model")
+    subprocess.run(
+        [sys.executable, ROOT / "manage.py", "prepare"],
+        env=_environment(folder),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+class Site:
+    """A running site.
+
+    Attributes:
+        web, worker, general, beat: its parts, each a process group.
+    """
+
+    def __init__(self, prepared: Path, folder: Path, *, s3: S3 | None = None) -> None:
+        self.folder = folder / "data"
+        shutil.copytree(prepared, self.folder)
+        self.s3 = s3
+        self.valkey = Valkey(folder)
+        self.port = free_port()
+        self.env = _environment(
+            self.folder,
+            BROKER_URL=self.valkey.url,
+            PORT=str(self.port),
+            **(s3.environment() if s3 else {}),
+        )
+        logs = folder
+        self.web = Process(
+            [
+                BIN / "gunicorn", "tumorsite.wsgi", "--bind", f"127.0.0.1:{self.port}",
+                "--workers", "2", "--threads", "8", "--timeout", "60",
+            ],
+            log=logs / "web.log",
+            env=self.env,
+        )  # fmt: skip
+        self.worker = self.inference_worker("tumorsite", logs / "worker.log")
+        self.general = self._celery(
+            "tumorsite", "worker", "-Q", "general", "-n", "general@test", "-c", "1",
+            log=logs / "general.log",
+        )  # fmt: skip
+        self.beat = self._celery(
+            "tumorsite", "beat", "-s", str(folder / "schedule"), "--pidfile=",
+            log=logs / "beat.log",
+        )  # fmt: skip
+        self.parts = (self.beat, self.general, self.worker, self.web)
+
+    def _celery(self, app: str, *arguments: str, log: Path) -> Process:
+        return Process([BIN / "celery", "-A", app, *arguments], log=log, env=self.env)
+
+    def inference_worker(self, app: str, log: Path) -> Process:
+        """A worker of the inference queue, not started yet."""
+        return self._celery(
+            app, "worker", "-Q", "inference", "-n", "inference@test", "--pool", "prefork",
+            "-c", "1", "--without-gossip", "--without-mingle", log=log,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        self.valkey.start()
+        for part in self.parts:
+            part.start()
+        wait_until(lambda: self.health()[0] == 200, seconds=90, what="a healthy site", pause=0.3)
+
+    def stop(self) -> None:
+        for part in (*self.parts, self.valkey):
+            part.kill()
+
+    def health(self) -> tuple[int, str]:
+        with contextlib.suppress(OSError):
+            answer = Browser(self.url).get("/health/")
+            return answer.status, answer.text
+        return 0, "no answer"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    # --- what the database and the store hold -------------------------------------------------
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.folder / "db.sqlite3", timeout=20, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def predictions(self) -> dict[str, dict[str, Any]]:
+        """Every prediction by its id, as the addresses of the site spell it."""
+        with self.database() as database:
+            rows = database.execute("SELECT * FROM predictions_prediction").fetchall()
+        return {_dashed(row["id"]): dict(row) for row in rows}
+
+    def status(self, prediction_id: str) -> str:
+        return str(self.predictions()[prediction_id]["status"])
+
+    def objects(self) -> set[str]:
+        root = self.folder / "objects"
+        return {
+            entry.relative_to(root).as_posix()
+            for entry in (root / "scans").rglob("*")
+            if entry.is_file()
+        }
+
+    def recorded(self) -> set[str]:
+        """Every object that a row names."""
+        with self.database() as database:
+            scans = database.execute(
+                "SELECT image_key, thumbnail_key FROM predictions_scan"
+            ).fetchall()
+            predictions = database.execute(
+                "SELECT area_key, outline_key, attention_key FROM predictions_prediction"
+            ).fetchall()
+        return {key for row in (*scans, *predictions) for key in row if key}
+
+    def wait_for(self, ids: list[str], *, seconds: float = 60) -> None:
+        """Wait until all these predictions have ended."""
+
+        def ended() -> bool:
+            rows = self.predictions()
+            return all(rows[pk]["status"] not in {"queued", "running"} for pk in ids)
+
+        try:
+            wait_until(ended, seconds=seconds, what="predictions to end")
+        except TimeoutError as error:
+            rows = self.predictions()
+            states = [(pk, rows[pk]["status"], rows[pk]["attempt"]) for pk in ids]
+            logs = "\n".join(f"--- {p.log.name}\n{p.text()[-3000:]}" for p in self.parts)
+            raise AssertionError(f"{error}: {states}\n{logs}") from None
+
+    # --- the worker's child -------------------------------------------------------------------
+
+    def child(self, worker: Process | None = None) -> psutil.Process:
+        """The process that holds the network."""
+        parent = psutil.Process((worker or self.worker).pid)
+
+        # While it starts, a worker also has children that look up system libraries.
+        def found() -> psutil.Process | None:
+            for one in parent.children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if any("celery" in part for part in one.cmdline()):
+                        return one
+            return None
+
+        wait_until(found, seconds=20, what="the worker's child")
+        child = found()
+        assert child is not None
+        return child
+
+    def caught_running(self, ids: list[str]) -> psutil.Process:
+        """Stop the child in the middle of a run of one of `ids`.
+
+        Raises:
+            AssertionError: all of them ended before it could be stopped.
+        """
+        child = self.child()
+        with self.database() as database:
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
+                running = database.execute(
+                    "SELECT count(*) FROM predictions_prediction WHERE status = 'running'"
+                ).fetchone()[0]
+                if running:
+                    child.suspend()
+                    wait_until(
+                        lambda: child.status() == psutil.STATUS_STOPPED,
+                        seconds=5,
+                        what="the child to stop",
+                    )
+                    # A write that was under way as it stopped would lock the others out.
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        database.execute("PRAGMA busy_timeout = 300")
+                        database.execute("BEGIN IMMEDIATE")
+                        database.execute("ROLLBACK")
+                        rows = self.predictions()
+                        if any(rows[pk]["status"] == "running" for pk in ids):
+                            return child
+                    child.resume()
+        raise AssertionError("no run was caught")
+
+
+def _dashed(hexadecimal: str) -> str:
+    parts = (hexadecimal[:8], hexadecimal[8:12], hexadecimal[12:16], hexadecimal[16:20])
+    return "-".join((*parts, hexadecimal[20:]))
+
+
+def states(rows: dict[str, dict[str, Any]], ids: list[str]) -> list[tuple[str, int]]:
+    return [(rows[pk]["status"], rows[pk]["attempt"]) for pk in ids]

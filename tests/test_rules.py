@@ -1,0 +1,136 @@
+"""Rules of the house that no single app can hold by itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import current_app
+from django.conf import settings
+from django.core.management import call_command
+
+ROOT = Path(__file__).parent.parent
+APPS = ("tumorsite", "accounts", "predictions", "education", "mltasks")
+
+
+def sources() -> Iterator[Path]:
+    for app in APPS:
+        yield from (ROOT / app).rglob("*.py")
+
+
+def bare_decorators(tree: ast.AST) -> Iterator[str]:
+    """Celery's own ways to declare a task."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("celery"):
+            yield from (name.name for name in node.names if name.name == "shared_task")
+        elif isinstance(node, ast.Attribute) and node.attr == "shared_task":
+            yield ast.unparse(node)
+        elif isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                if isinstance(called, ast.Attribute) and called.attr == "task":
+                    yield ast.unparse(called)
+
+
+class TestOneWayToDeclareATask:
+    def test_nobody_uses_celerys_own(self) -> None:
+        found = {
+            path.relative_to(ROOT).as_posix()
+            for path in sources()
+            if any(bare_decorators(ast.parse(path.read_text(encoding="utf-8"))))
+        }
+        assert found == {"predictions/task.py"}
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "from celery import shared_task",
+            "import celery\n@celery.shared_task\ndef a(): ...",
+            "@app.task\ndef a(): ...",
+            "@app.task(bind=True)\ndef a(): ...",
+        ],
+    )
+    def test_the_search_would_find_it(self, code: str) -> None:
+        assert list(bare_decorators(ast.parse(code)))
+
+    def test_the_linter_bans_it_as_well(self) -> None:
+        configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+        assert "TID" in configured["select"]
+        banned = configured["flake8-tidy-imports"]["banned-api"]
+        assert {"celery.shared_task", "tumorsite.celery.app.task"} <= set(banned)
+        exempt = [
+            path
+            for path, codes in configured["per-file-ignores"].items()
+            if any(code.startswith("TID") for code in codes)
+        ]
+        assert exempt == ["predictions/task.py"]
+
+
+class TestTasks:
+    @pytest.fixture(autouse=True)
+    def _loaded(self) -> None:
+        current_app.loader.import_default_modules()
+
+    def own(self) -> dict[str, object]:
+        return {name: task for name, task in current_app.tasks.items() if name.startswith(APPS)}
+
+    def test_each_entry_of_the_schedule_names_a_task(self) -> None:
+        assert settings.CELERY_BEAT_SCHEDULE
+        for entry, values in settings.CELERY_BEAT_SCHEDULE.items():
+            assert values["task"] in current_app.tasks, entry
+
+    def test_each_follows_the_queue_rules(self) -> None:
+        assert len(self.own()) >= 6
+        for name, task in self.own().items():
+            assert getattr(task, "acks_late", None), name
+            assert getattr(task, "reject_on_worker_lost", None), name
+            assert getattr(task, "ignore_result", None), name
+            soft, hard = getattr(task, "soft_time_limit", 0), getattr(task, "time_limit", 0)
+            assert 0 < soft < hard, name
+            visible = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+            assert hard < visible, name
+
+    def test_only_the_analysis_runs_beside_the_network(self) -> None:
+        queues = {name: getattr(task, "queue", None) for name, task in self.own().items()}
+        analysis = queues.pop("predictions.tasks.analyze_prediction")
+        assert analysis == "inference"
+        assert set(queues.values()) == {"general"}
+
+    def test_workers_take_one_message_at_a_time(self) -> None:
+        assert current_app.conf.worker_prefetch_multiplier == 1
+        assert current_app.conf.task_ignore_result is True
+
+
+@pytest.mark.parametrize("entry", ["tumorsite.wsgi", "tumorsite.celery"])
+def test_neither_web_nor_the_workers_parent_imports_a_network(entry: str) -> None:
+    script = (
+        f"import importlib, sys; importlib.import_module({entry!r})\n"
+        "import django; django.setup()\n"
+        "from django.urls import get_resolver; get_resolver().url_patterns\n"
+        "heavy = {'tensorflow', 'keras', 'onnxruntime', 'torch', 'onnx'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+        "import threading; print(threading.active_count())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "DATA_DIR": str(settings.DATA_DIR),
+            "DJANGO_SETTINGS_MODULE": "tumorsite.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[]", "1"]
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing() -> None:
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)

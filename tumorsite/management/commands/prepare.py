@@ -1,0 +1,25 @@
+"""Bring database, static files, model, pages and first accounts into the state the site needs."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, InterfaceError
+
+from tumorsite import preparation
+
+
+class Command(BaseCommand):
+    help = "Prepare database and files. Safe to repeat, and quick when nothing has changed."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            for step in preparation.STEPS:
+                for line in step():
+                    self.stdout.write(line)
+        except (DatabaseError, InterfaceError) as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"The database cannot be used: {reason}") from None
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise CommandError(f"{error.strerror or error}{where}") from None

@@ -1,0 +1,150 @@
+"""The steps that make the site ready to start. Each may be repeated, and interrupted at any point.
+
+A step leaves its mark only after it is whole, so one that was interrupted is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pkgutil
+import secrets
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import django
+from allauth.account.models import EmailAddress
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
+from wagtail.models import Page, Site
+
+ACCOUNTS = {"demo user": "demo@tumorsite.example", "administrator": "admin@tumorsite.example"}
+
+
+def _quietly(*command: str) -> None:
+    call_command(*command, interactive=False, verbosity=0, stdout=StringIO())
+
+
+def _migrations() -> set[tuple[str, str]]:
+    """Every migration there is, found by file name as importing them all takes a second."""
+    found = set()
+    for app in apps.get_app_configs():
+        folder = Path(app.path) / "migrations"
+        if folder.is_dir():
+            names = (module.name for module in pkgutil.iter_modules([str(folder)]))
+            found |= {(app.label, name) for name in names if name[0] not in "_~"}
+    return found
+
+
+def migrate() -> Iterator[str]:
+    unfinished = settings.DATA_DIR / "run" / "migrating"
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    if _migrations() <= applied and not unfinished.exists():
+        return
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    # Permissions are made after the last migration; without this mark they could go missing.
+    unfinished.touch()
+    _quietly("migrate")
+    unfinished.unlink()
+    yield "database migrated"
+
+
+def _static_digest() -> str:
+    """Changes when a static file, its place in the search order, or the way of storing does."""
+    way = settings.STORAGES["staticfiles"]
+    digest = hashlib.sha256(f"{django.__version__} {way}".encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            state = Path(storage.path(name)).stat()
+            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def collect_static() -> Iterator[str]:
+    mark = Path(settings.STATIC_ROOT) / ".collected"
+    digest = _static_digest()
+    if mark.is_file() and mark.read_text(encoding="ascii") == digest:
+        return
+    mark.unlink(missing_ok=True)
+    # From scratch, as a file that was cut off looks newer than its source.
+    _quietly("collectstatic", "--clear")
+    mark.write_text(digest, encoding="ascii")
+    yield "static files collected"
+
+
+def register_model() -> Iterator[str]:
+    output = StringIO()
+    call_command("register_model", stdout=output)
+    yield output.getvalue().strip()
+
+
+def seed_pages() -> Iterator[str]:
+    """The first pages. Once there are some they are the editors', who may also delete them."""
+    index = import_module("education.models").LearnIndexPage
+    if not index.objects.exists():
+        # It logs three lines for each page.
+        logging.getLogger("wagtail").setLevel(logging.WARNING)
+        call_command("seed_pages", stdout=StringIO())
+        yield f"{Page.objects.descendant_of(index.objects.get()).count()} pages made"
+
+
+def set_site_address() -> Iterator[str]:
+    """Wagtail keeps the address of the site in the database; SITE_URL and PORT decide it."""
+    address = urlsplit(settings.SITE_URL)
+    host = address.hostname or "localhost"
+    port = address.port or (443 if address.scheme == "https" else 80)
+    site = Site.objects.get(is_default_site=True)
+    if (site.hostname, site.port) != (host, port):
+        site.hostname, site.port = host, port
+        site.save()
+        yield f"site address set to {settings.SITE_URL}"
+
+
+def _kept_accounts(file: Path) -> dict[str, dict[str, str]]:
+    """The first accounts and their passwords, kept before they are used."""
+    try:
+        kept: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        kept = {}
+    if kept.keys() >= ACCOUNTS.keys():
+        return kept
+    for role, email in ACCOUNTS.items():
+        kept.setdefault(role, {"email": email, "password": secrets.token_urlsafe(12)})
+    draft = file.with_name(f"{file.name}.new")
+    draft.touch(mode=0o600)
+    draft.chmod(0o600)
+    draft.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    draft.replace(file)
+    return kept
+
+
+def make_accounts() -> Iterator[str]:
+    """A demo user and an administrator; passwords that people have changed stay as they are."""
+    users = get_user_model().objects
+    for role, who in _kept_accounts(settings.DATA_DIR / "accounts.json").items():
+        if users.filter(email=who["email"]).exists():
+            continue
+        make = users.create_superuser if role == "administrator" else users.create_user
+        with transaction.atomic():
+            user = make(who["email"], who["password"])
+            EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        yield f"account of the {role} made"
+
+
+STEPS: tuple[Callable[[], Iterator[str]], ...] = (
+    migrate,
+    collect_static,
+    register_model,
+    seed_pages,
+    set_site_address,
+    make_accounts,
+)

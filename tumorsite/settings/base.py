@@ -1,0 +1,100 @@
+"""Applications, middleware, templates, languages and static files."""
+
+from tumorsite.settings.env import BASE_DIR
+from tumorsite.settings.values import values
+
+DATA_DIR = values.DATA_DIR
+DEBUG = values.DEBUG
+SITE_URL = values.SITE_URL.rstrip("/") or f"http://127.0.0.1:{values.PORT}"
+
+ROOT_URLCONF = "tumorsite.urls"
+WSGI_APPLICATION = "tumorsite.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "tumorsite",
+    "accounts",
+    "predictions",
+    "education",
+    "mltasks",
+    "wagtail.contrib.redirects",
+    "wagtail.contrib.settings",
+    "wagtail.embeds",
+    "wagtail.sites",
+    "wagtail.users",
+    "wagtail.snippets",
+    "wagtail.documents",
+    "wagtail.images",
+    "wagtail.search",
+    "wagtail.admin",
+    "wagtail",
+    "modelcluster",
+    "taggit",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "tumorsite.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tumorsite.middleware.ThrottleMiddleware",
+    "tumorsite.middleware.UploadLimitMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.SessionActivityMiddleware",
+    "accounts.middleware.StaffSecondFactorMiddleware",
+    "wagtail.contrib.redirects.middleware.RedirectMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "tumorsite" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "tumorsite.context.site",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+
+# What the site analyses with, and trains from.
+MODEL_DIR = values.MODEL_DIR
+TRAINING_DATA = values.TRAINING_DATA
+INFERENCE_ENGINE = values.INFERENCE_ENGINE
+INFERENCE_THREADS = values.INFERENCE_THREADS
+INFERENCE_BATCH = values.INFERENCE_BATCH
+MAX_ATTEMPTS = values.MAX_ATTEMPTS
+ANONYMOUS_RETENTION_DAYS = values.ANONYMOUS_RETENTION_DAYS

@@ -1,0 +1,266 @@
+"""The one table of settings that an operator may give in the environment.
+
+`docs/settings.md` is printed from this table (`manage.py settings_table`), so the two cannot
+disagree. A secret may be given as NAME or, as a path to a file that holds it, as NAME_FILE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+
+def text(value: str) -> str:
+    return value
+
+
+def required_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def boolean(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("must be true or false")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"must be a whole number from {low} to {high}") from None
+        if not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def choice(*options: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in options:
+            raise ValueError(f"must be one of {', '.join(options)}")
+        return value
+
+    return parse
+
+
+def names(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def path(value: str) -> Path:
+    return (BASE_DIR / Path(value).expanduser()).resolve()
+
+
+def optional_path(value: str) -> Path | None:
+    return path(value) if value else None
+
+
+def url(*schemes: str, optional: bool = False) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not value and optional:
+            return value
+        scheme = urlsplit(value).scheme
+        if scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}")
+        return value
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: how a setting is named, read, defaulted and explained."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+    secret: bool = False
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting("DATA_DIR", path, "./var", "Folder of everything the site writes on this machine."),
+    Setting("PORT", integer(1, 65535), "8000", "Port of the website."),
+    Setting("HOST", required_text, "127.0.0.1", "Address that the website listens on."),
+    Setting("DEBUG", boolean, "false", "Django's debug pages. Never on a public site."),
+    Setting(
+        "SECRET_KEY",
+        text,
+        "",
+        "Signing key, 50 characters or more. Without it, one is made and kept in DATA_DIR.",
+        secret=True,
+    ),
+    Setting("ALLOWED_HOSTS", names, "localhost,127.0.0.1,[::1]", "Host names the site answers to."),
+    Setting(
+        "SITE_URL",
+        url("http", "https", optional=True),
+        "",
+        "Public address of the site; https turns on secure cookies, HSTS and the redirect.",
+    ),
+    Setting(
+        "PROXY_COUNT",
+        integer(0, 5),
+        "0",
+        "Reverse proxies in front of the site, each of which appends to X-Forwarded-For.",
+    ),
+    Setting(
+        "DATABASE_URL",
+        url("sqlite", "postgres", "postgresql", optional=True),
+        "",
+        "PostgreSQL address; empty means SQLite in DATA_DIR.",
+        secret=True,
+    ),
+    Setting(
+        "BROKER_URL",
+        url("redis", "rediss", "unix", "redis+socket", optional=True),
+        "",
+        "Redis or Valkey address for queue and cache; empty means the server `make run` starts.",
+        secret=True,
+    ),
+    Setting("S3_BUCKET", text, "", "Bucket for scans and pictures; empty means a local folder."),
+    Setting(
+        "S3_ENDPOINT_URL",
+        url("http", "https", optional=True),
+        "",
+        "Address of an S3-compatible server; empty means AWS.",
+    ),
+    Setting(
+        "S3_PUBLIC_URL",
+        url("http", "https", optional=True),
+        "",
+        "S3 address as browsers reach it, for signed links; empty means S3_ENDPOINT_URL.",
+    ),
+    Setting("S3_REGION", text, "eu-central-1", "Region of the bucket."),
+    Setting(
+        "S3_ACCESS_KEY_ID",
+        text,
+        "",
+        "S3 key; empty means the machine's own identity.",
+        secret=True,
+    ),
+    Setting("S3_SECRET_ACCESS_KEY", text, "", "Secret of the S3 key.", secret=True),
+    Setting(
+        "EMAIL_URL",
+        url("smtp", "smtps", "file", optional=True),
+        "",
+        "Mail server, e.g. smtps://user:password@host:465; empty writes mails to DATA_DIR/mail.",
+        secret=True,
+    ),
+    Setting("EMAIL_FROM", required_text, "TumorSite <noreply@localhost>", "Sender of mails."),
+    Setting("MODEL_DIR", path, "./models/tumorsite-1", "Folder of the network in production."),
+    Setting(
+        "INFERENCE_ENGINE",
+        choice("onnx", "tensorflow"),
+        "onnx",
+        "onnx runs on the CPU; tensorflow uses a GPU when there is one.",
+    ),
+    Setting("INFERENCE_THREADS", integer(0, 64), "0", "Threads per worker; 0 means every core."),
+    Setting("INFERENCE_BATCH", integer(1, 64), "8", "Most scans in one forward pass."),
+    Setting("INFERENCE_WORKERS", integer(1, 32), "1", "Inference workers `make run` starts."),
+    Setting(
+        "TASK_HARD_LIMIT",
+        integer(5, 3600),
+        "30",
+        "Seconds after which a task is killed and its scans go to another attempt.",
+    ),
+    Setting("SWEEP_SECONDS", integer(1, 600), "10", "How often lost jobs are looked for."),
+    Setting("MAX_ATTEMPTS", integer(1, 10), "3", "Attempts at one prediction before it fails."),
+    Setting("MAX_UPLOAD_MB", integer(1, 500), "20", "Largest file accepted."),
+    Setting("MAX_MEGAPIXELS", integer(1, 400), "40", "Largest picture accepted."),
+    Setting("SUBMISSIONS_PER_MINUTE", integer(1, 100000), "60", "Uploads per visitor."),
+    Setting("REQUESTS_PER_MINUTE", integer(1, 1000000), "1200", "Requests per address."),
+    Setting(
+        "ANONYMOUS_RETENTION_DAYS",
+        integer(1, 3650),
+        "30",
+        "Days after which scans of visitors without an account are deleted.",
+    ),
+    Setting(
+        "STAFF_MFA",
+        choice("required", "optional"),
+        "optional",
+        "Whether staff must have a second factor to enter the admin. Required in production.",
+    ),
+    Setting(
+        "TRAINING_DATA",
+        optional_path,
+        "",
+        "Folder with manifest.csv, images/ and masks/ for training and evaluation.",
+    ),
+    Setting("WEB_WORKERS", integer(1, 64), "2", "Web processes."),
+    Setting("WEB_THREADS", integer(1, 64), "8", "Threads of each web process."),
+    Setting(
+        "LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least level logged."
+    ),
+)
+
+
+class Values(dict[str, Any]):
+    """The parsed settings by name, also as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def _raw(row: Setting, environ: Mapping[str, str]) -> str:
+    if row.secret and (file := environ.get(f"{row.name}_FILE")):
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"cannot read {row.name}_FILE: {error.strerror}") from None
+    return environ.get(row.name, row.default)
+
+
+def load(environ: Mapping[str, str]) -> Values:
+    """Read every setting of the table.
+
+    Raises:
+        ImproperlyConfigured: names each setting whose value is bad, and why. The value itself
+            is not repeated, as it may be a secret.
+    """
+    values, faults = Values(), []
+    for row in TABLE:
+        try:
+            values[row.name] = row.parse(_raw(row, environ))
+        except ValueError as error:
+            faults.append(f"{row.name} {error}")
+    if faults:
+        raise ImproperlyConfigured("; ".join(faults) + ". See docs/settings.md.")
+    return values
+
+
+def as_markdown() -> str:
+    """The table as the text of `docs/settings.md`."""
+    lines = [
+        "# Settings",
+        "",
+        "Read from the environment at start. A bad value stops the start and names itself.",
+        "Secrets (marked ●) may instead be given as a file: `NAME_FILE=/path/to/secret`.",
+        "",
+        "Printed by `python manage.py settings_table`; a test holds the two together.",
+        "",
+        "| Setting | Default | Meaning |",
+        "|---|---|---|",
+    ]
+    for row in TABLE:
+        default = f"`{row.default}`" if row.default else "(empty)"
+        lines.append(f"| `{row.name}`{' ●' if row.secret else ''} | {default} | {row.help} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,79 @@
+"""Celery and the cache, both on one Redis-protocol server."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from tumorsite.settings.values import values
+
+_announced = values.DATA_DIR / "run" / "broker-url"
+
+
+def _broker_url() -> str:
+    """The address given, or that of the server `make run` has started in this data folder."""
+    if values.BROKER_URL:
+        return str(values.BROKER_URL)
+    try:
+        return _announced.read_text(encoding="ascii").strip()
+    except OSError:
+        return "redis://127.0.0.1:6379/0"
+
+
+def _cache_url(broker: str) -> str:
+    """The same server, next database: flushing the cache must not touch the queue."""
+    parts = urlsplit(broker)
+    if parts.scheme not in {"redis", "rediss"}:
+        return broker
+    number = int(parts.path.strip("/") or 0)
+    return urlunsplit(parts._replace(path=f"/{number + 1}"))
+
+
+CELERY_BROKER_URL = _broker_url()
+
+TASK_HARD_LIMIT = values.TASK_HARD_LIMIT
+TASK_SOFT_LIMIT = max(1, TASK_HARD_LIMIT - 5)
+
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "general"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Without it, each task would open the database anew, which costs more than a forward pass.
+CELERY_DB_REUSE_MAX = 10_000
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+# Loading a network takes longer than the four seconds after which a child is thought dead.
+CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Above the hard limit, or a running task would be delivered a second time.
+    "visibility_timeout": 4 * TASK_HARD_LIMIT + 60,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "retry_on_timeout": True,
+}
+# A web request must not hang on a broker that is away: the sweeper sends the message later.
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},
+    "erase": {"task": "predictions.tasks.erase_deleted", "schedule": 60},
+    "orphans": {"task": "predictions.tasks.check_orphans", "schedule": 3600},
+    "retention": {"task": "predictions.tasks.expire_anonymous", "schedule": 3600},
+    "sessions": {"task": "accounts.tasks.clear_sessions", "schedule": 86400},
+    "strays": {"task": "accounts.tasks.adopt_strays", "schedule": 60},
+    "erasures": {"task": "accounts.tasks.finish_erasures", "schedule": 60},
+}
+
+CACHES = {
+    "default": {
+        "BACKEND": "tumorsite.cache.ForgivingRedisCache",
+        "LOCATION": _cache_url(CELERY_BROKER_URL),
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 0.5},
+    }
+}

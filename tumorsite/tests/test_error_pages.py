@@ -1,0 +1,50 @@
+"""The pages for errors: they help, and need nothing that may be what has failed."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client, RequestFactory
+
+from tumorsite.http import problem
+from tumorsite.views import csrf_failure, server_error
+
+BARE = (413, 429, 500, 503)
+
+
+@pytest.mark.parametrize("status", BARE)
+def test_it_renders_without_session_or_database(rf: RequestFactory, status: int) -> None:
+    """No database mark: a query would fail this test."""
+    response = problem(rf.get("/", headers={"accept": "text/html"}), status, "What happened.")
+    text = response.content.decode()
+    assert response.status_code == status
+    assert "What happened." in text
+    assert "<li>" in text
+    assert "Sign in" not in text
+
+
+def test_a_script_gets_the_message_alone(rf: RequestFactory) -> None:
+    response = problem(rf.get("/", headers={"accept": "application/json"}), 429, "Wait.")
+    assert response.status_code == 429
+    assert response.content == b'{"error": "Wait."}'
+
+
+def test_an_expired_form_says_that_nothing_was_changed(rf: RequestFactory) -> None:
+    response = csrf_failure(rf.post("/", headers={"accept": "text/html"}), "no cookie")
+    assert response.status_code == 403
+    assert "Nothing was changed" in response.content.decode()
+
+
+def test_a_fault_of_ours_says_so(rf: RequestFactory) -> None:
+    response = server_error(rf.get("/", headers={"accept": "text/html"}))
+    assert response.status_code == 500
+    assert "on our side" in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_page_that_is_not_there_leads_on(client: Client) -> None:
+    client.defaults["SERVER_NAME"] = "localhost"
+    response = client.get("/no/such/page", headers={"accept": "text/html"})
+    text = response.content.decode()
+    assert response.status_code == 404
+    assert "Sign in" in text
+    assert 'href="/scans/"' in text

@@ -1,0 +1,176 @@
+"""What the health page says of each part, and how it bears being asked often."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.core.files.storage import storages
+from django.test import Client
+from kombu.exceptions import OperationalError
+from pytest_django import Settings
+
+from tests.support.processes import free_port, wait_until
+from tests.support.servers import S3
+from tumorsite import health
+from tumorsite.health import Health, Probe
+
+
+def fine() -> None:
+    """A part that answers."""
+
+
+def broken() -> None:
+    raise ConnectionError("redis://:secret@10.1.2.3 refused")
+
+
+def _parts(**questions: Callable[[], None]) -> Health:
+    names = ("database", "storage", "broker", "worker")
+    return Health({name: Probe(name, questions.get(name, fine)) for name in names})
+
+
+@pytest.fixture
+def ask(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, dict]]:
+    """Ask the page while these parts answer as given."""
+
+    def asked(**questions: Callable[[], None]) -> tuple[int, dict]:
+        monkeypatch.setattr(health, "current", _parts(**questions))
+        answer = client.get("/health/")
+        assert "no-store" in answer.headers["Cache-Control"]
+        return answer.status_code, answer.json()
+
+    return asked
+
+
+def test_all_is_well(ask: Callable[..., tuple[int, dict]]) -> None:
+    parts = dict.fromkeys(("database", "storage", "broker", "worker"), "ok")
+    assert ask() == (200, {"status": "ok", "parts": parts})
+
+
+@pytest.mark.parametrize("name", ["database", "storage", "worker"])
+def test_the_part_that_fails_is_named_without_its_address(
+    ask: Callable[..., tuple[int, dict]], name: str
+) -> None:
+    status, said = ask(**{name: broken})
+    assert status == 503
+    assert said["status"] == "unavailable"
+    assert said["parts"].pop(name) == "does not answer (ConnectionError)"
+    assert set(said["parts"].values()) == {"ok"}
+
+
+def test_without_a_broker_nothing_is_known_of_workers(
+    ask: Callable[..., tuple[int, dict]],
+) -> None:
+    status, said = ask(broker=broken)
+    assert status == 503
+    assert said["parts"]["worker"] == "unknown while the broker is away"
+
+
+def test_a_part_that_hangs_is_named_and_asked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    go_on, asked = threading.Event(), []
+
+    def hanging() -> None:
+        asked.append(1)
+        go_on.wait(20)
+
+    parts = _parts(storage=hanging)
+    began = time.monotonic()
+    for _ in range(3):
+        assert parts.check()["storage"] == "does not answer in time"
+        assert parts.check()["database"] == "ok"
+    assert time.monotonic() - began < 5
+    assert asked == [1]
+    go_on.set()
+    wait_until(lambda: parts.check()["storage"] == "ok", seconds=5, what="the answer")
+
+
+def test_a_flood_of_questions_is_one_question_to_the_parts() -> None:
+    asked = []
+
+    def counted() -> None:
+        asked.append(1)
+        time.sleep(0.1)
+
+    parts = _parts(database=counted)
+    threads = [threading.Thread(target=parts.check) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == [1]
+
+
+def test_while_one_asks_others_get_the_answer_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    go_on = threading.Event()
+    go_on.set()
+    parts = _parts(database=lambda: None if go_on.wait(10) else broken())
+    before = parts.check()
+    go_on.clear()
+    asking = threading.Thread(target=parts.check)
+    asking.start()
+    began = time.monotonic()
+    assert parts.check() == before
+    assert time.monotonic() - began < 1
+    go_on.set()
+    asking.join()
+
+
+def test_live_asks_no_part(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "current", None)
+    answer = client.get("/health/live/")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+@pytest.mark.django_db
+@pytest.mark.data_layer
+def test_the_real_database_answers() -> None:
+    health._database()
+
+
+def test_the_real_storage_answers_and_is_left_as_it_was(object_store: str) -> None:
+    health._storage()
+    assert storages["scans"].listdir("health") in (([], []), (set(), set()))
+
+
+def test_a_storage_that_cannot_be_written_is_noticed(
+    settings: Settings, s3_server: S3, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    blocked = tmp_path_factory.mktemp("blocked") / "file"
+    blocked.write_text("not a folder")
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "scans": {
+            "BACKEND": "predictions.storage.ImmutableFileStorage",
+            "OPTIONS": {"location": blocked / "objects"},
+        },
+    }
+    with pytest.raises(Exception, match=r"(?i)director|storage"):
+        health._storage()
+
+
+def test_the_real_broker_answers_and_no_worker_does() -> None:
+    health._broker()
+    with pytest.raises(RuntimeError, match="no inference worker"):
+        health._worker()
+
+
+@pytest.fixture
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from celery import current_app
+
+    before = current_app.conf["broker_url"]
+    current_app.conf["broker_url"] = f"redis://127.0.0.1:{free_port()}/0"
+    yield
+    current_app.conf["broker_url"] = before
+
+
+def test_a_broker_that_is_away_is_noticed_soon(no_broker: None) -> None:
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match=r"(?i)refused|connect"):
+        health._broker()
+    assert time.monotonic() - began < health.LONGEST_WAIT

@@ -1,0 +1,135 @@
+"""The table of settings: read, refused, documented."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+
+from tumorsite.settings.env import BASE_DIR, TABLE, Values, load
+
+
+def test_every_default_is_valid() -> None:
+    values = load({})
+    assert set(values) == {row.name for row in TABLE}
+    assert values.PORT == 8000
+    assert values.HOST == "127.0.0.1"
+    assert values.DATA_DIR == BASE_DIR / "var"
+    assert values.TRAINING_DATA is None
+
+
+def test_the_page_of_settings_is_the_table() -> None:
+    printed = StringIO()
+    call_command("settings_table", stdout=printed)
+    assert (BASE_DIR / "docs" / "settings.md").read_text(encoding="utf-8") == printed.getvalue()
+    for row in TABLE:
+        assert f"| `{row.name}`" in printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "eighty"),
+        ("DEBUG", "perhaps"),
+        ("HOST", " "),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("BROKER_URL", "amqp://localhost"),
+        ("S3_ENDPOINT_URL", "localhost:9000"),
+        ("SITE_URL", "tumorsite.example"),
+        ("INFERENCE_ENGINE", "abacus"),
+        ("STAFF_MFA", "never"),
+        ("WEB_WORKERS", "-1"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        load({name: value})
+    assert str(caught.value).startswith(f"{name} must ")
+    if len(value) > 5:
+        assert value not in str(caught.value)
+
+
+def test_all_bad_values_are_named_at_once() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"PORT .*; DEBUG .*; WEB_THREADS "):
+        load({"PORT": "x", "DEBUG": "x", "WEB_THREADS": "x"})
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"), [("1", True), ("Yes", True), ("on", True), ("off", False), ("", False)]
+)
+def test_words_for_yes_and_no(value: str, meant: bool) -> None:
+    assert load({"DEBUG": value}).DEBUG is meant
+
+
+def test_names_are_split_and_paths_are_of_the_project(tmp_path: Path) -> None:
+    values = load(
+        {"ALLOWED_HOSTS": "a.example, b.example,", "DATA_DIR": "data", "TRAINING_DATA": "x y"}
+    )
+    assert values.ALLOWED_HOSTS == ["a.example", "b.example"]
+    assert values.DATA_DIR == BASE_DIR / "data"
+    assert values.TRAINING_DATA == BASE_DIR / "x y"
+    assert tmp_path == load({"DATA_DIR": str(tmp_path)}).DATA_DIR
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("s" * 50 + "\n")
+    assert load({"SECRET_KEY_FILE": str(file)}).SECRET_KEY == "s" * 50
+    with pytest.raises(ImproperlyConfigured, match="cannot read SECRET_KEY_FILE: No such file"):
+        load({"SECRET_KEY_FILE": str(tmp_path / "missing")})
+
+
+def test_what_is_no_secret_has_no_file(tmp_path: Path) -> None:
+    assert load({"PORT_FILE": str(tmp_path)}).PORT == 8000
+
+
+def test_values_are_attributes() -> None:
+    with pytest.raises(AttributeError, match="NOTHING"):
+        _ = Values().NOTHING
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PORT": "x", "WEB_WORKERS": "0"}, "Bad settings: PORT must be"),
+        ({"SECRET_KEY": "short"}, "Bad settings: SECRET_KEY must have 50 characters"),
+        ({"DATA_DIR": "/proc/none"}, "Bad settings: DATA_DIR: cannot write"),
+    ],
+)
+def test_management_commands_say_it_in_one_line(settings: dict[str, str], said: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=BASE_DIR,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tumorsite.settings", **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(said)
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    command = "from tumorsite.settings import SECRET_KEY; print(SECRET_KEY)"
+    env = {**os.environ, "DATA_DIR": str(tmp_path), "SECRET_KEY": ""}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", command], cwd=BASE_DIR, env=env, stdout=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    keys = {process.communicate()[0] for process in started}
+    assert len(keys) == 1
+    assert len(keys.pop().strip()) >= 50
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret-key"]
+    assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600

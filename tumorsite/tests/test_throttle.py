@@ -1,0 +1,140 @@
+"""Throttle, cache and the limits of what a request may bring."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+
+import pytest
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+from redis.exceptions import RedisError
+
+from tests.support.processes import free_port
+from tumorsite import throttle
+from tumorsite.cache import ForgivingRedisCache
+from tumorsite.middleware import RequestIdFilter, RequestIdMiddleware, UploadLimitMiddleware
+
+
+def ok(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("fine")
+
+
+@pytest.fixture
+def away() -> ForgivingRedisCache:
+    """A cache whose server is not there."""
+    options = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
+    return ForgivingRedisCache(f"redis://127.0.0.1:{free_port()}/0", {"OPTIONS": options})
+
+
+def test_a_cache_that_is_away_is_an_empty_cache(away: ForgivingRedisCache) -> None:
+    away.set("a", 1)
+    away.set_many({"a": 1})
+    assert away.get("a", "nothing") == "nothing"
+    assert away.get_many(["a", "b"]) == {}
+    assert away.add("a", 1) is True
+    assert away.touch("a") is False
+    assert away.delete("a") is False
+    assert "a" not in away
+    with pytest.raises(RedisError):
+        away.incr("a")
+
+
+def test_a_cache_that_is_there_remembers() -> None:
+    cache.set("a", 1, 60)
+    assert cache.get("a") == 1
+    assert cache.incr("a") == 2
+    assert cache.add("a", 5) is False
+    cache.delete("a")
+    assert cache.get("a", "gone") == "gone"
+
+
+def test_who_has_used_up_the_minute_must_wait() -> None:
+    waits = [throttle.retry_after("test", "someone", 3) for _ in range(5)]
+    assert waits[:3] == [0, 0, 0]
+    assert all(0 < wait <= throttle.WINDOW + 1 for wait in waits[3:])
+    assert throttle.retry_after("test", "another", 3) == 0
+    assert throttle.retry_after("other", "someone", 3) == 0
+
+
+def test_counts_go_on_while_the_cache_is_away(
+    away: ForgivingRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "cache", away)
+    monkeypatch.setattr(throttle, "_local", {f"old-{number}": 1 for number in range(10_001)})
+    waits = [throttle.retry_after("test", "someone", 2) for _ in range(4)]
+    assert [wait > 0 for wait in waits] == [False, False, True, True]
+    assert len(throttle._local) == 1
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "203.0.113.9", "127.0.0.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (2, "198.51.100.1, 203.0.113.9", "198.51.100.1"),
+        (2, "203.0.113.9", "127.0.0.1"),
+        (1, "", "127.0.0.1"),
+    ],
+)
+def test_only_as_many_hops_are_believed_as_there_are_proxies(
+    monkeypatch: pytest.MonkeyPatch, proxies: int, forwarded: str, address: str
+) -> None:
+    monkeypatch.setitem(throttle.values, "PROXY_COUNT", proxies)
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded})
+    assert throttle.client_address(request) == address
+
+
+@pytest.mark.django_db
+def test_the_request_after_the_last_is_refused_in_the_callers_language(
+    client: Client, settings: Settings
+) -> None:
+    settings.REQUESTS_PER_MINUTE = 2
+    statuses = [client.get("/health/live/").status_code for _ in range(4)]
+    assert statuses == [200] * 4, "probes are not throttled"
+    for _ in range(2):
+        assert client.get("/no-such-page/", headers={"Accept": "application/json"}).json()
+    refused = client.get("/terms/", headers={"Accept": "application/json"})
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= throttle.WINDOW + 1
+    assert refused.json()["error"].startswith("Too many requests. Please wait")
+    page = client.get("/terms/", headers={"Accept": "text/html"})
+    assert page.status_code == 429
+    assert "Too many requests" in page.text
+
+
+@pytest.mark.parametrize(
+    ("announced", "status"), [("1000", 200), ("", 200), ("many", 200), (str(10**10), 413)]
+)
+def test_a_body_that_is_too_large_is_refused_by_its_announced_length(
+    announced: str, status: int
+) -> None:
+    request = RequestFactory().post("/scans/", headers={"Accept": "application/json"})
+    request.META["CONTENT_LENGTH"] = announced
+    body = BytesIO(b"x" * 3_000_000)
+    request._stream = body
+    answer = UploadLimitMiddleware(ok)(request)
+    assert answer.status_code == status
+    # What has been sent is read, or the browser would never show the answer.
+    assert body.tell() == (3_000_000 if status == 413 else 0)
+
+
+def test_each_request_has_a_number_in_logs_and_answer() -> None:
+    seen = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        record = logging.makeLogRecord({})
+        RequestIdFilter().filter(record)
+        seen.append(record.__dict__["request_id"])
+        return HttpResponse()
+
+    ask = RequestIdMiddleware(view)
+    answers = [ask(RequestFactory().get("/")).headers["X-Request-ID"] for _ in range(2)]
+    assert answers == seen
+    assert len(set(seen)) == 2
+    outside = logging.makeLogRecord({})
+    RequestIdFilter().filter(outside)
+    assert outside.__dict__["request_id"] == "-"

@@ -1,0 +1,36 @@
+"""The one map of addresses. Wagtail's pages come last, as they answer to any path."""
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from tumorsite import health, views
+
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+urlpatterns = [
+    path("health/", health.health, name="health"),
+    path("health/live/", health.live, name="live"),
+    path("", include("predictions.urls")),
+    path("how-it-works/", views.how_it_works, name="how_it_works"),
+    path("privacy/", views.privacy, name="privacy"),
+    path("terms/", views.terms, name="terms"),
+    path("account/", include("accounts.urls")),
+    path("account/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("cms/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
+    # Wagtail's own sign-in for readers asks for no second factor.
+    path(
+        "learn/_util/login/",
+        RedirectView.as_view(pattern_name="account_login", query_string=True),
+        name="wagtailcore_login",
+    ),
+    path("", include("education.urls")),
+]
+
+handler403 = views.forbidden
+handler404 = views.not_found
+# Django knows no handler of this name; allauth asks for it.
+handler429 = views.too_many_requests
+handler500 = views.server_error

@@ -1,0 +1,44 @@
+"""The public pages that hold no records, and the pages for errors."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from tumorsite.http import problem
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that was open too long, or came from elsewhere."""
+    return problem(
+        request,
+        403,
+        "This form has expired, perhaps because you signed in or out in another tab. "
+        "Go back, reload the page and send it again. Nothing was changed.",
+    )
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return problem(request, 403, "You may not open this page.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return problem(request, 404, "There is no such page, or it is not yours to see.")
+
+
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    return problem(request, 429, "That was tried too often. Please wait a few minutes.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return problem(request, 500, "Something went wrong on our side. Nothing of yours was lost.")
+
+
+def how_it_works(request: HttpRequest) -> HttpResponse:
+    return render(request, "pages/how_it_works.html")
+
+
+def privacy(request: HttpRequest) -> HttpResponse:
+    return render(request, "pages/privacy.html")
+
+
+def terms(request: HttpRequest) -> HttpResponse:
+    return render(request, "pages/terms.html")
