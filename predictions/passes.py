@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 # Long enough for a short outage to pass, short enough for a person to wait through.
 OUTAGE_WAIT = 5.0
-# Shares of a task's time: after the first it begins no further pass, after the second it waits
-# for storage no longer. The rest is there to say so.
-LAST_PASS, LAST_WAIT = 1 / 3, 4 / 5
+# Shares of a task's time. After the first it takes no rows for a further pass, then it waits no
+# longer for pictures to be read, then for pictures to be stored. The rest is there to say so.
+LAST_CLAIM, LAST_READ, LAST_SAVE = 1 / 3, 1 / 2, 4 / 5
 
 IMAGE_LOST = "The stored picture can no longer be read. Please upload it again."
 STORAGE_THREADS = 8
@@ -87,9 +87,7 @@ class _Work:
     def __init__(self, prediction_id: str, task_id: str) -> None:
         self.claimed: list[Prediction] = []
         self._prediction_id, self._task_id = prediction_id, task_id
-        now = time.monotonic()
-        self._last_pass = now + LAST_PASS * settings.TASK_SOFT_LIMIT
-        self._last_wait = now + LAST_WAIT * settings.TASK_SOFT_LIMIT
+        self._start = time.monotonic()
 
     def run(self) -> None:
         saving: list[_Answer] = []
@@ -107,7 +105,7 @@ class _Work:
 
     def _claim(self, *, fresh: bool = False) -> _Pass | None:
         """Take rows for a pass and have their pictures read; None if none wait, or it is late."""
-        if self.claimed and time.monotonic() > self._last_pass:
+        if self.claimed and not self._time_until(LAST_CLAIM):
             return None
         analyzer = worker.analyzer()
         rows = lifecycle.claim(
@@ -128,7 +126,7 @@ class _Work:
         readable: list[tuple[Prediction, Prepared]] = []
         for row, picture in zip(current.rows, current.pictures, strict=True):
             try:
-                readable.append((row, self._wait_for(picture)))
+                readable.append((row, self._wait_for(picture, LAST_READ)))
             except Exception as error:
                 _give_up(row, error)
         if not readable:
@@ -143,12 +141,16 @@ class _Work:
         """Record each answer whose pictures are stored."""
         for answer in answers:
             try:
-                analysis, keys = self._wait_for(answer.saved)
+                analysis, keys = self._wait_for(answer.saved, LAST_SAVE)
                 lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys)
             except Exception as error:
                 _give_up(answer.row, error)
 
-    def _wait_for(self, future: Future[Result]) -> Result:
+    def _time_until(self, share: float) -> float:
+        """Seconds until this share of the task's time is over."""
+        return max(0.0, self._start + share * settings.TASK_SOFT_LIMIT - time.monotonic())
+
+    def _wait_for(self, future: Future[Result], share: float) -> Result:
         """What a thread has made.
 
         Raises:
@@ -156,7 +158,7 @@ class _Work:
                 has time to: its own time limit would count against the picture.
         """
         try:
-            return future.result(max(0.0, self._last_wait - time.monotonic()))
+            return future.result(self._time_until(share))
         except TimeoutError:
             if future.done():
                 raise

@@ -194,7 +194,7 @@ def test_a_store_that_hangs_is_away_and_not_the_pictures_fault(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "stream", hanging)
         # The task's own limit must not strike first.
-        patch.setattr(passes, "LAST_WAIT", 0.1)
+        patch.setattr(passes, "LAST_READ", 0.2)
         deliver(rows[0])
     answer.set()
     stored = Prediction.objects.get(pk=rows[0].pk)
