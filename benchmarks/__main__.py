@@ -33,16 +33,28 @@ def _network(site: Site, folder: Path, count: int) -> None:
     kind, images = pictures(count, settings.TRAINING_DATA)
     analyzer = load_analyzer(settings.MODEL_DIR, threads=settings.INFERENCE_THREADS)
     queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
-    forward = engine.forward_rate(analyzer, images, batch)
     analysis = engine.analysis_rate(analyzer, images, batch)
-    rate, ends = queue.queue_rate(queue.fill(images, Owner(visitor=uuid4())))
+    rows = queue.fill(images, Owner(visitor=uuid4()))
+    # Right before and right after the queue, as a machine that warms up or is shared changes.
+    passes = [engine.forward_rate(analyzer, images, batch)]
+    used = site.worker_seconds()
+    rate, ends = queue.queue_rate(rows)
+    seconds = (site.worker_seconds() - used) / len(images)
+    passes.append(engine.forward_rate(analyzer, images, batch))
+    forward, forward_seconds = np.mean(passes, axis=0)
     times = queue.upload_to_result(site.port, images[:60])
     single = engine.images_per_second(lambda: analyzer.analyze(images[:1]), 1)
     process = engine.seconds_per_request(settings.MODEL_DIR, images[0], folder)
 
-    print(f"\n## Network and queue: {count} {kind}, batches of {batch}\n")
+    threads = settings.INFERENCE_THREADS or os.cpu_count()
+    print(f"\n## Network and queue: {count} {kind}, batches of {batch}, {threads} threads\n")
     print("| what | ratio | measured |\n|---|---|---|")
     _row("queue : bare forward pass", rate / forward, f"{rate:.0f} : {forward:.0f} images/s")
+    _row(
+        "processor time an image, bare forward pass : queue's worker",
+        forward_seconds / seconds,
+        f"{1000 * forward_seconds:.1f} : {1000 * seconds:.1f} ms",
+    )
     _row("queue : analysis", rate / analysis, f"{rate:.0f} : {analysis:.0f} images/s")
     _row(
         "a Keras process per request : loaded worker",

@@ -49,6 +49,18 @@ class Site:
                 continue
         return sorted(rows)
 
+    def worker_seconds(self) -> float:
+        """Processor time that the inference workers have used so far."""
+        total = 0.0
+        for process in self.supervisor.children(recursive=True):
+            try:
+                if _role(process) == "inference worker":
+                    times = process.cpu_times()
+                    total += times.user + times.system
+            except psutil.NoSuchProcess:
+                continue
+        return total
+
 
 def _role(process: psutil.Process) -> str:
     command = " ".join(process.cmdline())

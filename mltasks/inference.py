@@ -27,9 +27,9 @@ from mltasks.postprocessing import (
     sigmoid,
     softmax,
 )
-from mltasks.preprocessing import Geometry, Pixels, preprocess, to_grey
+from mltasks.preprocessing import Floats, Geometry, Pixels, preprocess, to_grey
 
-__all__ = ["CLASSES", "Analysis", "Analyzer", "ModelError", "load_analyzer"]
+__all__ = ["CLASSES", "Analysis", "Analyzer", "ModelError", "Prepared", "load_analyzer"]
 
 CARD_NAME, WEIGHTS_NAME = "model.json", "model.onnx"
 FORMAT = 1
@@ -74,8 +74,26 @@ class Analysis:
     hottest_point: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A picture made ready for the network.
+
+    Attributes:
+        inputs: float32 (size, size, 1).
+        geometry: leads back to the picture's own pixels.
+        blank: all of it has nearly the same brightness.
+    """
+
+    inputs: Floats
+    geometry: Geometry
+    blank: bool
+
+
 class Analyzer:
     """One loaded network.
+
+    `analyze` does everything at once; `prepare`, `forward` and `finding` are its three steps, for
+    those who let the first and the last run in threads beside the pass of other pictures.
 
     Attributes:
         name, version: of the model, as its card says.
@@ -109,17 +127,31 @@ class Analyzer:
         """
         if not images:
             return []
-        prepared = [preprocess(image, self.input_size) for image in images]
-        outputs = self.engine.forward(np.stack([inputs for inputs, _ in prepared]))
-        return [
-            self._finding(image, geometry, outputs, index)
-            for index, (image, (_, geometry)) in enumerate(zip(images, prepared, strict=True))
-        ]
+        prepared = [self.prepare(image) for image in images]
+        outputs = self.forward(prepared)
+        return [self.finding(one, outputs, index) for index, one in enumerate(prepared)]
 
-    def _finding(self, image: Pixels, geometry: Geometry, outputs: Outputs, index: int) -> Analysis:
+    def prepare(self, image: Pixels) -> Prepared:
+        """Make a picture ready for the network.
+
+        Args:
+            image: uint8, (height, width) or (height, width, 3), upright.
+
+        Raises:
+            ValueError: it is not such an array.
+        """
+        inputs, geometry = preprocess(image, self.input_size)
+        return Prepared(inputs, geometry, _is_blank(image))
+
+    def forward(self, prepared: Sequence[Prepared]) -> Outputs:
+        """One forward pass over at least one picture."""
+        return self.engine.forward(np.stack([one.inputs for one in prepared]))
+
+    def finding(self, prepared: Prepared, outputs: Outputs, index: int) -> Analysis:
+        """What a pass says about the picture that was its `index`-th."""
+        geometry, blank = prepared.geometry, prepared.blank
         probabilities = softmax(outputs.class_logits[index] / self._temperature)
         brain_score = float(sigmoid(outputs.brain[index]))
-        blank = _is_blank(image)
         rejected = blank or brain_score < self._thresholds["brain"]
         best = int(np.argmax(probabilities))
         label = None if rejected else CLASSES[best]

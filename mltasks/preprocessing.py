@@ -112,8 +112,9 @@ def find_head(grey: Pixels) -> Box:
     bright_value = int(np.searchsorted(below, 0.99 * small.size))
     level = max(_BACKGROUND_VALUE, _BACKGROUND_SHARE * bright_value)
     bright = small > level
-    rows = np.flatnonzero(bright.mean(axis=1) > _LINE_SHARE)
-    columns = np.flatnonzero(bright.mean(axis=0) > _LINE_SHARE)
+    lines, width_of_line = bright.shape
+    rows = np.flatnonzero(np.count_nonzero(bright, axis=1) > _LINE_SHARE * width_of_line)
+    columns = np.flatnonzero(np.count_nonzero(bright, axis=0) > _LINE_SHARE * lines)
     if not rows.size or not columns.size:
         return (0, 0, width, height)
     left, right = int(columns[0]) * step, (int(columns[-1]) + 1) * step

@@ -1,4 +1,8 @@
-"""The work of an inference worker: forward passes over what waits, saving beside the next pass."""
+"""The work of an inference worker: forward passes over what waits, all else beside them.
+
+While the network computes one pass, threads read and prepare the pictures of the next and render
+and store those of the one before. They free Python's lock in nearly all they do, so no core waits.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,15 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from django.conf import settings
 from django.db import OperationalError
-from numpy.typing import NDArray
 from PIL import Image
 
-from mltasks.inference import Analysis
+from mltasks.engines import Outputs
+from mltasks.inference import Analysis, Analyzer, Prepared
 from predictions import storage, worker
 from predictions.models import Prediction
 from predictions.services import lifecycle
@@ -24,66 +29,159 @@ logger = logging.getLogger(__name__)
 
 # Long enough for a short outage to pass, short enough for a person to wait through.
 OUTAGE_WAIT = 5.0
+# Shares of a task's time. After the first it takes no rows for a further pass, then it waits no
+# longer for pictures to be read, then for pictures to be stored. The rest is there to say so.
+LAST_CLAIM, LAST_READ, LAST_SAVE = 1 / 3, 1 / 2, 4 / 5
 
 IMAGE_LOST = "The stored picture can no longer be read. Please upload it again."
 STORAGE_THREADS = 8
 
+Result = TypeVar("Result")
+Saved = tuple[Analysis, dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Claimed rows, whose pictures threads are reading for this network."""
+
+    analyzer: Analyzer
+    rows: list[Prediction]
+    pictures: list[Future[Prepared]]
+
+    @property
+    def alone(self) -> bool:
+        """Whether its row has been tried before and may be what killed a worker."""
+        return self.rows[0].attempt > 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One analysed row, whose pictures a thread is storing."""
+    """One row of a pass, whose pictures a thread is rendering and storing."""
 
     row: Prediction
-    analysis: Analysis
-    keys: Future[dict[str, str]]
+    saved: Future[Saved]
 
 
 def answer_waiting(*, prediction_id: str, task_id: str) -> None:
-    """Answer a prediction, and then whatever else waits, until little of the task's time is left.
-
-    While one pass is computed, threads store the pictures of the one before. A row that has been
-    tried before shares this with no other: should its picture kill the worker, only it loses.
-    """
-    until = time.monotonic() + settings.TASK_SOFT_LIMIT / 3
-    claimed: list[Prediction] = []
-    saving: list[_Answer] = []
+    """Answer a prediction, then whatever else waits, until little of the task's time is left."""
+    work = _Work(prediction_id, task_id)
     try:
-        while rows := lifecycle.claim(
-            prediction_id=prediction_id,
-            model_version=worker.model_version(),
-            task_id=task_id,
-            limit=settings.INFERENCE_BATCH,
-        ):
-            claimed += rows
-            alone = rows[0].attempt > 1
-            if alone:
-                _record(saving)
-                saving = []
-            answers = _analyze(rows)
-            _record(saving)
-            saving = answers
-            if alone:
-                _record(saving)
-                saving = []
-            if time.monotonic() > until:
-                break
-        _record(saving)
+        work.run()
     except Exception as error:
         drop_connection()
-        logger.exception("a pass over %d predictions was broken off", len(claimed))
-        for row in claimed:
+        logger.exception("work on %d predictions was broken off", len(work.claimed))
+        for row in work.claimed:
             lifecycle.requeue(prediction=row, outage=isinstance(error, OperationalError))
+
+
+class _Work:
+    """One task's passes.
+
+    A row that has been tried before shares its pass, and the time of its pass, with no other:
+    should its picture kill the worker, only it loses.
+
+    Attributes:
+        claimed: every row it has taken; those that have ended bear being given back.
+    """
+
+    def __init__(self, prediction_id: str, task_id: str) -> None:
+        self.claimed: list[Prediction] = []
+        self._prediction_id, self._task_id = prediction_id, task_id
+        self._start = time.monotonic()
+
+    def run(self) -> None:
+        saving: list[_Answer] = []
+        current = self._claim()
+        while current:
+            following = None if current.alone else self._claim(fresh=True)
+            answers = self._compute(current)
+            self._record(saving)
+            saving = answers
+            if following is None:
+                self._record(saving)
+                saving = []
+                following = self._claim()
+            current = following
+
+    def _claim(self, *, fresh: bool = False) -> _Pass | None:
+        """Take rows for a pass and have their pictures read; None if none wait, or it is late."""
+        if self.claimed and not self._time_until(LAST_CLAIM):
+            return None
+        analyzer = worker.analyzer()
+        rows = lifecycle.claim(
+            prediction_id=self._prediction_id,
+            model_version=worker.model_version(),
+            task_id=self._task_id,
+            limit=settings.INFERENCE_BATCH,
+            fresh=fresh,
+        )
+        if not rows:
+            return None
+        self.claimed += rows
+        reads = [_threads().submit(_read, analyzer, row.scan.image_key) for row in rows]
+        return _Pass(analyzer, rows, reads)
+
+    def _compute(self, current: _Pass) -> list[_Answer]:
+        """One forward pass over the rows whose pictures can be read."""
+        readable: list[tuple[Prediction, Prepared]] = []
+        for row, picture in zip(current.rows, current.pictures, strict=True):
+            try:
+                readable.append((row, self._wait_for(picture, LAST_READ)))
+            except Exception as error:
+                _give_up(row, error)
+        if not readable:
+            return []
+        outputs = current.analyzer.forward([prepared for _, prepared in readable])
+        return [
+            _Answer(row, _threads().submit(_save, current.analyzer, row, prepared, outputs, index))
+            for index, (row, prepared) in enumerate(readable)
+        ]
+
+    def _record(self, answers: list[_Answer]) -> None:
+        """Record each answer whose pictures are stored."""
+        for answer in answers:
+            try:
+                analysis, keys = self._wait_for(answer.saved, LAST_SAVE)
+                lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys)
+            except Exception as error:
+                _give_up(answer.row, error)
+
+    def _time_until(self, share: float) -> float:
+        """Seconds until this share of the task's time is over."""
+        return max(0.0, self._start + share * settings.TASK_SOFT_LIMIT - time.monotonic())
+
+    def _wait_for(self, future: Future[Result], share: float) -> Result:
+        """What a thread has made.
+
+        Raises:
+            predictions.storage.StorageUnavailableError: it hangs. The task must say so while it
+                has time to: its own time limit would count against the picture.
+        """
+        try:
+            return future.result(self._time_until(share))
+        except TimeoutError:
+            if future.done():
+                raise
+            future.cancel()
+            raise storage.StorageUnavailableError("no answer in time") from None
 
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    """Threads for what waits for storage; the database stays with the task's own thread."""
+    """Threads for pictures; the database stays with the task's own thread."""
     return ThreadPoolExecutor(max_workers=STORAGE_THREADS, thread_name_prefix="storage")
 
 
-def _read(key: str) -> NDArray[np.uint8]:
+def _read(analyzer: Analyzer, key: str) -> Prepared:
     with Image.open(storage.stream(key), formats=["PNG"]) as image:
-        return np.asarray(image)
+        return analyzer.prepare(np.asarray(image))
+
+
+def _save(
+    analyzer: Analyzer, row: Prediction, prepared: Prepared, outputs: Outputs, index: int
+) -> Saved:
+    analysis = analyzer.finding(prepared, outputs, index)
+    return analysis, lifecycle.store_pictures(prediction=row, analysis=analysis)
 
 
 def _give_up(row: Prediction, error: Exception) -> None:
@@ -95,34 +193,3 @@ def _give_up(row: Prediction, error: Exception) -> None:
         lifecycle.fail(prediction=row, code="image_lost", message=IMAGE_LOST)
     else:
         raise error
-
-
-def _analyze(rows: list[Prediction]) -> list[_Answer]:
-    """One forward pass over the rows whose pictures can be read."""
-    readable: list[tuple[Prediction, NDArray[np.uint8]]] = []
-    reads = [_threads().submit(_read, row.scan.image_key) for row in rows]
-    for row, read in zip(rows, reads, strict=True):
-        try:
-            readable.append((row, read.result()))
-        except Exception as error:
-            _give_up(row, error)
-    analyses = worker.analyzer().analyze([pixels for _, pixels in readable])
-    return [
-        _Answer(
-            row,
-            analysis,
-            _threads().submit(lifecycle.store_pictures, prediction=row, analysis=analysis),
-        )
-        for (row, _), analysis in zip(readable, analyses, strict=True)
-    ]
-
-
-def _record(answers: list[_Answer]) -> None:
-    """Record each answer whose pictures are stored."""
-    for answer in answers:
-        try:
-            lifecycle.complete(
-                prediction=answer.row, analysis=answer.analysis, keys=answer.keys.result()
-            )
-        except Exception as error:
-            _give_up(answer.row, error)

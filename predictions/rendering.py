@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 THUMBNAIL_SIDE = 240
-# Attention is coarse by nature; more pixels than this would only pretend to know more.
-ATTENTION_SIDE = 256
+# Attention is coarse by nature, six cells a side; more pixels than this would only pretend to know
+# more. The page and the report lay the picture over the whole scan, whatever its size.
+ATTENTION_SIDE, ATTENTION_SHORT = 96, 24
 AREA_COLOUR = (255, 122, 0)
 OUTLINE_COLOUR = (255, 214, 0)
 
@@ -22,6 +24,7 @@ _MAP_POINTS = np.array(
 )
 
 
+@functools.cache
 def colour_map() -> NDArray[np.uint8]:
     """The 256 colours from no attention to most, uint8, (256, 3)."""
     at = np.linspace(0, len(_MAP_POINTS) - 1, 256)
@@ -67,10 +70,20 @@ def outline_png(mask: NDArray[np.bool_]) -> bytes:
     Args:
         mask: bool, (height, width).
     """
-    outer = mask
-    for _ in range(max(1, round(max(mask.shape) / 256))):
-        outer = _grown(outer)
-    return _flat_png(outer & ~mask, OUTLINE_COLOUR)
+    width = max(1, round(max(mask.shape) / 256))
+    line = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size:
+        # Nothing happens but around the area, which is mostly a small part of the picture.
+        around = np.s_[
+            max(0, rows[0] - width) : rows[-1] + 1 + width,
+            max(0, columns[0] - width) : columns[-1] + 1 + width,
+        ]
+        outer = mask[around]
+        for _ in range(width):
+            outer = _grown(outer)
+        line[around] = outer & ~mask[around]
+    return _flat_png(line, OUTLINE_COLOUR)
 
 
 def attention_png(attention: NDArray[np.uint8]) -> bytes:
@@ -80,7 +93,13 @@ def attention_png(attention: NDArray[np.uint8]) -> bytes:
         attention: uint8, (height, width), 255 where it is strongest.
     """
     image = Image.fromarray(attention)
-    image.thumbnail((ATTENTION_SIDE, ATTENTION_SIDE), Image.Resampling.BILINEAR)
+    scale = ATTENTION_SIDE / max(attention.shape)
+    if scale < 1:
+        # A strip keeps enough rows, or columns, to tell one end of its short side from the other.
+        width, height = (
+            max(round(scale * side), min(side, ATTENTION_SHORT)) for side in image.size
+        )
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     # 64 levels look the same as 256 on a map this smooth, and compress to a quarter.
     indices = (np.asarray(image) >> 2).astype(np.uint8)
     alpha = np.clip(np.arange(64) * 6, 0, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
@@ -49,15 +49,13 @@ class ImmutableFileStorage(FileSystemStorage):
             FileExistsError: the name is taken.
         """
         target = Path(self.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.draft")
         try:
-            with draft.open("wb") as stream:
+            with _new_file(draft) as stream:
                 for chunk in content.chunks():
                     stream.write(chunk)
                 stream.flush()
                 os.fsync(stream.fileno())
-            draft.chmod(0o600)
             os.link(draft, target)
         finally:
             draft.unlink(missing_ok=True)
@@ -102,6 +100,16 @@ class ImmutableFileStorage(FileSystemStorage):
     def signed_url(self, name: str, **response: str) -> str | None:
         """A local folder has no address of its own: the site streams the object."""
         return None
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A file for the site's own user only; its folder is made if it is missing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return open(os.open(path, flags, 0o600), "wb")  # noqa: PTH123  # a descriptor, not a path
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(os.open(path, flags, 0o600), "wb")  # noqa: PTH123  # a descriptor, not a path
 
 
 class ImmutableS3Storage(S3Storage):

@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.tests.support import PASSWORD, totp
-from tests.support.browser import launched_chromium
+from tests.support.browser import WAIT, launched_chromium
 from tests.support.pages import served_pages
 from tests.support.pictures import png
 
@@ -138,7 +138,7 @@ class Visit:
 @pytest.fixture
 def visit(site: Site, browser: Browser) -> Iterator[Visit]:
     context = browser.new_context()
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(WAIT)
     visit = Visit(site, context.new_page())
     yield visit
     context.close()

@@ -63,12 +63,20 @@ def _due(now: datetime) -> Q:
 
 
 def claim(
-    *, prediction_id: str, model_version: ModelVersion, task_id: str, limit: int
+    *,
+    prediction_id: str,
+    model_version: ModelVersion,
+    task_id: str,
+    limit: int,
+    fresh: bool = False,
 ) -> list[Prediction]:
     """Take a queued prediction, and others that wait, for one forward pass.
 
     A row that has been tried before comes alone: should its picture kill the worker, no other
     row dies with it.
+
+    Args:
+        fresh: take none that has been tried before, as the task still holds other rows.
 
     Returns:
         The rows that are now this task's to finish, empty if another task was first.
@@ -77,6 +85,8 @@ def claim(
     queued = Prediction.objects.filter(
         _due(now), status=Status.QUEUED, model_version=model_version
     ).order_by("id")
+    if fresh:
+        queued = queued.filter(attempt=0)
     # Most messages find that another one's batch has served their row: no lock for these.
     if not queued.exists():
         return []
@@ -91,20 +101,24 @@ def claim(
         rows = [wanted]
         if wanted.attempt == 0 and limit > 1:
             rows += queued.filter(attempt=0).exclude(pk=wanted.pk)[: limit - 1]
-        ids = [
-            row.pk
-            for row in rows
-            if _move(
-                row,
-                Status.RUNNING,
-                attempt=row.attempt + 1,
-                claimed_by=task_id,
-                started_at=now,
-                heartbeat_at=now,
-                not_before=None,
-            )
-        ]
-    return list(Prediction.objects.filter(pk__in=ids).select_related("scan").order_by("id"))
+        # All of them have been tried as often: one statement compares and sets each.
+        mine = Prediction.objects.filter(pk__in=[row.pk for row in rows])
+        taken = mine.filter(status=Status.QUEUED, attempt=wanted.attempt).update(
+            status=Status.RUNNING,
+            attempt=wanted.attempt + 1,
+            claimed_by=task_id,
+            started_at=now,
+            heartbeat_at=now,
+            not_before=None,
+        )
+        if not taken:
+            return []
+    # Those that another task was faster to take, or that have been cancelled, are not among them.
+    return list(
+        mine.filter(status=Status.RUNNING, attempt=wanted.attempt + 1, claimed_by=task_id)
+        .select_related("scan")
+        .order_by("id")
+    )
 
 
 def abandoned_by(*, task_id: str) -> list[Prediction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from predictions import rendering
 from tests.support.pictures import opened
@@ -52,18 +53,36 @@ def test_an_area_at_the_edge_stays_inside_the_picture() -> None:
 
 
 def test_attention_is_brightest_and_least_see_through_where_it_is_strongest() -> None:
-    attention = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+    attention = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (16, 1))
     picture = rgba(rendering.attention_png(attention)).astype(int)
-    assert picture.shape == (16, 256, 4)
+    assert picture.shape == (16, 96, 4)
     assert picture[0, 0, 3] == 0
-    assert picture[0, 255, 3] == 255
+    assert picture[0, 95, 3] == 255
     assert (np.diff(picture[0, :, 3]) >= 0).all()
-    assert picture[0, 255, :3].tolist() == rendering.colour_map()[252].tolist()
+    assert picture[0, 95, :3].tolist() == rendering.colour_map()[252].tolist()
 
 
 def test_large_attention_is_kept_small_in_the_same_shape() -> None:
     picture = opened(rendering.attention_png(np.zeros((1000, 3000), np.uint8)))
-    assert picture.size == (256, 85)
+    assert picture.size == (96, 32)
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (320, 278), (501, 999), (37, 1790)])
+def test_small_attention_laid_over_the_scan_comes_out_where_it_was(shape: tuple[int, int]) -> None:
+    """As the page does it: stretched over the whole scan."""
+    height, width = shape
+    y, x = np.mgrid[:height, :width]
+    bump = np.exp(-((x / width - 0.7) ** 2 + (y / height - 0.3) ** 2) / 0.02)
+    picture = opened(rendering.attention_png((255 * bump).astype(np.uint8))).convert("RGBA")
+    shown = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))[..., 3] / 255
+    wanted = np.clip((255 * bump).astype(int) // 4 * 6, 0, 255) / 255
+    assert np.abs(shown - wanted).mean() < 0.02
+    for axis in (0, 1):
+        at = np.arange(shape[axis])
+        centres = [
+            (at * one.sum(axis=1 - axis)).sum() / one.sum() / shape[axis] for one in (shown, wanted)
+        ]
+        assert centres[0] == pytest.approx(centres[1], abs=0.004)
 
 
 def test_the_colours_get_steadily_brighter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -31,13 +32,17 @@ class Network:
         self.passes: list[int] = []
         self.fault: Callable[[Sequence[Pixels]], None] = lambda images: None
 
-    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
+    def prepare(self, image: Pixels) -> Pixels:
+        return image
+
+    def forward(self, images: Sequence[Pixels]) -> None:
         self.passes.append(len(images))
         self.fault(images)
-        return [
-            rejection() if image.shape[1] == 99 else analysis(width=image.shape[1], height=30)
-            for image in images
-        ]
+
+    def finding(self, image: Pixels, outputs: None, index: int) -> Analysis:
+        if image.shape[1] == 99:
+            return rejection()
+        return analysis(width=image.shape[1], height=30)
 
 
 @pytest.fixture
@@ -175,12 +180,54 @@ def test_an_outage_is_waited_out_and_does_not_count(
     assert status(row) == [Status.SUCCEEDED]
 
 
+def test_a_store_that_hangs_is_away_and_not_the_pictures_fault(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [submit(seed=n) for n in range(2)]
+    answer, read = threading.Event(), storage.stream
+
+    def hanging(key: str) -> Any:
+        if key == rows[0].scan.image_key:
+            answer.wait(60)
+        return read(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "stream", hanging)
+        # The task's own limit must not strike first.
+        patch.setattr(passes, "LAST_READ", 0.2)
+        deliver(rows[0])
+    answer.set()
+    stored = Prediction.objects.get(pk=rows[0].pk)
+    assert (stored.status, stored.attempt, stored.outages) == (Status.QUEUED, 1, 1)
+    assert status(rows[1]) == [Status.SUCCEEDED]
+
+
+def test_the_next_pictures_are_taken_while_a_pass_runs_but_none_tried_before(
+    network: Network, settings: Settings
+) -> None:
+    settings.INFERENCE_BATCH = 2
+    tried, *fresh = [submit(seed=n) for n in range(6)]
+    lifecycle.requeue(prediction=start(tried))
+    held: list[list[int]] = []
+
+    def look(images: Sequence[Pixels]) -> None:
+        running = Prediction.objects.filter(status=Status.RUNNING)
+        held.append(sorted(running.values_list("attempt", flat=True)))
+
+    network.fault = look
+    deliver(fresh[0])
+    assert status(tried, *fresh) == [Status.SUCCEEDED] * 6
+    # Two passes at work and the one before, whose answers are recorded after this pass.
+    assert max(len(attempts) for attempts in held) > 2
+    assert [attempts for attempts in held if 2 in attempts] == [[2]]
+
+
 def test_an_outage_of_the_database_in_mid_pass_is_one_too(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = submit()
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "_analyze", locked)
+        patch.setattr(passes._Work, "_compute", locked)
         deliver(row)
     assert Prediction.objects.get(pk=row.pk).outages == 1
 

@@ -28,7 +28,7 @@ def submit(page: Page, content: bytes, name: str = "brain.png") -> str:
 
 def see_answer(page: Page) -> None:
     page.wait_for_url("**/results/**")
-    expect(page.locator("h1")).to_have_text(ANSWER, timeout=40_000)
+    expect(page.locator("h1")).to_have_text(ANSWER)
 
 
 def shown(page: Page, selector: str = "img[src$='image.png']") -> np.ndarray:

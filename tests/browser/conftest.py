@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.support.browser import launched_chromium
+from tests.support.browser import WAIT, launched_chromium
 from tests.support.site import Site
 
 Visit = Callable[..., Page]
@@ -30,7 +30,7 @@ def visit(chromium: Browser, site: Site) -> Iterator[Visit]:
 
     def arrive(path: str = "/", **options: Any) -> Page:
         context = chromium.new_context(base_url=site.url, **options)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(WAIT)
         contexts.append(context)
         page = context.new_page()
         note_complaints(page, site.url, complaints)

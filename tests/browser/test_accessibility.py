@@ -13,7 +13,7 @@ from tests.browser.conftest import Visit
 from tests.support.pictures import mri_png
 from tests.support.site import Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 PUBLIC = (
     "/",

@@ -13,7 +13,7 @@ from tests.browser.conftest import Visit
 from tests.support.pictures import mri_png, png
 from tests.support.site import Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 def test_from_upload_to_history_and_back(visit: Visit) -> None:
@@ -38,7 +38,7 @@ def test_the_page_waits_without_reload_and_becomes_the_result(visit: Visit, site
     page.evaluate("() => { window.stayed = true; }")
     page.wait_for_timeout(1500)
     assert page.evaluate("() => window.stayed") is True
-    assert page.locator("[data-announce]").text_content()
+    expect(page.locator("[data-announce]")).not_to_be_empty()
     address = page.url
     child.resume()
     acts.see_answer(page)
@@ -83,7 +83,7 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
     expect(items.nth(3)).to_contain_text("not a picture we can read")
     for number in (0, 2):
         expect(items.nth(number).get_by_role("link", name=re.compile("Open"))).to_be_visible()
-        expect(items.nth(number)).to_contain_text(acts.ANSWER, timeout=40_000)
+        expect(items.nth(number)).to_contain_text(acts.ANSWER)
     page.goto("/scans/")
     expect(page.locator("a.record-link")).to_have_count(2)
 
@@ -92,7 +92,7 @@ def test_what_is_no_brain_is_told_so(visit: Visit) -> None:
     page = visit()
     page.set_input_files("#images", [acts.payload(png(64, 64, seed=1))])
     page.wait_for_url("**/results/**")
-    expect(page.locator("h1")).to_have_text(acts.ANSWER, timeout=40_000)
+    expect(page.locator("h1")).to_have_text(acts.ANSWER)
 
 
 def test_deleting_from_result_and_history(visit: Visit) -> None:
@@ -112,7 +112,7 @@ def test_without_scripts(visit: Visit) -> None:
     page.locator("noscript button, form[data-upload] button[type=submit]").first.click()
     page.wait_for_url("**/results/**")
     # The waiting page refreshes itself until the answer is there.
-    expect(page.locator("h1")).to_have_text(acts.ANSWER, timeout=40_000)
+    expect(page.locator("h1")).to_have_text(acts.ANSWER)
     pictures = page.locator(".pane img[src$='image.png']")
     expect(pictures.first).to_be_visible()
     page.goto("/scans/")

@@ -10,7 +10,7 @@ from tests.browser import acts
 from tests.browser.conftest import Visit
 from tests.support.pictures import mri_png
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 def picture_is(page: Page, content: bytes) -> None:

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, Error, expect, sync_playwright
+
+# Milliseconds until something that should be seen counts as missing; see `processes.PATIENCE`.
+WAIT = 120_000
 
 
 @contextmanager
 def launched_chromium() -> Iterator[Browser]:
     """Debian's Chromium, or the one that Playwright has downloaded."""
+    expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or playwright.chromium.executable_path
         try:

@@ -29,7 +29,7 @@ class Answer:
 class Browser:
     """One visitor's session."""
 
-    def __init__(self, url: str, *, timeout: float = 40) -> None:
+    def __init__(self, url: str, *, timeout: float = 120) -> None:
         self.url = url
         self.timeout = timeout
         self._cookies = http.cookiejar.CookieJar()

@@ -9,21 +9,21 @@ import os
 import signal
 from collections.abc import Sequence
 
-from mltasks.images import Pixels
-from mltasks.inference import Analysis, Analyzer
+from mltasks.engines import Outputs
+from mltasks.inference import Analyzer, Prepared
 from tumorsite.celery import app
 
 __all__ = ["app"]
 
 POISON_SIZE = (131, 79)
 
-_analyze = Analyzer.analyze
+_forward = Analyzer.forward
 
 
-def _deadly(self: Analyzer, images: Sequence[Pixels]) -> list[Analysis]:
-    if any(image.shape[:2] == POISON_SIZE for image in images):
+def _deadly(self: Analyzer, prepared: Sequence[Prepared]) -> Outputs:
+    if any((one.geometry.height, one.geometry.width) == POISON_SIZE for one in prepared):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _analyze(self, images)
+    return _forward(self, prepared)
 
 
-Analyzer.analyze = _deadly  # type: ignore[method-assign]  # the whole point of this module
+Analyzer.forward = _deadly  # type: ignore[method-assign]  # the whole point of this module

@@ -14,6 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+# Waits are given for a quiet machine; a busy one may take so many times as long. A wait ends as
+# soon as it can, so this costs nothing but in a test that fails.
+PATIENCE = 5
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -109,11 +113,14 @@ def wait_until(
 ) -> None:
     """Wait for a condition.
 
+    Args:
+        seconds: how long it may take on a quiet machine; see `PATIENCE`.
+
     Raises:
         TimeoutError: it did not come true in time.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE * seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds:g} s in vain: {what}")
+            raise TimeoutError(f"waited {PATIENCE * seconds:g} s in vain: {what}")
         time.sleep(pause)

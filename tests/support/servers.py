@@ -36,7 +36,7 @@ class Valkey(Process):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self, database: int = 0) -> redis.Redis:
-        return redis.Redis(port=self.port, db=database, socket_timeout=2)
+        return redis.Redis(port=self.port, db=database, socket_timeout=10)
 
     def start(self) -> None:
         super().start()
@@ -86,6 +86,9 @@ class S3(Process):
                 *("-s3", f"-s3.port={self.port}", "-s3.ip.bind=127.0.0.1"),
                 *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
                 f"-s3.config={identities}",
+                # The one master must not wait ten to twenty seconds for others to stand for
+                # election; a volume server that asks it too early comes back after five.
+                "-master.electionTimeout=1s",
             ],
             log=folder / "s3.log",
         )

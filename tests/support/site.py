@@ -17,12 +17,13 @@ import psutil
 from django.conf import settings
 
 from tests.support.http import Browser
-from tests.support.processes import Process, free_port, wait_until
+from tests.support.processes import PATIENCE, Process, free_port, wait_until
 from tests.support.servers import S3, Valkey
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-HARD_LIMIT = 8
+# Short, so that what a dead worker held is soon found; long enough for a pass on a busy machine.
+HARD_LIMIT = 20
 
 
 def _environment(folder: Path, **extra: str) -> dict[str, str]:
@@ -127,7 +128,7 @@ class Site:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.folder / "db.sqlite3", timeout=20, isolation_level=None)
+        connection = sqlite3.connect(self.folder / "db.sqlite3", timeout=60, isolation_level=None)
         connection.row_factory = sqlite3.Row
         try:
             yield connection
@@ -204,7 +205,7 @@ class Site:
         """
         child = self.child()
         with self.database() as database:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 30 * PATIENCE
             while time.monotonic() < end:
                 running = database.execute(
                     "SELECT count(*) FROM predictions_prediction WHERE status = 'running'"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.http import Answer, Browser
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import PATIENCE, free_port, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -83,7 +83,7 @@ class Supervised:
     def end(self, number: signal.Signals) -> int:
         """Send a signal to the supervisor alone; returns its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=25)
+        return self.process.wait(timeout=25 * PATIENCE)
 
     def kill(self) -> None:
         """Clean up after a test that failed."""

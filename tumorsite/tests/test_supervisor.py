@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, wait_until
 from tumorsite.tests.supervised import Supervised, survivors
 
 PARTS = ("broker", "web", "inference-1", "general", "scheduler")
@@ -47,7 +47,7 @@ def refused(tmp_path: Path) -> Iterator[Callable[..., str]]:
         site.port = port or site.port
         site.output = tmp_path / "output"
         started.append(site)
-        assert site.start().wait(timeout=100) == 1, site.text()
+        assert site.start().wait(timeout=100 * PATIENCE) == 1, site.text()
         return site.text()
 
     yield start
@@ -166,7 +166,7 @@ def test_no_process_outlives_the_supervisor(site: Supervised, number: signal.Sig
     code = site.end(number)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     wait_until(lambda: not survivors(family), seconds=10, what=f"the end of {family}")
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 12 * PATIENCE
     assert site.database_is_sound()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
