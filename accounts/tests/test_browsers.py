@@ -11,15 +11,10 @@ WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
     ("agent", "name"),
     [
         (f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Chrome/130.0 Safari/537.36", "Chrome on Linux"),
-        (
-            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT} Chrome/130.0 Safari/537.36 "
-            "Edg/130.0",
-            "Edge on Windows",
-        ),
+        (f"Mozilla/5.0 (Windows NT 10.0) {WEBKIT} Chrome/130.0 Edg/130.0", "Edge on Windows"),
         ("Mozilla/5.0 (Android 14; Mobile; rv:131.0) Firefox/131.0", "Firefox on Android"),
         (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 "
-            "(KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+            f"Mozilla/5.0 (iPhone; like Mac OS X) {WEBKIT} Version/17.5 Safari/604",
             "Safari on iPhone",
         ),
         ("curl/8.5.0", "curl/8.5.0"),
