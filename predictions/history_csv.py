@@ -16,6 +16,8 @@ def csv_row(row: Prediction) -> list[object]:
     # A spreadsheet would run a cell that starts so as a formula.
     if name[:1] in {"=", "+", "-", "@"}:
         name = f"'{name}"
+    # Those of a refused picture would be taken for an answer.
+    shares = row.probabilities if row.label else {}
     return [
         row.pk,
         row.scan_id,
@@ -23,7 +25,7 @@ def csv_row(row: Prediction) -> list[object]:
         row.scan.created_at.isoformat(timespec="seconds"),
         row.status,
         row.label,
-        *(_number(row.probabilities.get(label)) for label in Label.values),
+        *(_number(shares.get(label)) for label in Label.values),
         _number(row.uncertainty),
         _number(row.area_fraction),
         " ".join(map(str, row.bounding_box or [])),

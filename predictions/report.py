@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from predictions import storage
-from predictions.models import Prediction
+from predictions.model_figures import model_figures
+from predictions.models import Label, Prediction
 from predictions.presentation import Finding, describe
+from predictions.templatetags.figures import percent
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -18,7 +20,7 @@ _INK = (24, 32, 38)
 _MUTED = (90, 100, 108)
 _ACCENT = (11, 110, 110)
 _PICTURE_SIDE = 900
-_COLUMN = 58.0
+_COLUMN = 57.3
 _GAP = 4.0
 
 NOT_A_DIAGNOSIS = (
@@ -26,6 +28,11 @@ NOT_A_DIAGNOSIS = (
     "device. A network can miss a tumour and can see one where there is none. "
     "Only a doctor who knows you and all of your images can tell what they mean."
 )
+NO_DOUBT = (
+    "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
+    "knows four answers, and knows nothing about you."
+)
+NO_FIGURES = "No errors have been measured for this version. Do not rely on it at all."
 
 
 def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
@@ -50,7 +57,15 @@ def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str =
     pdf.set_text_color(*colour)
     # The fonts that every PDF reader has know Latin-1 only.
     plain = text.replace("–", "-").replace("’", "'").encode("latin-1", "replace").decode("latin-1")
-    pdf.multi_cell(0, size * 0.5, plain, new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, size * 0.5, plain, align="L", new_x="LMARGIN", new_y="NEXT")
+
+
+def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
+    pdf.ln(3)
+    _text(pdf, heading, size=11, style="B")
+    pdf.ln(1)
+    for line in lines:
+        _text(pdf, line, size=9)
 
 
 def _pictures(pdf: FPDF, prediction: Prediction) -> None:
@@ -61,13 +76,14 @@ def _pictures(pdf: FPDF, prediction: Prediction) -> None:
     )
     top, lowest = pdf.get_y(), pdf.get_y()
     for index, (caption, kinds) in enumerate(columns):
-        left = pdf.l_margin + index * (_COLUMN + _GAP)
+        # Words stand a little inside their cell; the pictures begin and end where the words do.
+        left = pdf.l_margin + pdf.c_margin + index * (_COLUMN + _GAP)
         picture = _overlaid(prediction, kinds)
         ratio = min(_COLUMN / picture.width, 80 / picture.height)
         coded = io.BytesIO()
         picture.save(coded, "PNG")
         pdf.image(coded, x=left, y=top, w=picture.width * ratio, alt_text=caption)
-        pdf.set_xy(left, top + picture.height * ratio + 1)
+        pdf.set_xy(left - pdf.c_margin, top + picture.height * ratio + 1)
         pdf.set_font("Helvetica", "", 8)
         pdf.set_text_color(*_MUTED)
         missing = kinds and not any(getattr(prediction, f"{kind}_key") for kind in kinds)
@@ -87,8 +103,42 @@ def _bars(pdf: FPDF, finding: Finding) -> None:
         pdf.set_fill_color(*_ACCENT)
         pdf.rect(pdf.get_x(), top, max(0.3, 110 * share), 3.2, style="F")
         pdf.set_x(pdf.get_x() + 113)
-        pdf.cell(20, 6, f"{100 * share:.1f}%", new_x="LMARGIN", new_y="NEXT")
+        pdf.cell(20, 6, percent(share), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(2)
+
+
+def _error_rates(prediction: Prediction) -> list[str]:
+    """How often the version that answered errs, for this answer: what the result page says too."""
+    figures = model_figures(prediction.model_version.card)
+    if figures is None:
+        return [NO_FIGURES]
+    accuracy, own = figures.accuracy, figures.of_label(prediction.label)
+    lines = []
+    lines.append(
+        f"On {figures.n} slices it had not learnt from, it named the right one of four in "
+        f"{percent(accuracy.value)} (95% interval {percent(accuracy.low)} to "
+        f"{percent(accuracy.high)})."
+    )
+    if prediction.label == Label.NO_TUMOR:
+        lines.append(
+            f"It overlooked the tumour in {figures.missed.count} of {figures.missed.n} slices "
+            "that had one."
+        )
+    elif own:
+        lines.append(
+            f"It recognised {percent(own.found.value)} of the {own.n} slices with "
+            f"{own.name.lower()} ({percent(own.found.low)} to {percent(own.found.high)}), and gave "
+            f"that name to {percent(own.false_alarms.value)} of the others."
+        )
+        lines.append(
+            f"Half of its areas overlap the expert's by {figures.overlap.value:.2f} or more (Dice: "
+            f"0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
+        )
+    lines.append(
+        f"It refused {figures.refused.count} of {figures.refused.n} real slices, and took "
+        f"{figures.taken.count} of {figures.taken.n} other pictures for MRI."
+    )
+    return lines
 
 
 def _details(prediction: Prediction, finding: Finding) -> list[str]:
@@ -96,14 +146,15 @@ def _details(prediction: Prediction, finding: Finding) -> list[str]:
     if finding.area_percent is not None and prediction.bounding_box:
         left, top, right, bottom = prediction.bounding_box
         lines.append(
-            f"Affected area: {finding.area_percent:.1f}% of the picture, within {right - left} x "
-            f"{bottom - top} pixels whose top left corner is at ({left}, {top})."
+            f"Affected area: {percent(finding.area_percent / 100)} of the picture, within "
+            f"{right - left} x {bottom - top} pixels whose top left corner is at ({left}, {top})."
         )
     scan = prediction.scan
     lines += [
         f"Picture of {scan.width} x {scan.height} pixels, {scan.created_at:%Y-%m-%d %H:%M} UTC.",
         f"Answered by {prediction.model_version} (weights {prediction.model_version.digest[:12]}).",
-        f"Record {prediction.pk}, SHA-256 of the pixels {scan.sha256}.",
+        f"Record {prediction.pk}.",
+        f"SHA-256 of the pixels: {scan.sha256}.",
     ]
     return lines
 
@@ -130,7 +181,7 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, finding.headline, size=18, style="B")
     _text(
         pdf,
-        f"It gives this answer {finding.percent:.1f}% and is {finding.sureness}.",
+        f"It gives this answer {percent(finding.percent / 100)} and is {finding.sureness}.",
         size=11,
         colour=_MUTED,
     )
@@ -138,10 +189,11 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
-    for doubt in finding.doubts:
-        _text(pdf, f"- {doubt}", size=9)
-    pdf.ln(3)
+    pdf.ln(2)
     _pictures(pdf, prediction)
+    _section(pdf, "Why not surer", finding.doubts or [NO_DOUBT])
+    _section(pdf, "How often this network errs", _error_rates(prediction))
+    pdf.ln(4)
     for line in _details(prediction, finding):
         _text(pdf, line, size=8.5, colour=_MUTED)
     return bytes(pdf.output())

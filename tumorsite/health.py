@@ -27,6 +27,10 @@ ANSWER_SECONDS = 2
 LONGEST_WAIT = 3.0
 
 
+class NoWorkerError(RuntimeError):
+    """The broker answers, but no inference worker with a loaded model does."""
+
+
 def _database() -> None:
     try:
         with connection.cursor() as cursor:
@@ -67,7 +71,7 @@ def _worker() -> None:
         )
     loaded = [answer for reply in replies or [] for answer in reply.values() if answer.get("ready")]
     if not loaded:
-        raise RuntimeError("no inference worker with a loaded model answers")
+        raise NoWorkerError("no inference worker with a loaded model answers")
 
 
 class Probe:
@@ -92,6 +96,8 @@ class Probe:
                 self._asked.result(max(0.0, limit - time.monotonic()))
         except TimeoutError:
             state = "does not answer in time"
+        except NoWorkerError as error:
+            state = str(error)
         except Exception as error:
             state = f"does not answer ({type(error).__name__})"
         if state != self._state:

@@ -289,7 +289,7 @@ def test_sessions_export_and_erasure(visit: Visit, browser: Browser) -> None:
         other.page.wait_for_url("**/scans/")
         visit.open("/account/sessions/")
         visit.see("Where you are signed in")
-        assert page.locator("tbody tr").count() == 2
+        assert page.locator(".sessions li").count() == 2
         visit.press("Sign out everywhere else")
         other.open("/account/")
         other.see("Sign in")

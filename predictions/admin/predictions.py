@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_GET
@@ -223,7 +224,8 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 marked += mark_reviewed(prediction=prediction, reviewer=request.user)  # type: ignore[arg-type]  # staff
             except NothingToReviewError:
                 skipped += 1
-        self.message_user(request, f"{marked} results marked as reviewed.", messages.SUCCESS)
+        said = f"{marked} result{pluralize(marked)} marked as reviewed."
+        self.message_user(request, said, messages.SUCCESS)
         if skipped:
             self.message_user(request, f"{skipped} have no answer to review.", messages.WARNING)
 
@@ -238,7 +240,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
             return
         self.message_user(
             request,
-            f"{queued} scans wait for a new answer or have one by now. "
+            f"{queued} scan{pluralize(queued)} will have, or already have, a new answer. "
             "The others are answered by this network already.",
             messages.SUCCESS,
         )

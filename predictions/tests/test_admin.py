@@ -273,7 +273,7 @@ def test_marking_as_reviewed(client: Client, reviewer: User, answered: Predictio
     waiting = submit(visitor=uuid4(), seed=1)
     client.force_login(reviewer)
     page = act(client, "mark_as_reviewed", answered, waiting)
-    assert "1 results marked" in page
+    assert "1 result marked" in page
     assert "1 have no answer" in page
     assert "0 results marked" in act(client, "mark_as_reviewed", answered)
     review = Review.objects.get()
@@ -295,11 +295,11 @@ def test_running_again(client: Client, root: User, reviewer: User, answered: Pre
     act(client, "analyse_again", answered)
     assert Prediction.objects.count() == 1
     client.force_login(root)
-    assert "0 scans wait" in act(client, "analyse_again", answered)
+    assert "0 scans will have" in act(client, "analyse_again", answered)
     ModelVersion.objects.update(stage=ModelVersion.Stage.RETIRED)
     assert "No network is in production" in act(client, "analyse_again", answered)
     newer = make_model("2")
-    assert "1 scans wait" in act(client, "analyse_again", answered)
+    assert "1 scan will have" in act(client, "analyse_again", answered)
     assert answered.scan.predictions.get(model_version=newer).status == Status.QUEUED
 
 

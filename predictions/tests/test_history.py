@@ -25,7 +25,15 @@ from predictions.selectors import (
     scans_of,
 )
 from predictions.visitors import Owner
-from tests.support.records import finish, make_model, make_user, submit
+from tests.support.records import (
+    conclude,
+    finish,
+    make_model,
+    make_user,
+    rejection,
+    start,
+    submit,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -252,6 +260,13 @@ class TestExport:
         assert line["model"] == "tumorsite 1"
         assert (waiting["status"], waiting["glioma"], waiting["box"]) == ("queued", "", "")
 
+    def test_a_refused_picture_has_no_probabilities(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        assert conclude(start(submit(visitor=visitor)), rejection())
+        [line] = self.table(visitor_client)
+        assert (line["status"], line["finding"], line["glioma"]) == ("rejected", "", "")
+
     @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
     def test_no_name_becomes_a_formula(
         self, visitor_client: Client, visitor: UUID, model: ModelVersion, start: str
@@ -299,6 +314,16 @@ class TestCompare:
         page = answer.content.decode()
         for row in (one, two):
             assert f"/results/{row.pk}/images/image.png" in page
+
+    def test_a_refused_picture_has_no_probabilities(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        ids = [submit(visitor=visitor, seed=n).pk for n in range(2)]
+        for pk in ids:
+            assert conclude(start(Prediction.objects.get(pk=pk)), rejection())
+        answer = visitor_client.get("/scans/compare/", {"result": ids})
+        assert [pair for _, pair in answer.context["shares"]] == [[None, None]] * 4
+        assert "bar-part" not in answer.content.decode()
 
     @pytest.mark.parametrize("count", [0, 1, 3])
     def test_it_takes_two(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import urllib.request
+import zlib
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from predictions import storage
 from predictions.models import Access, Label, ModelVersion, Prediction
 from predictions.presentation import describe
 from predictions.report import report_pdf
+from predictions.tests.test_model_figures import card
 from tests.support.pictures import opened, png
 from tests.support.records import finish, make_user, start, submit
 from tests.support.servers import S3
@@ -163,6 +165,13 @@ class TestSignedLinks:
         assert Access.objects.count() == 0
 
 
+def words(pdf: bytes) -> str:
+    """The text of a PDF whose fonts are the reader's own."""
+    streams = re.findall(rb"FlateDecode.*?stream\n(.*?)\nendstream", pdf, re.DOTALL)
+    shown = [re.findall(rb"\((.*?)\) Tj", zlib.decompress(stream)) for stream in streams]
+    return b" ".join(line for lines in shown for line in lines).decode("latin-1")
+
+
 class TestReport:
     @pytest.mark.parametrize("label", Label.values)
     def test_it_has_one_page(self, visitor_client: Client, mine: Prediction, label: str) -> None:
@@ -197,9 +206,21 @@ class TestReport:
         row = finish(submit(content=png(40, 400), visitor=mine.scan.visitor), share=0.3)
         row.ood_score = 0.9
         row.scan.facts["colour"] = True
+        row.model_version.card = card()
         assert len(describe(row).doubts) >= 4
         report_pdf(row)
         assert 150 < ends[0] < 297 - 10, "millimetres"
+
+    def test_it_says_how_often_the_network_errs(self, mine: Prediction) -> None:
+        row = finish(mine, label=Label.GLIOMA, share=0.99)
+        assert "No errors have been measured" in words(report_pdf(row))
+        row.model_version.card = card()
+        said = words(report_pdf(row))
+        assert "named the right one of four in 95.0%" in said
+        assert "It recognised 90.0% of the 25 slices with glioma" in said
+        assert "overlooked" not in said
+        row.label = Label.NO_TUMOR
+        assert "It overlooked the tumour in 2 of 75 slices" in words(report_pdf(row))
 
     def test_it_does_not_tell_the_persons_file_name(
         self, visitor_client: Client, model: ModelVersion, visitor: UUID

@@ -135,5 +135,9 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 
 def _shares_by_label(pair: list[Prediction]) -> list[tuple[str, list[float | None]]]:
-    """Of each class, its name and its probability in each result, None where there is none."""
-    return [(name, [run.probabilities.get(label) for run in pair]) for label, name in Label.choices]
+    """Of each class, its name and its probability in each result, None where there is no answer.
+
+    A refused picture has numbers too, but they say nothing: the network knows brains only.
+    """
+    answers = [run.probabilities if run.label else {} for run in pair]
+    return [(name, [shares.get(label) for shares in answers]) for label, name in Label.choices]

@@ -18,7 +18,7 @@ def _kept_secret(file: Path) -> str:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise ImproperlyConfigured(f"Cannot read {file}: {error.strerror}.") from None
+        raise ImproperlyConfigured(f"DATA_DIR: cannot read {file}: {error.strerror}.") from None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")

@@ -60,6 +60,15 @@ def test_the_part_that_fails_is_named_without_its_address(
     assert set(said["parts"].values()) == {"ok"}
 
 
+def test_a_missing_worker_is_told_in_words(ask: Callable[..., tuple[int, dict]]) -> None:
+    def nobody() -> None:
+        raise health.NoWorkerError("no inference worker with a loaded model answers")
+
+    status, said = ask(worker=nobody)
+    assert status == 503
+    assert said["parts"]["worker"] == "no inference worker with a loaded model answers"
+
+
 def test_without_a_broker_nothing_is_known_of_workers(
     ask: Callable[..., tuple[int, dict]],
 ) -> None:
@@ -155,7 +164,7 @@ def test_a_storage_that_cannot_be_written_is_noticed(
 
 def test_the_real_broker_answers_and_no_worker_does() -> None:
     health._broker()
-    with pytest.raises(RuntimeError, match="no inference worker"):
+    with pytest.raises(health.NoWorkerError, match="no inference worker"):
         health._worker()
 
 

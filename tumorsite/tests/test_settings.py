@@ -103,6 +103,7 @@ def test_values_are_attributes() -> None:
         ({"PORT": "x", "WEB_WORKERS": "0"}, "Bad settings: PORT must be"),
         ({"SECRET_KEY": "short"}, "Bad settings: SECRET_KEY must have 50 characters"),
         ({"DATA_DIR": "/proc/none"}, "Bad settings: DATA_DIR: cannot write"),
+        ({"DATA_DIR": __file__}, "Bad settings: DATA_DIR: cannot read"),
     ],
 )
 def test_management_commands_say_it_in_one_line(settings: dict[str, str], said: str) -> None:
