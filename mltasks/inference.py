@@ -167,6 +167,12 @@ def _read_card(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError:
         raise ModelError(f"{path} is not valid JSON") from None
+    stated = card.get("format") if isinstance(card, dict) else None
+    if isinstance(stated, int) and stated > FORMAT:
+        raise ModelError(
+            f"{path} is of format {stated}, newer than the {FORMAT} that this version reads: "
+            "upgrade TumorSite, or give it an older model"
+        )
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelError(f"{path} is not a model card of format {FORMAT}")
     if tuple(card.get("classes", ())) != CLASSES:
@@ -208,7 +214,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes, str]:
         raise ModelError(f"no weights in {folder}: {WEIGHTS_NAME} ({error.strerror})") from None
     digest = hashlib.sha256(weights).hexdigest()
     if card["files"].get(WEIGHTS_NAME) != digest:
-        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's")
+        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's; copy it anew")
     return card, weights, digest
 
 
