@@ -79,6 +79,10 @@ def _area_words(before: Prediction, after: Prediction) -> tuple[str, float | Non
     return f"The two affected areas overlap by {shared:.0%} (Dice).", shared
 
 
+def _share(prediction: Prediction, label: str) -> float:
+    return float(prediction.probabilities.get(label, 0.0))
+
+
 def changes(before: Prediction, after: Prediction) -> Changes | None:
     """Compare two answers about one scan; None if they are not two such answers."""
     pair = (before, after)
@@ -95,8 +99,7 @@ def changes(before: Prediction, after: Prediction) -> Changes | None:
             else f"The finding was {was}, and is {now} now."
         ),
         shares=[
-            (name, *(float(run.probabilities.get(label, 0.0)) for run in pair))
-            for label, name in Label.choices
+            (name, _share(before, label), _share(after, label)) for label, name in Label.choices
         ],
         area=area,
         overlap=shared,

@@ -95,9 +95,9 @@ class ModelVersion(models.Model):
                 fields=["artifact"], condition=~Q(artifact=""), name="one_row_per_artifact"
             ),
         ]
-        permissions: ClassVar[list[tuple[str, str]]] = [
+        permissions = (
             ("release_modelversion", "Can put networks into production and take them out"),
-        ]
+        )
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,9 +106,7 @@ def test_slices_of_one_group_do_not_count_as_many() -> None:
 def test_noise_seldom_passes() -> None:
     """Networks of the same quality that err elsewhere: at most one of twenty is let through."""
     passed = sum(
-        compare(
-            results(seed=seed), results(seed=seed + 100), margins=gate.Margins(0.5, 0.5)
-        ).passed
+        compare(results(seed=seed), results(seed=seed + 100), margins=gate.Margins(0.5, 0.5)).passed
         for seed in range(4)
     )
     assert passed <= 1
@@ -122,7 +121,7 @@ def test_noise_seldom_passes() -> None:
         ({"group": np.arange(240) % 9}, "9 groups"),
     ],
 )
-def test_what_cannot_be_compared_is_named(changes: dict[str, object], words: str) -> None:
+def test_what_cannot_be_compared_is_named(changes: dict[str, Any], words: str) -> None:
     candidate = replace(results(), **changes)
     production = results() if words == "different slices" else candidate
     with pytest.raises(gate.GateError, match=words):

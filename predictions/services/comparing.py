@@ -72,7 +72,7 @@ def compare(
     margins: gate.Margins | None = None,
     by: User | None = None,
     actor: str = "",
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] | None = None,
 ) -> gate.Verdict:
     """Measure two networks, and record the verdict if one of them is in production.
 
@@ -95,7 +95,9 @@ def compare(
     if against == candidate:
         raise ReleaseError(f"{candidate} cannot be compared with itself")
     verdict = gate.compare(
-        _results(candidate, data, say), _results(against, data, say), margins=margins
+        _results(candidate, data, say or logger.info),
+        _results(against, data, say or logger.info),
+        margins=margins,
     )
     if against == production:
         _record(candidate, against, data, verdict, by, actor)
@@ -131,9 +133,12 @@ def _record(
 
 def _message(candidate: ModelVersion) -> str:
     stated = candidate.gate or {}
-    lines = [
+    summary = (
         f"{candidate} ({candidate.artifact[:12]}) is no worse than {stated['against']} and better "
-        f"somewhere, on {stated['n']} held-out slices in {stated['groups']} groups.",
+        f"somewhere, on {stated['n']} held-out slices in {stated['groups']} groups."
+    )
+    lines = [
+        summary,
         "",
         *stated["reasons"],
         "",

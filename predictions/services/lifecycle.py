@@ -288,6 +288,6 @@ def lend(*, to: ModelVersion, limit: int) -> None:
 
 def _standing(model_version: ModelVersion) -> QuerySet[Prediction]:
     """Runs of that model on the outer query's scan which no second one may join."""
-    return Prediction.objects.filter(
-        scan=OuterRef("scan"), model_version=model_version
-    ).exclude(status__in=UNFINISHED_BUSINESS)
+    return Prediction.objects.filter(scan=OuterRef("scan"), model_version=model_version).exclude(
+        status__in=UNFINISHED_BUSINESS
+    )

@@ -113,9 +113,12 @@ def test_a_second_comparison_measures_nothing_again(
     first = compare(candidate=candidate, data=data)
     measured: list[Any] = []
     run = evaluation.run
-    monkeypatch.setattr(
-        evaluation, "run", lambda *args, **kwargs: (measured.append(args), run(*args, **kwargs))[1]
-    )
+
+    def counted(*args: Any, **kwargs: Any) -> evaluation.Results:
+        measured.append(args)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(evaluation, "run", counted)
     said: list[str] = []
     assert compare(candidate=candidate, data=data, say=said.append) == first
     assert said == ["tumorsite 2: measured before", "tumorsite 1: measured before"]

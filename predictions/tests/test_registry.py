@@ -73,9 +73,9 @@ class TestRegister:
     def test_the_same_again_changes_nothing(self, make: Make) -> None:
         folder = make()
         one = registry.register(folder=folder)
-        before = {name: at for name, at in storage.walk("models/")}
+        before = dict(storage.walk("models/"))
         assert registry.register(folder=folder) == one
-        assert {name: at for name, at in storage.walk("models/")} == before
+        assert dict(storage.walk("models/")) == before
         assert kinds(one) == ["registered"]
 
     def test_the_same_weights_with_another_card_are_another_network(self, make: Make) -> None:
@@ -183,7 +183,7 @@ class TestFetch:
     ) -> None:
         version = registry.register(folder=make())
         spoil(version)
-        with pytest.raises(ModelError, match="manage.py model register FOLDER"):
+        with pytest.raises(ModelError, match=r"manage\.py model register FOLDER"):
             artifacts.fetch(artifact=version.artifact, target=tmp_path / "out" / "copy")
         assert list((tmp_path / "out").iterdir()) == []
 
@@ -407,9 +407,7 @@ class TestCommand:
         with pytest.raises(CommandError, match="exists already"):
             run("pull", "1", "--output", target)
 
-    def test_one_that_cannot_run_is_no_candidate(
-        self, run: Callable[..., str], make: Make
-    ) -> None:
+    def test_one_that_cannot_run_is_no_candidate(self, run: Callable[..., str], make: Make) -> None:
         with pytest.raises(CommandError, match="ONNX Runtime cannot load the model"):
             run("register", make("2"))
         assert not ModelVersion.objects.exists()
@@ -433,4 +431,3 @@ class TestCommand:
         ModelVersion.objects.create(name="tumorsite", version="1", digest="d" * 64)
         with pytest.raises(ReleaseError, match="means several networks"):
             registry.find("1")
-

@@ -194,7 +194,12 @@ class TestOneThatCannotBeLoaded:
         process.look()
         tries: list[ModelVersion] = []
         load = serving.load
-        monkeypatch.setattr(serving, "load", lambda row: (tries.append(row), load(row))[1])
+
+        def counted(row: ModelVersion) -> serving.Loaded:
+            tries.append(row)
+            return load(row)
+
+        monkeypatch.setattr(serving, "load", counted)
         process.look()
         assert tries == []
         registry.restore(folder=tmp_path / "network-2")
@@ -294,9 +299,7 @@ class TestStart:
         monkeypatch.setattr("mltasks.inference.FORMAT", 0)
         assert "model.json is of format 1, newer than the 0" in refusal()
 
-    def test_with_a_store_that_lost_it(
-        self, refusal: Callable[[], str], release: Release
-    ) -> None:
+    def test_with_a_store_that_lost_it(self, refusal: Callable[[], str], release: Release) -> None:
         artifacts.remove(release("1").artifact)
         assert "SHA256SUMS is missing from the object store: put it back with" in refusal()
 

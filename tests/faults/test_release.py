@@ -19,7 +19,7 @@ from tests.support.pictures import mri_png
 from tests.support.processes import wait_until
 from tests.support.site import ROOT, Site
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
 
 
 class Registry:
@@ -122,9 +122,7 @@ def test_from_folder_to_production_and_back_while_people_upload(
     wait_until(
         lambda: "2" in registry.answered_by(visitors.ids), seconds=60, what="the new network"
     )
-    wait_until(
-        lambda: registry.answered_by(visitors.ids)[-1] == "2", seconds=30, what="it to stay"
-    )
+    wait_until(lambda: registry.answered_by(visitors.ids)[-1] == "2", seconds=30, what="it to stay")
     ids = visitors.leave()
     site.wait_for(ids)
     rows, answered = site.predictions(), registry.answered_by(ids)

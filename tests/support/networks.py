@@ -45,7 +45,7 @@ def mixed_up(weights: Weights) -> Weights:
 
 def onnx_bytes(weights: Weights, *, bright: float = 0.85) -> bytes:
     """The network: logits linear in the means of 8×8 cells, and as tumour whatever is bright."""
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "weights": (weights * CELLS * CELLS).reshape(1, CELLS, CELLS, len(CLASSES)),
         "bright": np.array(bright, np.float32),
         "steep": np.array(40, np.float32),

@@ -55,7 +55,9 @@ class Command(BaseCommand):
         one.add_argument("candidate", help=ONE)
         one.add_argument("baseline", nargs="?", help="another than the one in production")
         one.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
-        one.add_argument("--fold", type=int, default=0, help="held out from training; 0 if not given")
+        one.add_argument(
+            "--fold", type=int, default=0, help="one that was held out; 0 if not given"
+        )
         margins = gate.Margins()
         one.add_argument(
             "--margin",
@@ -101,9 +103,8 @@ class Command(BaseCommand):
         # One that cannot run at all is no candidate.
         load_analyzer(folder).warm_up()
         version = registry.restore(folder=folder, actor=who())
-        self.stdout.write(
-            f"Registered: {version} ({version.artifact[:12]}), {version.get_stage_display().lower()}"
-        )
+        stage = version.get_stage_display().lower()
+        self.stdout.write(f"Registered: {version} ({version.artifact[:12]}), {stage}")
 
     def list(self, **_: Any) -> None:
         self.stdout.write(
