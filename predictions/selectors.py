@@ -178,7 +178,8 @@ def answer_before(prediction: Prediction) -> Prediction | None:
 
 def newer_model(prediction: Prediction) -> ModelVersion | None:
     """The network in production, if it is newer than the one that gave this answer."""
-    model = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION).first()
+    released = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+    model = released.defer("card", "gate").first()
     own = prediction.model_version
     if model is None or model == own or model.created_at <= own.created_at:
         return None

@@ -202,6 +202,8 @@ def _keep(key: str, results: Results) -> None:
     stream = io.BytesIO()
     np.savez_compressed(stream, **{one.name: getattr(results, one.name) for one in _fields()})
     try:
+        # Whatever is there could not be used.
+        storage.delete(key)
         storage.put(key, stream.getvalue())
     except (FileExistsError, storage.StorageUnavailableError) as error:
         # They are there for speed only.

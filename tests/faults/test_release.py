@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,11 @@ from tests.support.http import Browser
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
 from tests.support.pictures import mri_png
 from tests.support.processes import wait_until
-from tests.support.site import ROOT, Site
+from tests.support.site import Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
+
+COMMANDS = "tests.support.commands"
 
 
 class Registry:
@@ -28,20 +29,14 @@ class Registry:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def ask(self, *words: object) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, ROOT / "manage.py", "model", *map(str, words)],
-            env=self.site.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        return done.returncode, done.stdout
+    def ask(self, *commands: tuple[object, ...]) -> list[tuple[bool, str]]:
+        """Of each command, whether it succeeded, and what it said."""
+        words = json.dumps([[str(word) for word in command] for command in commands])
+        return [(done, said) for done, said in json.loads(run(self.site, COMMANDS, words))]
 
     def do(self, *words: object) -> str:
-        code, said = self.ask(*words)
-        assert code == 0, said
+        [(done, said)] = self.ask(words)
+        assert done, said
         return said
 
     def versions(self) -> dict[int, str]:
@@ -66,8 +61,7 @@ def registry(site: Site) -> Iterator[Registry]:
     """The registry of the running site, which goes back to its first network afterwards."""
     registry = Registry(site)
     yield registry
-    while registry.ask("rollback")[0] == 0:
-        pass
+    registry.ask(*[("rollback",)] * 3)
     wait_until(lambda: registry.answering() == "1", seconds=60, what="the first network")
 
 
@@ -109,11 +103,14 @@ def test_from_folder_to_production_and_back_while_people_upload(
     site: Site, registry: Registry, slices: Path, tmp_path: Path
 ) -> None:
     weights = fitted(slices)
-    registry.do("register", write_network(tmp_path / "two", onnx_bytes(weights), version="2"))
-    code, said = registry.ask("promote", "2")
-    assert code != 0
-    assert "has not been compared" in said
-    assert "\nPASSED" in registry.do("compare", "2", "--data", slices, "--fold", "1")
+    two = write_network(tmp_path / "two", onnx_bytes(weights), version="2")
+    registered, refused, compared = registry.ask(
+        ("register", two), ("promote", "2"), ("compare", "2", "--data", slices, "--fold", "1")
+    )
+    assert "Registered: tumorsite 2" in registered[1]
+    assert not refused[0]
+    assert "has not been compared" in refused[1]
+    assert "\nPASSED" in compared[1]
 
     visitors = Visitors(site)
     visitors.start()
@@ -149,12 +146,12 @@ def test_from_folder_to_production_and_back_while_people_upload(
 
     # A worse one does not get in.
     worse = write_network(tmp_path / "three", onnx_bytes(mixed_up(weights)), version="3")
-    registry.do("register", worse)
-    said = registry.do("compare", "3", "--data", slices, "--fold", "1")
-    assert "\nREFUSED" in said
-    code, said = registry.ask("promote", "3")
-    assert code != 0
-    assert "The sensitivity for glioma may be worse" in said
+    _, compared, refused = registry.ask(
+        ("register", worse), ("compare", "3", "--data", slices, "--fold", "1"), ("promote", "3")
+    )
+    assert "\nREFUSED" in compared[1]
+    assert not refused[0]
+    assert "The sensitivity for glioma may be worse" in refused[1]
     assert registry.answering() == "2"
 
     registry.do("rollback")
