@@ -33,6 +33,9 @@ _serving = serving.Serving()
 def analyzer() -> Analyzer:
     """The network of the present pass, loaded on first use.
 
+    It is that of the last `model_version`: rows claimed for one must be analysed before the
+    next is asked for.
+
     Raises:
         mltasks.inference.ModelError: it cannot be used.
     """
