@@ -23,7 +23,8 @@ def _clean_slate() -> Iterator[None]:
     """No test finds the cache, the messages or the objects of another one."""
     yield
     TEST_VALKEY.client().flushall()
-    shutil.rmtree(settings.DATA_DIR / "objects", ignore_errors=True)
+    for name in ("objects", "models"):
+        shutil.rmtree(settings.DATA_DIR / name, ignore_errors=True)
 
 
 @pytest.fixture
@@ -52,4 +53,5 @@ def object_store(
         use_folder(settings, tmp_path / "objects")
     yield request.param
     if request.param == "s3":
-        storages["scans"].delete_prefix("scans/")  # type: ignore[attr-defined]  # ours
+        for prefix in ("scans/", "models/"):
+            storages["scans"].delete_prefix(prefix)  # type: ignore[attr-defined]  # ours

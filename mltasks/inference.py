@@ -189,6 +189,17 @@ def _is_blank(image: Pixels) -> bool:
     return bool(high - low < _BLANK_RANGE)
 
 
+def _check_format(path: Path, card: Any) -> None:
+    stated = card.get("format") if isinstance(card, dict) else None
+    if isinstance(stated, int) and stated > FORMAT:
+        raise ModelError(
+            f"{path} is of format {stated}, newer than the {FORMAT} that this version reads: "
+            "upgrade TumorSite, or give it an older model"
+        )
+    if stated != FORMAT:
+        raise ModelError(f"{path} is not a model card of format {FORMAT}")
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_NAME
     try:
@@ -199,8 +210,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError:
         raise ModelError(f"{path} is not valid JSON") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelError(f"{path} is not a model card of format {FORMAT}")
+    _check_format(path, card)
     if tuple(card.get("classes", ())) != CLASSES:
         raise ModelError(f"{path}: the classes must be {', '.join(CLASSES)}")
     wanted: dict[str, type | tuple[type, ...]] = {
@@ -240,7 +250,9 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes, str]:
         raise ModelError(f"no weights in {folder}: {WEIGHTS_NAME} ({error.strerror})") from None
     digest = hashlib.sha256(weights).hexdigest()
     if card["files"].get(WEIGHTS_NAME) != digest:
-        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's")
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's; copy it anew"
+        )
     return card, weights, digest
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from celery.worker.control import inspect_command
-from django.conf import settings
 
 from predictions import worker
 
@@ -12,4 +11,4 @@ from predictions import worker
 def loaded_model(state: Any, **_: Any) -> dict[str, Any]:
     """Whether the worker's present child has its network loaded."""
     children = state.consumer.pool.info["processes"]
-    return {"ready": worker.ready_pid() in children, "model": settings.MODEL_DIR.name}
+    return {"ready": worker.ready_pid() in children}

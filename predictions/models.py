@@ -49,7 +49,12 @@ UNFINISHED_BUSINESS = (Status.FAILED, Status.CANCELLED)
 
 
 class ModelVersion(models.Model):
-    """One network that has been released to this site, known by the digest of its weights."""
+    """One network that this site knows, with its files in the object store.
+
+    `predictions.services.registry` and `predictions.services.comparing` are its only writers.
+    Columns that were added later have a default in the database, so that code from before them
+    can still write rows.
+    """
 
     class Stage(models.TextChoices):
         CANDIDATE = "candidate", "Candidate"
@@ -58,10 +63,24 @@ class ModelVersion(models.Model):
 
     name = models.CharField(max_length=60)
     version = models.CharField(max_length=30)
-    digest = models.CharField("SHA-256 of the weights", max_length=64, unique=True)
+    digest = models.CharField("SHA-256 of the weights", max_length=64, db_index=True)
+    # Empty for a network from before there were artifacts: its files are in MODEL_DIR, if anywhere.
+    artifact = models.CharField(
+        "digest of all its files", max_length=64, blank=True, default="", db_default=""
+    )
     stage = models.CharField(max_length=10, choices=Stage, default=Stage.CANDIDATE)
     card = models.JSONField("metrics and model card", default=dict)
+    gate = models.JSONField("verdict of the gate", null=True, blank=True)
     created_at = models.DateTimeField("registered", auto_now_add=True)
+    promoted_at = models.DateTimeField("last put into production", null=True, blank=True)
+    promoted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    note = models.TextField("why", blank=True, default="", db_default="")
+    # Where a rollback goes.
+    replaced = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="+", verbose_name="replaced"
+    )
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-created_at"]
@@ -72,10 +91,60 @@ class ModelVersion(models.Model):
                 name="one_model_in_production",
                 violation_error_message="Another model is in production: retire it first.",
             ),
+            models.UniqueConstraint(
+                fields=["artifact"], condition=~Q(artifact=""), name="one_row_per_artifact"
+            ),
         ]
+        permissions = (
+            ("release_modelversion", "Can put networks into production and take them out"),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+    def figures(self) -> tuple[float | None, float | None]:
+        """Accuracy and median Dice, as its card states them; None where it does not."""
+        stated = (self.card.get("metrics") or {}).get("validation") or {}
+        return (
+            stated.get("accuracy", {}).get("value"),
+            stated.get("dice", {}).get("median", {}).get("value"),
+        )
+
+    def gate_words(self) -> str:
+        """What the gate has said of it."""
+        if self.gate is None:
+            return "not compared"
+        verdict = "passed" if self.gate["passed"] else "refused"
+        return f"{verdict} against {self.gate['against']}"
+
+
+class ModelEvent(models.Model):
+    """What happened to a network, when, by whom and why. Never changed."""
+
+    class Kind(models.TextChoices):
+        REGISTERED = "registered", "Registered"
+        PASSED = "passed", "Passed the gate"
+        REFUSED = "refused", "Refused by the gate"
+        BUNDLED = "bundled", "Put into production with the code it came with"
+        PROMOTED = "promoted", "Put into production"
+        OVERRIDDEN = "overridden", "Put into production against the gate"
+        ROLLED_BACK = "rolled_back", "Put back into production"
+        RETIRED = "retired", "Taken out of production"
+        NOT_LOADED = "not_loaded", "A worker could not load it"
+
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="events")
+    at = models.DateTimeField(auto_now_add=True)
+    kind = models.CharField(max_length=12, choices=Kind)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    # Who it was if it was no user of the site: somebody at a shell, or the start of the site.
+    actor = models.CharField(max_length=100, blank=True, default="")
+    note = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}, {self.at:%Y-%m-%d %H:%M}"
 
 
 class Scan(models.Model):

@@ -8,7 +8,14 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from predictions.models import Label, Prediction, Scan, Status
+from predictions.models import (
+    UNFINISHED_BUSINESS,
+    Label,
+    ModelVersion,
+    Prediction,
+    Scan,
+    Status,
+)
 from predictions.visitors import Owner
 
 PAGE_SIZE = 24
@@ -156,6 +163,33 @@ def other_runs(prediction: Prediction) -> QuerySet[Prediction]:
         .select_related("model_version")
         .order_by("-id")
     )
+
+
+def answer_before(prediction: Prediction) -> Prediction | None:
+    """The last answer that another network gave on the same scan before this one."""
+    return (
+        other_runs(prediction)
+        .filter(status=Status.SUCCEEDED, pk__lt=prediction.pk)
+        .exclude(model_version=prediction.model_version_id)
+        .select_related("scan")
+        .first()
+    )
+
+
+def newer_model(prediction: Prediction) -> ModelVersion | None:
+    """The network in production, if it is newer than the one that gave this answer."""
+    released = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+    model = released.defer("card", "gate").first()
+    own = prediction.model_version
+    if model is None or model == own or model.created_at <= own.created_at:
+        return None
+    return model
+
+
+def newer_answer(prediction: Prediction, model: ModelVersion) -> Prediction | None:
+    """The run of that network on the same scan, if there is one that has not come to nothing."""
+    runs = Prediction.objects.filter(scan_id=prediction.scan_id, model_version=model)
+    return runs.exclude(status__in=UNFINISHED_BUSINESS).first()
 
 
 def recent_scans(owner: Owner, *, count: int = 4) -> list[Scan]:

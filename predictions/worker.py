@@ -1,23 +1,24 @@
 """An inference worker: one network in its one child process, ready before it takes a task.
 
-Nothing here runs in the parent but a check of the model folder: a network, or its threads,
+Nothing here runs in the parent but a check of the model's files: a network, or its threads,
 must not be there when the pool forks.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import mmap
 import os
 import signal
 from typing import Any
 
-from celery.signals import celeryd_init, worker_process_init
-from django.conf import settings
+from celery.signals import celeryd_init, task_postrun, task_prerun, worker_process_init
+from django.db import DatabaseError, connections
 
-from mltasks.inference import Analyzer, ModelError, load_analyzer, read_model
+from mltasks.inference import Analyzer, ModelError
+from predictions import serving
 from predictions.models import ModelVersion
+from predictions.storage import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -26,28 +27,24 @@ NODE_PREFIX = "inference@"
 # Memory that the child shares with the parent that forked it: the child's pid once it is ready.
 _ready = mmap.mmap(-1, 8)
 _is_inference_node = False
+_serving = serving.Serving()
 
 
-@functools.cache
 def analyzer() -> Analyzer:
-    """This process's network, loaded on first use.
+    """The network of the present pass, loaded on first use.
+
+    It is that of the last `model_version`: rows claimed for one must be analysed before the
+    next is asked for.
 
     Raises:
-        mltasks.inference.ModelError: the model folder holds no sound model.
+        mltasks.inference.ModelError: it cannot be used.
     """
-    return load_analyzer(
-        settings.MODEL_DIR, engine=settings.INFERENCE_ENGINE, threads=settings.INFERENCE_THREADS
-    )
+    return _serving.present.analyzer
 
 
-@functools.cache
 def model_version() -> ModelVersion:
-    """The record of this process's network.
-
-    Raises:
-        ModelVersion.DoesNotExist: it has not been registered with this site.
-    """
-    return ModelVersion.objects.get(digest=analyzer().digest)
+    """The record of the network that answers the next pass; see `Serving.version`."""
+    return _serving.version()
 
 
 def ready_pid() -> int:
@@ -63,26 +60,46 @@ def _before_fork(sender: str = "", **_: Any) -> None:
     from predictions import control  # noqa: F401  # registers the remote command
 
     try:
-        read_model(settings.MODEL_DIR)
-    except ModelError as error:
+        serving.check_production()
+    except (ModelError, StorageUnavailableError) as error:
         raise SystemExit(f"The inference worker cannot start: {error}") from None
+    except DatabaseError as error:
+        reason = " ".join(str(error).split())
+        raise SystemExit(
+            f"The inference worker cannot start: the database cannot be used: {reason}"
+        ) from None
+    finally:
+        # The child must not share a connection with its parent.
+        connections.close_all()
 
 
 def _after_fork(**_: Any) -> None:
     if not _is_inference_node:
         return
     try:
-        analyzer().warm_up()
-        model_version()
+        loaded = _serving.start()
     except Exception as error:
         logger.critical("the network cannot be used, the worker stops: %s", error)
         os.kill(os.getppid(), signal.SIGTERM)
         os._exit(1)
+    _serving.watch()
     _ready[:8] = os.getpid().to_bytes(8, "little")
-    logger.info("%s is loaded and warm", analyzer().name)
+    logger.info("%s is loaded and warm", loaded.version)
+
+
+def _before_task(**_: Any) -> None:
+    if _is_inference_node:
+        _serving.begin()
+
+
+def _after_task(**_: Any) -> None:
+    if _is_inference_node:
+        _serving.end()
 
 
 def connect() -> None:
     """Hook into Celery's start; harmless in every other process."""
     celeryd_init.connect(_before_fork, weak=False, dispatch_uid="predictions.before_fork")
     worker_process_init.connect(_after_fork, weak=False, dispatch_uid="predictions.after_fork")
+    task_prerun.connect(_before_task, weak=False, dispatch_uid="predictions.before_task")
+    task_postrun.connect(_after_task, weak=False, dispatch_uid="predictions.after_task")

@@ -17,7 +17,10 @@ atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 (_folder / "static").mkdir()
 
 # The operator's own settings must not reach the tests.
-for _name in ("SITE_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "S3_PUBLIC_URL", "EMAIL_URL", "DEBUG"):
+for _name in (
+    "SITE_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "S3_PUBLIC_URL", "EMAIL_URL", "DEBUG",
+    "NOTIFY_URLS", "NOTIFY_URLS_FILE", "BUNDLED_MODEL",
+):  # fmt: skip
     os.environ.pop(_name, None)
 
 TEST_VALKEY = Valkey(_folder)

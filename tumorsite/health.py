@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from celery import current_app
+from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import connection
@@ -150,15 +151,22 @@ current = Health(
 )
 
 
+def _notes() -> list[str]:
+    """What does not stop the site but should be looked at; workers leave it in the cache."""
+    fault = cache.get("worker:model-fault")
+    return [fault] if fault else []
+
+
 @never_cache
 def health(request: HttpRequest) -> JsonResponse:
     """200 when every part answers, else 503 with the part that does not."""
     states = current.check()
     healthy = all(state == "ok" for state in states.values())
-    return JsonResponse(
-        {"status": "ok" if healthy else "unavailable", "parts": states},
-        status=200 if healthy else 503,
-    )
+    answer: dict[str, object] = {"status": "ok" if healthy else "unavailable", "parts": states}
+    # The cache is on the broker's server: no waiting for one that is away.
+    if states["broker"] == "ok" and (notes := _notes()):
+        answer["notes"] = notes
+    return JsonResponse(answer, status=200 if healthy else 503)
 
 
 @never_cache

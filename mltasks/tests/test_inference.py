@@ -136,7 +136,8 @@ def test_the_onnx_process_never_imports_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "not a model card of format 1"),
+        ({"format": 0}, "not a model card of format 1"),
+        ({"format": 2}, "newer than the 1 that this version reads: upgrade TumorSite"),
         ({"classes": ["glioma"]}, "the classes must be"),
         ({"name": 7}, "name is missing"),
         ({"thresholds": {"brain": 0.5, "mask": 0.5}}, "threshold speck_share is missing"),

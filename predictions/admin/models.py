@@ -1,31 +1,139 @@
-"""Networks in the admin. Releasing one is a command, as its folder must be there."""
+"""Networks in the admin: to be looked at and released, never to be edited."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.cache import cache
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
-from predictions.admin.common import RecordAdmin
-from predictions.models import ModelVersion
+from mltasks.engines import ModelError
+from predictions.admin.common import RecordAdmin, may_see_people
+from predictions.models import ModelEvent, ModelVersion, Prediction
+from predictions.services import registry
+from predictions.storage import StorageUnavailableError
+
+# Counting a million rows takes a moment; the figure need not be of this very second.
+COUNTS_KEY, COUNTS_SECONDS = "admin:predictions-by-model", 60
+
+
+def predictions_by_model() -> dict[int, int]:
+    """How many predictions each network has, at most a minute old."""
+    counts: dict[int, int] | None = cache.get(COUNTS_KEY)
+    if counts is None:
+        rows = Prediction.objects.order_by().values_list("model_version").annotate(Count("pk"))
+        counts = dict(rows)
+        cache.set(COUNTS_KEY, counts, COUNTS_SECONDS)
+    return counts
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(RecordAdmin):
-    list_display = ("name", "version", "stage", "short_digest", "created_at")
+    list_display = (
+        "name", "version", "short_digest", "stage", "accuracy", "dice", "verdict", "predictions",
+        "created_at", "promoted_at",
+    )  # fmt: skip
     list_filter = ("stage",)
-    search_fields = ("name", "version", "digest")
-    search_help_text = "Name, version or digest of the weights."
+    search_fields = ("name", "version", "digest", "artifact")
+    search_help_text = "Name, version or digest."
+    actions = ("promote", "roll_back")
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        return ["name", "version", "stage", "digest", "created_at", "model_card"]
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        people = may_see_people(request)
+        return [
+            (None, {"fields": ["name", "version", "stage", "accuracy", "dice", "predictions"]}),
+            (
+                "Release",
+                {
+                    "fields": [
+                        "verdict", "gate_table", "promoted_at",
+                        *(["promoted_by"] if people else []), "note", "replaced",
+                        "history_with_people" if people else "history",
+                    ]
+                },
+            ),
+            ("Files", {"fields": ["artifact", "digest", "created_at", "model_card"]}),
+        ]  # fmt: skip
 
     @admin.display(description="digest")
     def short_digest(self, version: ModelVersion) -> str:
-        return version.digest[:12]
+        return (version.artifact or version.digest)[:12]
+
+    @admin.display(description="accuracy")
+    def accuracy(self, version: ModelVersion) -> str:
+        value = version.figures()[0]
+        return "–" if value is None else f"{value:.1%}"
+
+    @admin.display(description="median Dice")
+    def dice(self, version: ModelVersion) -> str:
+        value = version.figures()[1]
+        return "–" if value is None else f"{value:.3f}"
+
+    @admin.display(description="gate")
+    def verdict(self, version: ModelVersion) -> str:
+        return version.gate_words()
+
+    @admin.display(description="predictions")
+    def predictions(self, version: ModelVersion) -> str:
+        return f"{predictions_by_model().get(version.pk, 0):,}"
+
+    @admin.display(description="what was measured")
+    def gate_table(self, version: ModelVersion) -> str:
+        if version.gate is None:
+            return "–"
+        rows = format_html_join(
+            "",
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    row["name"],
+                    f"{row['candidate']:.4f}",
+                    f"{row['production']:.4f}",
+                    f"{row['lower']:+.4f}"
+                    + (" (gain)" if row["margin"] is None else f" (at least {-row['margin']:g})")
+                    + ("" if row["passed"] else " – no"),
+                )
+                for row in version.gate.get("rows", [])
+            ),
+        )
+        return format_html(
+            "<p>{}</p><table><thead><tr><th>Measure</th><th>It</th><th>{}</th>"
+            "<th>Difference, surely over</th></tr></thead><tbody>{}</tbody></table>",
+            " ".join(version.gate["reasons"]),
+            version.gate["against"],
+            rows,
+        )
+
+    @admin.display(description="history")
+    def history(self, version: ModelVersion) -> str:
+        return self._history(version, lambda event: event.actor)
+
+    @admin.display(description="history")
+    def history_with_people(self, version: ModelVersion) -> str:
+        return self._history(version, lambda event: event.by.email if event.by else event.actor)
+
+    def _history(self, version: ModelVersion, who: Any) -> str:
+        events: QuerySet[ModelEvent] = version.events.select_related("by")
+        return format_html(
+            "<ul>{}</ul>",
+            format_html_join(
+                "",
+                "<li>{} UTC: {}{}{}</li>",
+                (
+                    (
+                        f"{event.at:%Y-%m-%d %H:%M}",
+                        event.get_kind_display(),
+                        f", by {name}" if (name := who(event)) else "",
+                        f". {event.note}" if event.note else "",
+                    )
+                    for event in events
+                ),
+            ),
+        )
 
     @admin.display(description="metrics and model card")
     def model_card(self, version: ModelVersion) -> str:
@@ -33,3 +141,37 @@ class ModelVersionAdmin(RecordAdmin):
             '<pre class="model-card">{}</pre>',
             json.dumps(version.card, indent=2, ensure_ascii=False),
         )
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("predictions.release_modelversion")
+
+    @admin.action(description="Put into production", permissions=["release"])
+    def promote(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+        if queryset.count() != 1:
+            self.message_user(request, "Choose exactly one network.", messages.ERROR)
+            return
+        try:
+            version = registry.promote(version=queryset.get(), by=request.user)  # type: ignore[arg-type]  # staff
+        except registry.GateError as error:
+            advice = 'To release it all the same: manage.py model promote … --override "reason"'
+            self.message_user(request, f"Refused: {error} {advice}", messages.ERROR)
+        except (registry.ReleaseError, ModelError) as error:
+            self.message_user(request, f"Refused: {error}", messages.ERROR)
+        except StorageUnavailableError:
+            self.message_user(request, "The object store does not answer.", messages.ERROR)
+        else:
+            self.message_user(request, f"In production: {version}.", messages.SUCCESS)
+
+    @admin.action(description="Roll back to the network it replaced", permissions=["release"])
+    def roll_back(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+        if not queryset.filter(stage=ModelVersion.Stage.PRODUCTION).exists():
+            self.message_user(request, "Choose the network in production.", messages.ERROR)
+            return
+        try:
+            version = registry.rollback(by=request.user)  # type: ignore[arg-type]  # staff
+        except (registry.ReleaseError, ModelError) as error:
+            self.message_user(request, f"Refused: {error}", messages.ERROR)
+        except StorageUnavailableError:
+            self.message_user(request, "The object store does not answer.", messages.ERROR)
+        else:
+            self.message_user(request, f"Back in production: {version}.", messages.SUCCESS)

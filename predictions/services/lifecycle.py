@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from mltasks.inference import Analysis
 from predictions import rendering, storage
-from predictions.models import ACTIVE, TRANSITIONS, ModelVersion, Prediction, Status
+from predictions.models import (
+    ACTIVE,
+    TRANSITIONS,
+    UNFINISHED_BUSINESS,
+    ModelVersion,
+    Prediction,
+    Status,
+)
 from predictions.task import ANALYZE, send_on_commit
 
 logger = logging.getLogger(__name__)
@@ -266,9 +274,34 @@ def cancel_all(*, scan_ids: Sequence[UUID]) -> int:
 
 def rebind(*, to: ModelVersion) -> None:
     """Give queued rows of a model that is no longer in production to the one that is."""
-    for row in Prediction.objects.filter(status=Status.QUEUED).exclude(model_version=to):
+    stale = Prediction.objects.filter(status=Status.QUEUED).exclude(model_version=to)
+    if not stale.exists():
+        return
+    # All at once where nothing stands in the way; one by one where something may.
+    with suppress(IntegrityError), transaction.atomic():
+        stale.filter(~Exists(_standing(to))).update(model_version=to)
+    for row in stale:
         try:
             with transaction.atomic():
                 _unchanged(row).update(model_version=to)
         except IntegrityError:
             cancel(prediction=row, message="A newer network answers this scan instead.")
+
+
+def lend(*, to: ModelVersion, limit: int) -> None:
+    """Give some queued rows to a model that answers while the one in production cannot.
+
+    A scan that it has answered before waits on: a second answer of the same model is none.
+    """
+    waiting = Prediction.objects.filter(_due(timezone.now()), status=Status.QUEUED)
+    lent = waiting.exclude(model_version=to).filter(~Exists(_standing(to))).order_by("id")
+    for row in lent[:limit]:
+        with suppress(IntegrityError), transaction.atomic():
+            _unchanged(row).update(model_version=to)
+
+
+def _standing(model_version: ModelVersion) -> QuerySet[Prediction]:
+    """Runs of that model on the outer query's scan which no second one may join."""
+    return Prediction.objects.filter(scan=OuterRef("scan"), model_version=model_version).exclude(
+        status__in=UNFINISHED_BUSINESS
+    )

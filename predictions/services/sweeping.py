@@ -16,8 +16,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from predictions import storage
-from predictions.models import Prediction, Scan, Status
-from predictions.services import lifecycle
+from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.models import NoModelError, production_model
 
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 INFERENCE_QUEUE = "inference"
 # Younger objects may belong to an upload whose row is about to be written.
 ORPHAN_AGE = timedelta(hours=1)
+# A folder of a network is large, and may be sent over a slow line.
+MODEL_ORPHAN_AGE = timedelta(days=1)
 # A healthy queue takes a row up long before this.
 PATIENCE = timedelta(seconds=5)
 # Where the check for orphans goes on. Should the cache forget, it begins anew.
@@ -140,6 +142,28 @@ def _bereft(chunk: int, late: Callable[[], bool]) -> int:
     return lost
 
 
+def _unowned_models() -> int:
+    """Remove what old uploads of networks that ended early have left."""
+    removed = 0
+    for artifact, changed in list(artifacts.stored()):
+        old = changed < timezone.now() - MODEL_ORPHAN_AGE
+        if old and not ModelVersion.objects.filter(artifact=artifact).exists():
+            removed += artifacts.remove(artifact)
+    return removed
+
+
+def _bereft_models() -> int:
+    """Count the networks whose files are gone."""
+    stored = {artifact for artifact, _ in artifacts.stored()}
+    lost = 0
+    for version in ModelVersion.objects.exclude(artifact=""):
+        # Registered since the store was looked through, perhaps.
+        if version.artifact not in stored and not artifacts.is_listed(version.artifact):
+            lost += 1
+            logger.error("the files of network %s are gone from the store", version)
+    return lost
+
+
 def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str, int]:
     """Compare storage with records, both ways.
 
@@ -150,8 +174,8 @@ def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str
         seconds: how long it may take; the next check goes on where this one stops.
     """
     share = (settings.TASK_SOFT_LIMIT if seconds is None else seconds) / 3
-    removed = _unowned(chunk, _until(share))
-    lost = _bereft(chunk, _until(share))
+    removed = _unowned_models() + _unowned(chunk, _until(share))
+    lost = _bereft_models() + _bereft(chunk, _until(share))
     if removed:
         logger.warning("%d orphaned objects were removed", removed)
     return {"removed": removed, "lost": lost}

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
-from pytest_django import Settings
 
-from mltasks.inference import ModelError
 from predictions.models import Access, ModelVersion, Prediction, Review, Scan, Status
-from predictions.services.models import NoModelError, production_model, register_model
 from tests.support.records import finish, make_model, make_user, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
@@ -106,63 +99,3 @@ def test_paging_reads_an_index(model: ModelVersion) -> None:
     if connection.vendor == "sqlite":
         assert "scan_visitor" in plan
         assert "TEMP B-TREE" not in plan
-
-
-def folder(path: Path, *, weights: bytes = b"weights", **changes: object) -> Path:
-    """A model folder whose weights are sound by their digest; nothing loads them here."""
-    path.mkdir(exist_ok=True)
-    (path / "model.onnx").write_bytes(weights)
-    card = {
-        "format": 1,
-        "name": "tumorsite",
-        "version": "9",
-        "classes": ["glioma", "meningioma", "no_tumor", "pituitary"],
-        "files": {"model.onnx": hashlib.sha256(weights).hexdigest()},
-        "input": {"size": 224},
-        "temperature": 1.0,
-        "thresholds": {"brain": 0.5, "mask": 0.5, "speck_share": 0.1},
-        "metrics": {"accuracy": 0.96},
-        **changes,
-    }
-    (path / "model.json").write_text(json.dumps(card))
-    return path
-
-
-class TestRegister:
-    def test_the_first_goes_into_production(self, tmp_path: Path) -> None:
-        version = register_model(folder=folder(tmp_path / "one"))
-        assert production_model() == version
-        assert version.digest == hashlib.sha256(b"weights").hexdigest()
-        assert version.card["metrics"] == {"accuracy": 0.96}
-
-    def test_the_same_again_changes_nothing(self, tmp_path: Path) -> None:
-        one = register_model(folder=folder(tmp_path / "one"))
-        assert register_model(folder=tmp_path / "one") == one
-        assert ModelVersion.objects.count() == 1
-
-    def test_another_retires_the_one_before_and_back_again(self, tmp_path: Path) -> None:
-        one = register_model(folder=folder(tmp_path / "one"))
-        two = register_model(folder=folder(tmp_path / "two", weights=b"other"))
-        one.refresh_from_db()
-        assert (one.stage, production_model()) == ("retired", two)
-        assert register_model(folder=tmp_path / "one") == one
-        two.refresh_from_db()
-        assert (two.stage, production_model()) == ("retired", one)
-
-    def test_a_damaged_one_is_refused(self, tmp_path: Path) -> None:
-        folder(tmp_path / "one")
-        (tmp_path / "one" / "model.onnx").write_bytes(b"weightz")
-        with pytest.raises(ModelError, match="damaged"):
-            register_model(folder=tmp_path / "one")
-        with pytest.raises(NoModelError):
-            production_model()
-
-    def test_the_command(
-        self, tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        settings.MODEL_DIR = folder(tmp_path / "one")
-        call_command("register_model")
-        assert "In production: tumorsite 9" in capsys.readouterr().out
-        settings.MODEL_DIR = tmp_path / "none"
-        with pytest.raises(CommandError, match="no model in"):
-            call_command("register_model")

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.urls import urlpatterns
-from tests.support.records import conclude, finish, make_user, rejection, start, submit
+from tests.support.records import (
+    conclude,
+    finish,
+    make_model,
+    make_user,
+    rejection,
+    start,
+    submit,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -184,3 +194,96 @@ def test_reading_starts_no_visit(client: Client) -> None:
     client.get("/")
     client.get("/scans/")
     assert "sessionid" not in client.cookies
+
+
+class TestANewerNetwork:
+    """Old results stay; a newer network may be asked, and what it sees otherwise is said."""
+
+    @pytest.fixture
+    def old(self, mine: Prediction) -> Prediction:
+        return finish(mine)
+
+    @pytest.fixture
+    def newer(self, old: Prediction) -> ModelVersion:
+        ModelVersion.objects.filter(stage="production").update(stage="retired")
+        return make_model("2")
+
+    def page(self, client: Client, row: Prediction) -> str:
+        return client.get(row.get_absolute_url()).content.decode()
+
+    def again(self, client: Client, row: Prediction) -> Prediction:
+        client.post(reverse("again", args=[row.pk]))
+        return Prediction.objects.exclude(pk=row.pk).get()
+
+    def test_is_offered_on_an_older_answer_only(
+        self, visitor_client: Client, old: Prediction
+    ) -> None:
+        assert "Analyse again with the newer" not in self.page(visitor_client, old)
+        ModelVersion.objects.update(stage="retired")
+        newer = make_model("2")
+        assert "Analyse again with the newer tumorsite 2" in self.page(visitor_client, old)
+        again = finish(self.again(visitor_client, old))
+        assert again.model_version == newer
+        page = self.page(visitor_client, old)
+        assert "See the answer of the newer tumorsite 2" in page
+        assert again.get_absolute_url() in page
+        # Back to the first one, which is not newer than the answer of the second.
+        ModelVersion.objects.filter(pk=newer.pk).update(stage="retired")
+        ModelVersion.objects.filter(pk=old.model_version_id).update(stage="production")
+        assert "Analyse again" not in self.page(visitor_client, again)
+
+    def test_leaves_the_old_answer_alone(
+        self, visitor_client: Client, old: Prediction, newer: ModelVersion
+    ) -> None:
+        before = Prediction.objects.values().get(pk=old.pk)
+        finish(self.again(visitor_client, old), label="meningioma")
+        assert Prediction.objects.values().get(pk=old.pk) == before
+
+    def test_says_what_changed(
+        self, visitor_client: Client, old: Prediction, newer: ModelVersion
+    ) -> None:
+        area = np.zeros((old.scan.height, old.scan.width), np.bool_)
+        # Half of the 10 × 10 pixels that were marked before.
+        area[5:10, 10:20] = True
+        again = finish(self.again(visitor_client, old), label="meningioma", share=0.7, area=area)
+        page = self.page(visitor_client, again)
+        assert "What changed since tumorsite 1" in page
+        assert "The finding was glioma, and is meningioma now." in page
+        assert "The two affected areas overlap by 67% (Dice)." in page
+        assert "90.0%" in page
+        assert "70.0%" in page
+        assert "What changed" not in self.page(visitor_client, old)
+        compared = visitor_client.get(
+            reverse("compare"), {"result": [str(old.pk), str(again.pk)]}
+        ).content.decode()
+        assert "The two affected areas overlap by 67% (Dice)." in compared
+
+    @pytest.mark.parametrize(
+        ("label", "marked", "words"),
+        [
+            ("glioma", True, "The affected area is the same."),
+            ("glioma", False, "It marks no affected area; before, there was one."),
+            ("no_tumor", False, "The finding was glioma, and is no tumour now."),
+        ],
+    )
+    def test_in_words(
+        self,
+        visitor_client: Client,
+        old: Prediction,
+        newer: ModelVersion,
+        label: str,
+        marked: bool,
+        words: str,
+    ) -> None:
+        again = self.again(visitor_client, old)
+        empty = {} if marked else {"area": np.zeros((old.scan.height, old.scan.width), np.bool_)}
+        finish(again, label=label, **empty)
+        assert words in self.page(visitor_client, Prediction.objects.get(pk=again.pk))
+
+    def test_a_lost_picture_does_not_hide_the_answer(
+        self, visitor_client: Client, old: Prediction, newer: ModelVersion
+    ) -> None:
+        again = finish(self.again(visitor_client, old))
+        storage.delete(old.area_key)
+        page = self.page(visitor_client, again)
+        assert "The two areas cannot be compared at the moment." in page

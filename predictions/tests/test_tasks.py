@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -287,65 +286,3 @@ def test_the_scheduled_tasks_do_their_service(
         )
         getattr(tasks, name).run()
     assert done == ["sweep", "erase_deleted", "check_orphans", "expire_anonymous"]
-
-
-class TestWorker:
-    def test_a_child_is_ready_once_its_network_is_warm(
-        self, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        warmed: list[bool] = []
-        loaded = SimpleNamespace(
-            name="tumorsite", digest=model.digest, warm_up=lambda: warmed.append(True)
-        )
-        monkeypatch.setattr(worker, "analyzer", lambda: loaded)
-        monkeypatch.setattr(worker, "_is_inference_node", True)
-        worker.model_version.cache_clear()
-        worker._after_fork()
-        assert warmed == [True]
-        assert worker.ready_pid() > 0
-        from predictions.control import loaded_model
-
-        here = SimpleNamespace(
-            consumer=SimpleNamespace(pool=SimpleNamespace(info={"processes": [worker.ready_pid()]}))
-        )
-        assert loaded_model(here)["ready"] is True
-        here.consumer.pool.info["processes"] = [1]
-        assert loaded_model(here)["ready"] is False
-        worker.model_version.cache_clear()
-
-    def test_a_child_without_its_network_stops_the_worker(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        calls: list[object] = []
-
-        class ExitedError(BaseException):
-            pass
-
-        def leave(code: int) -> None:
-            calls.append(code)
-            raise ExitedError
-
-        monkeypatch.setattr(worker, "analyzer", refuse)
-        monkeypatch.setattr(worker, "_is_inference_node", True)
-        monkeypatch.setattr(worker.os, "kill", lambda *args: calls.append(args))
-        monkeypatch.setattr(worker.os, "_exit", leave)
-        with pytest.raises(ExitedError):
-            worker._after_fork()
-        assert calls == [(worker.os.getppid(), worker.signal.SIGTERM), 1]
-
-    def test_a_worker_with_a_missing_model_refuses_to_start(
-        self, settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker, "_is_inference_node", False)
-        settings.MODEL_DIR = tmp_path
-        with pytest.raises(SystemExit, match="cannot start: no model in"):
-            worker._before_fork(sender="inference@here")
-
-    def test_other_workers_need_none(
-        self, settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker, "_is_inference_node", True)
-        settings.MODEL_DIR = tmp_path
-        worker._before_fork(sender="general@here")
-        assert worker._is_inference_node is False
-        worker._after_fork()

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from predictions.changes import changes
 from predictions.history_csv import COLUMNS, csv_row
 from predictions.models import Label, Prediction, Status
 from predictions.presentation import describe
@@ -130,7 +131,12 @@ def compare(request: HttpRequest) -> HttpResponse:
     except Prediction.DoesNotExist:
         raise Http404 from None
     findings = [(prediction, describe(prediction)) for prediction in pair]
-    context = {"findings": findings, "shares": _shares_by_label(pair)}
+    context = {
+        "findings": findings,
+        "shares": _shares_by_label(pair),
+        # Of one picture, seen by two networks: how far the areas agree.
+        "changes": changes(*sorted(pair, key=lambda run: run.pk)),
+    }
     return render(request, "predictions/compare.html", context)
 
 

@@ -12,10 +12,18 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from predictions.changes import changes
 from predictions.model_figures import model_figures
 from predictions.models import Prediction, Scan
 from predictions.presentation import describe
-from predictions.selectors import other_runs, place_in_line, prediction_for
+from predictions.selectors import (
+    answer_before,
+    newer_answer,
+    newer_model,
+    other_runs,
+    place_in_line,
+    prediction_for,
+)
 from predictions.services.deletion import delete_scans
 from predictions.services.lifecycle import cancel as cancel_prediction
 from predictions.services.models import NoModelError
@@ -59,6 +67,10 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     context["finding"] = describe(prediction)
     context["figures"] = figures
     context["own_figures"] = figures and figures.of_label(prediction.label)
+    before = answer_before(prediction)
+    context["changes"] = changes(before, prediction) if before else None
+    context["newer"] = newer = newer_model(prediction)
+    context["newer_run"] = newer_answer(prediction, newer) if newer else None
     return render(request, "predictions/result.html", context)
 
 

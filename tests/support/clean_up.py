@@ -12,7 +12,7 @@ def main() -> None:
     django.setup()
     from predictions.services import sweeping
 
-    sweeping.ORPHAN_AGE = timedelta(seconds=-5)
+    sweeping.ORPHAN_AGE = sweeping.MODEL_ORPHAN_AGE = timedelta(seconds=-5)
     print(json.dumps(sweeping.check_orphans()))
 
 

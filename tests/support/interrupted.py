@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid4
@@ -85,13 +86,27 @@ def _complete(number: int, prediction_id: str) -> None:
     lifecycle.complete(prediction=claimed, analysis=answer, keys=keys)
 
 
+def _register(number: int, folder: str) -> None:
+    from predictions.services import registry
+    from tests.support.networks import write_network
+
+    made = write_network(Path(folder) / str(number), b"weights", version=f"cut-{number}")
+    _arm(number)
+    registry.register(folder=made)
+
+
 def main(service: str, *ids: str) -> None:
     django.setup()
+    if service == "register":
+        # Before the forks, as it takes a while.
+        import tests.support.networks  # noqa: F401
     for number in range(1, 40):
         pid = os.fork()
         if pid == 0:
             if service == "submit":
                 _submit(number)
+            elif service == "register":
+                _register(number, ids[0])
             else:
                 _complete(number, ids[number - 1])
             os._exit(REACHED)

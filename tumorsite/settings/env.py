@@ -62,6 +62,13 @@ def names(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def addresses(value: str) -> list[str]:
+    parts = value.split()
+    if not all(urlsplit(part).scheme for part in parts):
+        raise ValueError("must be addresses such as mailto://…, separated by spaces")
+    return parts
+
+
 def path(value: str) -> Path:
     return (BASE_DIR / Path(value).expanduser()).resolve()
 
@@ -162,7 +169,16 @@ TABLE: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting("EMAIL_FROM", required_text, "TumorSite <noreply@localhost>", "Sender of mails."),
-    Setting("MODEL_DIR", path, "./models/tumorsite-1", "Folder of the network in production."),
+    Setting(
+        "MODEL_DIR", path, "./models/tumorsite-1", "Folder of the network that comes with the code."
+    ),
+    Setting(
+        "BUNDLED_MODEL",
+        choice("follow", "first"),
+        "follow",
+        "When the network in MODEL_DIR goes into production by itself: follow, in place of another "
+        "that came with the code; first, only where there is none.",
+    ),
     Setting(
         "INFERENCE_ENGINE",
         choice("onnx", "tensorflow"),
@@ -201,6 +217,14 @@ TABLE: tuple[Setting, ...] = (
         optional_path,
         "",
         "Folder with manifest.csv, images/ and masks/ for training and evaluation.",
+    ),
+    Setting(
+        "NOTIFY_URLS",
+        addresses,
+        "",
+        "Apprise addresses, separated by spaces, that are told of a network that has passed the "
+        "gate; empty means nobody.",
+        secret=True,
     ),
     Setting("WEB_WORKERS", integer(1, 64), "2", "Web processes."),
     Setting("WEB_THREADS", integer(1, 64), "8", "Threads of each web process."),

@@ -1,0 +1,135 @@
+"""What the gate lets pass, on results made up for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mltasks import gate
+from mltasks.evaluation import Results
+
+GROUPS, EACH = 60, 4
+
+
+def results(
+    *, wrong: float = 0.1, dice: float = 0.8, confidence: float | None = None, seed: int = 1
+) -> Results:
+    """240 slices in 60 groups; a share of them has the wrong answer, known to it by default."""
+    confidence = confidence or min(0.98, 1 - wrong)
+    rng = np.random.default_rng(seed)
+    count = GROUPS * EACH
+    target = np.arange(count) // EACH % 4
+    predicted = np.where(rng.random(count) < wrong, (target + 1) % 4, target)
+    probabilities = np.full((count, 4), (1 - confidence) / 3)
+    probabilities[np.arange(count), predicted] = confidence
+    overlap = np.clip(dice + rng.normal(0, 0.05, count), 0, 1)
+    return Results(
+        target=target,
+        probabilities=probabilities,
+        accepted=np.ones(count, np.bool_),
+        brain_score=np.ones(count),
+        dice=np.where(target == 2, np.nan, overlap),
+        group=np.array([f"g{number}" for number in np.arange(count) // EACH]),
+    )
+
+
+compare = partial(gate.compare, resamples=400)
+
+
+def test_a_better_network_passes_and_says_where() -> None:
+    verdict = compare(results(wrong=0.0), results(wrong=0.2))
+    assert verdict.passed
+    assert any(reason.startswith("The accuracy is better: 1.000") for reason in verdict.reasons)
+    assert (verdict.n, verdict.groups) == (240, 60)
+
+
+def test_the_same_network_is_better_nowhere() -> None:
+    verdict = compare(results(), results())
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("It is not better anywhere with 95% confidence")
+    assert all(row.difference == 0 for row in verdict.rows)
+
+
+def test_one_class_that_suffers_is_enough_to_refuse() -> None:
+    production, candidate = results(wrong=0.2), results(wrong=0.0)
+    meningiomas = candidate.target == 1
+    candidate.probabilities[meningiomas] = np.roll(candidate.probabilities[meningiomas], 1, axis=1)
+    verdict = compare(candidate, production)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("The sensitivity for meningioma may be worse: 0.000")
+    assert not any("sensitivity for glioma" in reason for reason in verdict.reasons)
+
+
+def test_a_worse_area_is_refused_whatever_the_classes() -> None:
+    verdict = compare(results(wrong=0.0, dice=0.7), results(wrong=0.2, dice=0.8))
+    assert not verdict.passed
+    assert "median Dice of the area may be worse" in verdict.reasons[0]
+
+
+def test_a_small_loss_lies_within_the_margin() -> None:
+    candidate, production = results(wrong=0.0, dice=0.79), results(wrong=0.2, dice=0.80)
+    assert compare(candidate, production, margins=gate.Margins(dice=0.03)).passed
+    assert not compare(candidate, production, margins=gate.Margins(dice=0.001)).passed
+
+
+def test_refusing_real_scans_is_a_loss() -> None:
+    production, candidate = results(wrong=0.2), results(wrong=0.0)
+    refusing = replace(candidate, accepted=np.arange(240) % 4 != 0)
+    reasons = " ".join(compare(refusing, production).reasons)
+    assert "share of brain scans accepted may be worse" in reasons
+    assert "sensitivity for glioma may be worse" in reasons
+
+
+def test_probabilities_that_lie_are_a_loss() -> None:
+    sober, boastful = results(wrong=0.2, confidence=0.8), results(wrong=0.2, confidence=0.999)
+    verdict = compare(boastful, sober)
+    assert any("calibration error may be worse" in reason for reason in verdict.reasons)
+    assert compare(sober, boastful).passed
+
+
+def test_slices_of_one_group_do_not_count_as_many() -> None:
+    """The same gain in slices convinces when it is spread, not when it is one group's."""
+    production = results(wrong=0.0)
+    spread, crowded = results(wrong=0.0), results(wrong=0.0)
+    for worse, index in ((spread, np.arange(0, 240, 12)), (crowded, np.arange(0, 20))):
+        worse.probabilities[index] = np.roll(worse.probabilities[index], 1, axis=1)
+    one_group = np.where(np.arange(240) < 20, "g0", production.group)
+    crowded = replace(crowded, group=one_group)
+    assert compare(production, spread).passed
+    assert not compare(replace(production, group=one_group), crowded).passed
+
+
+def test_noise_seldom_passes() -> None:
+    """Networks of the same quality that err elsewhere: at most one of twenty is let through."""
+    passed = sum(
+        compare(results(seed=seed), results(seed=seed + 100), margins=gate.Margins(0.5, 0.5)).passed
+        for seed in range(4)
+    )
+    assert passed <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target": np.roll(results().target, 1)}, "different slices"),
+        ({"dice": np.full(240, np.nan)}, "no expert masks"),
+        ({"target": np.zeros(240, int)}, "no slices of meningioma"),
+        ({"group": np.arange(240) % 9}, "9 groups"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(changes: dict[str, Any], words: str) -> None:
+    candidate = replace(results(), **changes)
+    production = results() if words == "different slices" else candidate
+    with pytest.raises(gate.GateError, match=words):
+        compare(candidate, production)
+
+
+def test_a_verdict_can_be_kept() -> None:
+    kept = compare(results(wrong=0.0), results(wrong=0.2)).as_dict()
+    assert kept["margins"] == {"share": 0.03, "dice": 0.02}
+    assert kept["rows"][0]["name"] == "sensitivity for glioma"
+    assert kept["confidence"] == 0.95

@@ -1,0 +1,106 @@
+"""What a newer network sees otherwise: two answers about the same picture, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from predictions import storage
+from predictions.models import Label, Prediction, Status
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed from one answer to a later one.
+
+    Attributes:
+        before, after: the two answers.
+        finding: the change of the answer itself, as a sentence.
+        shares: (name, probability before, probability after) of each class.
+        area: the change of the affected area, as a sentence.
+        overlap: Dice of both areas, 0 to 1; None without an area on both sides.
+    """
+
+    before: Prediction
+    after: Prediction
+    finding: str
+    shares: list[tuple[str, float, float]]
+    area: str
+    overlap: float | None
+
+
+def _area(prediction: Prediction) -> Mask | None:
+    """The affected area on the scan's own pixels; None if none was marked."""
+    if not prediction.area_key:
+        return None
+    with Image.open(storage.stream(prediction.area_key), formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGBA"))[..., 3] > 0
+
+
+def overlap(before: Prediction, after: Prediction) -> float | None:
+    """Dice of the affected areas of two answers about the same picture, 0 to 1.
+
+    Returns:
+        None if neither has an area.
+
+    Raises:
+        FileNotFoundError, predictions.storage.StorageUnavailableError: they cannot be read.
+    """
+    one, two = _area(before), _area(after)
+    if one is None and two is None:
+        return None
+    if one is None or two is None:
+        return 0.0
+    return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
+
+
+def _area_words(before: Prediction, after: Prediction) -> tuple[str, float | None]:
+    if not before.area_key and not after.area_key:
+        return "Neither marks an affected area.", None
+    if not before.area_key:
+        return "It marks an affected area; before, there was none.", None
+    if not after.area_key:
+        return "It marks no affected area; before, there was one.", None
+    try:
+        shared = overlap(before, after)
+    except (OSError, ValueError, storage.StorageUnavailableError):
+        return "The two areas cannot be compared at the moment.", None
+    if shared is None:
+        return "Neither marks an affected area.", None
+    if shared > 0.999:
+        return "The affected area is the same.", shared
+    if shared == 0:
+        return "The affected area lies elsewhere; the two do not touch.", shared
+    return f"The two affected areas overlap by {shared:.0%} (Dice).", shared
+
+
+def _share(prediction: Prediction, label: str) -> float:
+    return float(prediction.probabilities.get(label, 0.0))
+
+
+def changes(before: Prediction, after: Prediction) -> Changes | None:
+    """Compare two answers about one scan; None if they are not two such answers."""
+    pair = (before, after)
+    if before.scan_id != after.scan_id or any(run.status != Status.SUCCEEDED for run in pair):
+        return None
+    was, now = (run.get_label_display().lower() for run in pair)
+    area, shared = _area_words(before, after)
+    return Changes(
+        before=before,
+        after=after,
+        finding=(
+            f"The finding is the same: {now}."
+            if before.label == after.label
+            else f"The finding was {was}, and is {now} now."
+        ),
+        shares=[
+            (name, _share(before, label), _share(after, label)) for label, name in Label.choices
+        ],
+        area=area,
+        overlap=shared,
+    )

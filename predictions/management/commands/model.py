@@ -1,0 +1,188 @@
+"""`manage.py model`: the registry of networks, from a folder to what answers on the site."""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from mltasks import gate
+from mltasks.data import DataError
+from mltasks.inference import ModelError, load_analyzer
+from predictions.models import ModelVersion
+from predictions.services import artifacts, registry
+from predictions.services.comparing import compare, held_out
+from predictions.services.registry import GateError, ReleaseError
+from predictions.storage import StorageUnavailableError
+
+ONE = "version, name and version, or the first letters of its digest, as `list` shows them"
+_COLUMNS = "{:<14}{:<24}{:<12}{:<10}{:<8}{}"
+
+
+def who() -> str:
+    """Whoever types, as far as the machine knows."""
+    try:
+        return f"{getpass.getuser()} at a shell"
+    except (KeyError, OSError):
+        return "somebody at a shell"
+
+
+class Command(BaseCommand):
+    """One subcommand a step; each calls one service."""
+
+    help = "Register, compare, release and fetch networks."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+
+        def step(name: str, run: Callable[..., None], words: str) -> ArgumentParser:
+            one = steps.add_parser(name, help=words, description=words)
+            one.set_defaults(run=run)
+            return one
+
+        one = step("register", self.register, "Store a model folder and record it as a candidate.")
+        one.add_argument("folder", type=Path)
+
+        step("list", self.list, "Every network, newest first.")
+
+        one = step("compare", self.compare, "Hold a candidate against the network in production.")
+        one.add_argument("candidate", help=ONE)
+        one.add_argument("baseline", nargs="?", help="another than the one in production")
+        one.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
+        one.add_argument(
+            "--fold", type=int, default=0, help="one that was held out; 0 if not given"
+        )
+        margins = gate.Margins()
+        one.add_argument(
+            "--margin",
+            type=float,
+            default=margins.share,
+            help=f"loss of sensitivity allowed, 0 to 1; {margins.share} if not given",
+        )
+        one.add_argument(
+            "--dice-margin",
+            type=float,
+            default=margins.dice,
+            help=f"loss of median Dice allowed; {margins.dice} if not given",
+        )
+
+        one = step("promote", self.promote, "Put a network that has passed into production.")
+        one.add_argument("model", help=ONE)
+        one.add_argument(
+            "--override", default="", metavar="REASON", help="release it against the gate"
+        )
+
+        one = step("rollback", self.rollback, "Go back to the network before.")
+        one.add_argument("--reason", default="", help="why; kept in the records")
+
+        one = step("pull", self.pull, "Copy a network from the store to a folder.")
+        one.add_argument("model", nargs="?", help=f"{ONE}; the one in production if not given")
+        one.add_argument("--output", type=Path, help="a new folder; ./NAME-VERSION if not given")
+
+        step("bundled", self.bundled, "Register the network of MODEL_DIR, as each start does.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            options["run"](**options)
+        except GateError as error:
+            raise CommandError(
+                f'{error}\nTo release it all the same: --override "the reason"'
+            ) from None
+        except (ReleaseError, ModelError, DataError, gate.GateError) as error:
+            raise CommandError(str(error)) from None
+        except StorageUnavailableError as error:
+            raise CommandError(f"The object store does not answer: {error}") from None
+
+    def register(self, *, folder: Path, **_: Any) -> None:
+        # One that cannot run at all is no candidate.
+        load_analyzer(folder).warm_up()
+        version = registry.restore(folder=folder, actor=who())
+        stage = version.get_stage_display().lower()
+        self.stdout.write(f"Registered: {version} ({version.artifact[:12]}), {stage}")
+
+    def list(self, **_: Any) -> None:
+        self.stdout.write(
+            _COLUMNS.format("digest", "network", "stage", "accuracy", "Dice", "gate").rstrip()
+        )
+        for version in ModelVersion.objects.all():
+            figures = version.figures()
+            self.stdout.write(
+                _COLUMNS.format(
+                    (version.artifact or version.digest)[:12],
+                    str(version)[:22],
+                    version.stage,
+                    *("–" if value is None else f"{value:.3f}" for value in figures),
+                    version.gate_words(),
+                ).rstrip()
+            )
+
+    def compare(
+        self,
+        *,
+        candidate: str,
+        baseline: str | None,
+        data: Path | None,
+        fold: int,
+        margin: float,
+        dice_margin: float,
+        **_: Any,
+    ) -> None:
+        # Late, as each start of the site passes through this file.
+        from mltasks.management.commands.train import data_folder
+
+        if not (0 <= margin < 1 and 0 <= dice_margin < 1):
+            raise CommandError("A margin is a share from 0 to 1, such as 0.03.")
+        verdict = compare(
+            candidate=registry.find(candidate),
+            baseline=registry.find(baseline) if baseline else None,
+            data=held_out(data_folder(data), fold),
+            margins=gate.Margins(margin, dice_margin),
+            actor=who(),
+            say=self.stderr.write,
+        )
+        self.stdout.write(f"{verdict.n} slices in {verdict.groups} groups\n")
+        for row in verdict.rows:
+            limit = "> 0" if row.margin is None else f">= {-row.margin:.3f}"
+            self.stdout.write(
+                f"  {row.name:<34}{row.candidate:>8.4f}{row.production:>8.4f}"
+                f"   difference {row.difference:+.4f}, surely over {row.lower:+.4f} "
+                f"({limit}: {'yes' if row.passed else 'no'})"
+            )
+        self.stdout.write("PASSED" if verdict.passed else "REFUSED")
+        for reason in verdict.reasons:
+            self.stdout.write(f"  {reason}")
+
+    def promote(self, *, model: str, override: str, **_: Any) -> None:
+        version = registry.promote(version=registry.find(model), actor=who(), override=override)
+        self.stdout.write(f"In production: {version} ({version.artifact[:12]})")
+
+    def rollback(self, *, reason: str, **_: Any) -> None:
+        version = registry.rollback(actor=who(), note=reason)
+        self.stdout.write(f"Back in production: {version} ({version.artifact[:12]})")
+
+    def pull(self, *, model: str | None, output: Path | None, **_: Any) -> None:
+        version = registry.find(model) if model else registry.in_production()
+        if version is None:
+            raise CommandError("No network is in production: name one.")
+        if not version.artifact:
+            raise CommandError(f"The files of {version} are not in the store.")
+        target = (output or Path(f"{version.name}-{version.version}")).absolute()
+        if target.exists():
+            raise CommandError(f"{target} exists already: name a new folder with --output")
+        artifacts.fetch(artifact=version.artifact, target=target)
+        self.stdout.write(f"{version} is in {target}; check it with: sha256sum -c SHA256SUMS")
+
+    def bundled(self, **_: Any) -> None:
+        version, production = registry.follow_bundle(folder=settings.MODEL_DIR)
+        self.stdout.write(f"In production: {production} ({production.artifact[:12]})")
+        if version != production and version.stage == ModelVersion.Stage.CANDIDATE:
+            self.stdout.write(
+                f"{version} came with the code and is a candidate: manage.py model compare "
+                f"{version.version}"
+            )

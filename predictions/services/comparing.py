@@ -1,0 +1,214 @@
+"""The gate: a candidate and the network in production over the same held-out slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+import mltasks
+from mltasks import evaluation, gate
+from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
+from mltasks.evaluation import Results
+from mltasks.inference import load_analyzer
+from predictions import storage
+from predictions.models import ModelEvent, ModelVersion
+from predictions.services import artifacts
+from predictions.services.notifying import notify
+from predictions.services.registry import ReleaseError, in_production, note_event
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The slices that decide, and a digest of all that is read of them."""
+
+    folder: Path
+    fold: int
+    records: list[Record]
+    digest: str
+
+
+def held_out(folder: Path, fold: int) -> HeldOut:
+    """Read which slices a fold has.
+
+    Raises:
+        mltasks.data.DataError: the folder cannot be used, or the fold is empty.
+    """
+    records = [record for record in read_manifest(folder) if record.fold == fold]
+    if not records:
+        raise DataError(f"{folder / 'manifest.csv'} has no slices in fold {fold}")
+    digest = hashlib.sha256(data_digest(records).encode())
+    for record in sorted(records, key=lambda one: one.id):
+        if record.has_mask:
+            path = folder / "masks" / f"{record.id}.png"
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror}") from None
+    return HeldOut(folder, fold, records, digest.hexdigest())
+
+
+def compare(
+    *,
+    candidate: ModelVersion,
+    baseline: ModelVersion | None = None,
+    data: HeldOut,
+    margins: gate.Margins | None = None,
+    by: User | None = None,
+    actor: str = "",
+    say: Callable[[str], None] | None = None,
+) -> gate.Verdict:
+    """Measure two networks, and record the verdict if one of them is in production.
+
+    People named in NOTIFY_URLS hear of a candidate that passes.
+
+    Args:
+        baseline: what the candidate is held against; the network in production by default.
+        say: told what is being done.
+
+    Raises:
+        predictions.services.registry.ReleaseError: there is nothing to compare it with.
+        mltasks.gate.GateError, mltasks.data.DataError: the data does not allow it.
+        mltasks.engines.ModelError: a network cannot be used.
+        predictions.storage.StorageUnavailableError: a network cannot be fetched at the moment.
+    """
+    production = in_production()
+    against = baseline or production
+    if against is None:
+        raise ReleaseError("no network is in production to compare with: promote this one")
+    if against == candidate:
+        raise ReleaseError(f"{candidate} cannot be compared with itself")
+    verdict = gate.compare(
+        _results(candidate, data, say or logger.info),
+        _results(against, data, say or logger.info),
+        margins=margins,
+    )
+    if against == production:
+        _record(candidate, against, data, verdict, by, actor)
+    return verdict
+
+
+def _record(
+    candidate: ModelVersion,
+    against: ModelVersion,
+    data: HeldOut,
+    verdict: gate.Verdict,
+    by: User | None,
+    actor: str,
+) -> None:
+    candidate.gate = {
+        **verdict.as_dict(),
+        "against": str(against),
+        "against_id": against.pk,
+        "data_digest": data.digest,
+        "fold": data.fold,
+        "at": timezone.now().isoformat(),
+    }
+    kind = ModelEvent.Kind.PASSED if verdict.passed else ModelEvent.Kind.REFUSED
+    note = f"Against {against}, on fold {data.fold} of {data.digest[:12]}. "
+    with transaction.atomic():
+        candidate.save(update_fields=["gate"])
+        note_event(
+            version=candidate, kind=kind, by=by, actor=actor, note=note + " ".join(verdict.reasons)
+        )
+    if verdict.passed:
+        notify(title=f"TumorSite: {candidate} has passed the gate", body=_message(candidate))
+
+
+def _message(candidate: ModelVersion) -> str:
+    stated = candidate.gate or {}
+    summary = (
+        f"{candidate} ({candidate.artifact[:12]}) is no worse than {stated['against']} and better "
+        f"somewhere, on {stated['n']} held-out slices in {stated['groups']} groups."
+    )
+    lines = [
+        summary,
+        "",
+        *stated["reasons"],
+        "",
+        *(
+            f"{row['name']}: {row['candidate']:.4f} against {row['production']:.4f}"
+            for row in stated["rows"]
+        ),
+        "",
+        f"To release it on {settings.SITE_URL}:",
+        f"    python manage.py model promote {candidate.version}",
+    ]
+    return "\n".join(lines)
+
+
+def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -> Results:
+    """What the network answers for each slice, measured once for each state of data and code."""
+    key = artifacts.key(
+        version.artifact, f"results/{data.digest[:16]}-{data.fold}-{code_digest()[:16]}.npz"
+    )
+    kept = _kept(key) if version.artifact else None
+    if kept is not None:
+        say(f"{version}: measured before")
+        return kept
+    folder = artifacts.local(version.artifact) if version.artifact else settings.MODEL_DIR
+    analyzer = load_analyzer(folder, threads=settings.INFERENCE_THREADS)
+    if not version.artifact and analyzer.digest != version.digest:
+        raise ReleaseError(
+            f"the files of {version} are not in the store: manage.py model register FOLDER"
+        )
+    say(f"{version}: analysing {len(data.records)} slices")
+    results = evaluation.run(analyzer, load_samples(data.folder, data.records))
+    if version.artifact:
+        _keep(key, results)
+    return results
+
+
+@cache
+def code_digest() -> str:
+    """Changes when the code that measures does, so that no figure of other code is used again."""
+    root = Path(mltasks.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        if "tests" not in path.relative_to(root).parts:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _kept(key: str) -> Results | None:
+    """Results of an earlier measurement; None if there are none that can be used."""
+    try:
+        with np.load(storage.stream(key), allow_pickle=False) as arrays:
+            return Results(**{field.name: arrays[field.name] for field in _fields()})
+    except FileNotFoundError:
+        return None
+    except (storage.StorageUnavailableError, OSError, ValueError, KeyError, BadZipFile) as error:
+        logger.warning("earlier results cannot be used: %s", type(error).__name__)
+        return None
+
+
+def _keep(key: str, results: Results) -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{one.name: getattr(results, one.name) for one in _fields()})
+    try:
+        # Whatever is there could not be used.
+        storage.delete(key)
+        storage.put(key, stream.getvalue())
+    except (FileExistsError, storage.StorageUnavailableError) as error:
+        # They are there for speed only.
+        logger.warning("results were not kept: %s", type(error).__name__)
+
+
+def _fields() -> tuple[dataclasses.Field[object], ...]:
+    return dataclasses.fields(Results)

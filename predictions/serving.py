@@ -1,0 +1,215 @@
+"""The network of one worker process, and how it follows the one in production.
+
+A thread looks at the registry every few seconds, fetches, checks, loads and warms up what has
+been promoted; the process takes it up between two passes. Until then, and for as long as it
+cannot be loaded, the present network goes on answering, under its own name.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+
+from mltasks.engines import ModelError
+from mltasks.inference import Analyzer, load_analyzer, read_model
+from predictions.models import ModelEvent, ModelVersion, Prediction, Status
+from predictions.services import artifacts, lifecycle
+from predictions.services.models import NoModelError, production_model
+from predictions.services.registry import note_event
+from predictions.storage import StorageUnavailableError
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 3.0
+# What cannot be loaded now may be so later: a store comes back, a file is mended.
+RETRY_SECONDS = 30.0
+# Read by the health page; expires by itself once no worker complains any more.
+FAULT_KEY, FAULT_SECONDS = "worker:model-fault", 15
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network that is ready, and its record."""
+
+    analyzer: Analyzer
+    version: ModelVersion
+
+
+def load(version: ModelVersion) -> Loaded:
+    """Fetch, check, load and warm up a network.
+
+    Raises:
+        ModelError: it cannot be used; the message names the file and what to do.
+        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
+    """
+    if version.artifact:
+        folder = artifacts.local(version.artifact)
+    else:
+        folder = settings.MODEL_DIR
+        if read_model(folder)[2] != version.digest:
+            raise ModelError(
+                f"{version} has no files in the store, and {folder} holds another network: "
+                "manage.py model register FOLDER"
+            )
+    analyzer = load_analyzer(
+        folder, engine=settings.INFERENCE_ENGINE, threads=settings.INFERENCE_THREADS
+    )
+    analyzer.warm_up()
+    return Loaded(analyzer, version)
+
+
+def check_production() -> None:
+    """See that the network in production is at hand and whole, without loading it.
+
+    Raises:
+        ModelError: there is none, or it cannot be used.
+        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
+    """
+    try:
+        version = production_model()
+    except NoModelError:
+        raise ModelError(
+            "no network is in production: manage.py model register FOLDER, then promote it"
+        ) from None
+    read_model(artifacts.local(version.artifact) if version.artifact else settings.MODEL_DIR)
+
+
+class Serving:
+    """What answers in this process. Only its own task thread and its watcher touch it."""
+
+    def __init__(self) -> None:
+        self._present: Loaded | None = None
+        self._next: Loaded | None = None
+        self._busy = False
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        # The network that could not be loaded, and when to try again.
+        self._failed: int | None = None
+        self._retry_at = 0.0
+
+    def start(self) -> Loaded:
+        """Load the network in production.
+
+        Raises:
+            ModelError, NoModelError, StorageUnavailableError: this worker cannot answer.
+        """
+        self._present = load(production_model())
+        return self._present
+
+    @property
+    def present(self) -> Loaded:
+        """The network that answers, loaded on first use; see `start`."""
+        return self._present or self.start()
+
+    def version(self) -> ModelVersion:
+        """The record of the network that answers the next pass.
+
+        Called before each pass. One that is ready takes its place here; if another was promoted
+        but is not ready yet, rows that wait for it are lent to the present one.
+        """
+        self._take_up(between_passes=True)
+        present = self.present.version
+        promoted = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+        if promoted.values_list("pk", flat=True).first() not in {None, present.pk}:
+            self._wake.set()
+            lifecycle.lend(to=present, limit=settings.INFERENCE_BATCH)
+        return present
+
+    def begin(self) -> None:
+        """A task starts: nothing may be swapped behind its back."""
+        with self._guard:
+            self._busy = True
+
+    def end(self) -> None:
+        """A task has ended."""
+        with self._guard:
+            self._busy = False
+        self._take_up()
+
+    def watch(self) -> None:
+        """Follow the production for the rest of this process's life, in a thread of its own."""
+        threading.Thread(target=self._watch, name="model-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
+            try:
+                self.look()
+            except Exception as error:
+                # The database may be away; the next look may find it back.
+                logger.warning("the registry cannot be asked: %s", type(error).__name__)
+            finally:
+                connection.close()
+
+    def look(self) -> None:
+        """Load what was promoted, and take it up if no task runs."""
+        promoted = production_model()
+        with self._guard:
+            ready = self._next or self._present
+        if ready is not None and ready.version.pk == promoted.pk:
+            self._failed = None
+        elif self._may_try(promoted):
+            self._prepare(promoted)
+        if self._failed is not None:
+            cache.set(FAULT_KEY, self._complaint(promoted), FAULT_SECONDS)
+        self._take_up()
+
+    def _may_try(self, version: ModelVersion) -> bool:
+        return self._failed != version.pk or time.monotonic() >= self._retry_at
+
+    def _prepare(self, version: ModelVersion) -> None:
+        try:
+            loaded = load(version)
+        except Exception as error:
+            self._note_failure(version, error)
+            return
+        with self._guard:
+            self._next = loaded
+        self._failed = None
+        cache.delete(FAULT_KEY)
+        logger.info("%s is loaded and warm, and answers from the next pass on", version)
+        # Rows that waited for it may have used up their messages; one message serves them all.
+        waiting = Prediction.objects.filter(status=Status.QUEUED).order_by("id")
+        pk = waiting.values_list("pk", flat=True).first()
+        if pk is not None:
+            lifecycle.enqueue(pk)
+
+    def _note_failure(self, version: ModelVersion, error: Exception) -> None:
+        first = self._failed != version.pk
+        self._failed, self._retry_at = version.pk, time.monotonic() + RETRY_SECONDS
+        known = isinstance(error, ModelError | StorageUnavailableError)
+        logger.critical(
+            "%s is in production but cannot be loaded; %s goes on answering: %s",
+            version,
+            self._present.version if self._present else "nothing",
+            error,
+            exc_info=None if known else error,
+        )
+        if first:
+            note_event(
+                version=version,
+                kind=ModelEvent.Kind.NOT_LOADED,
+                actor="an inference worker",
+                note=str(error),
+            )
+
+    def _complaint(self, promoted: ModelVersion) -> str:
+        present = self._present.version if self._present else "nothing"
+        return f"{promoted} is in production but cannot be loaded; {present} answers instead"
+
+    def _take_up(self, *, between_passes: bool = False) -> None:
+        """Put the network that is ready in the present one's place, unless a pass is under way."""
+        with self._guard:
+            if self._next is None or (self._busy and not between_passes):
+                return
+            self._present, self._next = self._next, None
+            version = self._present.version
+        logger.info("%s answers from now on", version)
+        lifecycle.rebind(to=version)

@@ -1,0 +1,207 @@
+"""Releases on the running site: nobody waits for long, nothing is lost, nothing half is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mltasks.tests.conftest import write_data
+from tests.faults.test_faults import ANSWERED, run
+from tests.support.http import Browser
+from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
+from tests.support.pictures import mri_png
+from tests.support.processes import wait_until
+from tests.support.site import Site
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
+
+COMMANDS = "tests.support.commands"
+
+
+class Registry:
+    """The commands that an operator types, on a site's own data folder."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def ask(self, *commands: tuple[object, ...]) -> list[tuple[bool, str]]:
+        """Of each command, whether it succeeded, and what it said."""
+        words = json.dumps([[str(word) for word in command] for command in commands])
+        return [(done, said) for done, said in json.loads(run(self.site, COMMANDS, words))]
+
+    def do(self, *words: object) -> str:
+        [(done, said)] = self.ask(words)
+        assert done, said
+        return said
+
+    def versions(self) -> dict[int, str]:
+        """The version of each row by its primary key."""
+        with self.site.database() as database:
+            rows = database.execute("SELECT id, version FROM predictions_modelversion").fetchall()
+        return {row["id"]: row["version"] for row in rows}
+
+    def answered_by(self, ids: list[str]) -> list[str]:
+        versions, rows = self.versions(), self.site.predictions()
+        return [versions[rows[pk]["model_version_id"]] for pk in ids]
+
+    def answering(self) -> str:
+        """The version that answers a picture uploaded now."""
+        ids = Browser(self.site.url).submit(mri_png(seed=7))
+        self.site.wait_for(ids, seconds=30)
+        return self.answered_by(ids)[0]
+
+
+@pytest.fixture
+def registry(site: Site) -> Iterator[Registry]:
+    """The registry of the running site, which goes back to its first network afterwards."""
+    registry = Registry(site)
+    yield registry
+    registry.ask(*[("rollback",)] * 3)
+    wait_until(lambda: registry.answering() == "1", seconds=60, what="the first network")
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn slices that the site's own network has never seen the like of."""
+    return write_data(tmp_path_factory.mktemp("slices") / "data", 44)
+
+
+class Visitors(threading.Thread):
+    """People who go on uploading while networks come and go."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self.browser = Browser(site.url)
+        self.ids: list[str] = []
+        self.fault: Exception | None = None
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        seed = 0
+        while not self._ended.is_set():
+            try:
+                self.ids += self.browser.submit(mri_png(seed=seed), mri_png(seed=seed + 1))
+            except Exception as error:
+                self.fault = error
+                return
+            seed = (seed + 2) % 90
+            self._ended.wait(0.1)
+
+    def leave(self) -> list[str]:
+        self._ended.set()
+        self.join(60)
+        assert self.fault is None
+        return self.ids
+
+
+def test_from_folder_to_production_and_back_while_people_upload(
+    site: Site, registry: Registry, slices: Path, tmp_path: Path
+) -> None:
+    weights = fitted(slices)
+    two = write_network(tmp_path / "two", onnx_bytes(weights), version="2")
+    registered, refused, compared = registry.ask(
+        ("register", two), ("promote", "2"), ("compare", "2", "--data", slices, "--fold", "1")
+    )
+    assert "Registered: tumorsite 2" in registered[1]
+    assert not refused[0]
+    assert "has not been compared" in refused[1]
+    assert "\nPASSED" in compared[1]
+
+    visitors = Visitors(site)
+    visitors.start()
+    wait_until(lambda: len(visitors.ids) > 6, seconds=30, what="visitors")
+    registry.do("promote", "2")
+    wait_until(
+        lambda: "2" in registry.answered_by(visitors.ids), seconds=60, what="the new network"
+    )
+    wait_until(lambda: registry.answered_by(visitors.ids)[-1] == "2", seconds=30, what="it to stay")
+    ids = visitors.leave()
+    site.wait_for(ids)
+    rows, answered = site.predictions(), registry.answered_by(ids)
+    assert {rows[pk]["status"] for pk in ids} <= ANSWERED
+    # One attempt each: nothing was dropped, and nothing was done twice.
+    assert {rows[pk]["attempt"] for pk in ids} == {1}
+    assert (answered[0], answered[-1]) == ("1", "2")
+    assert site.recorded() <= site.objects()
+
+    # A new record for the new network; the old one stays as it was.
+    before = rows[ids[0]]
+    visitors.browser.post(f"/results/{ids[0]}/again/")
+    with site.database() as database:
+        [again] = database.execute(
+            "SELECT id FROM predictions_prediction WHERE scan_id = ? AND id != ?",
+            (before["scan_id"], before["id"]),
+        ).fetchall()
+    again_id = next(pk for pk in site.predictions() if pk.replace("-", "") == again["id"])
+    site.wait_for([again_id])
+    assert registry.answered_by([again_id]) == ["2"]
+    assert site.predictions()[ids[0]] == before
+    page = visitors.browser.get(f"/results/{again_id}/", Accept="text/html").text
+    assert "What changed since tumorsite 1" in page
+
+    # A worse one does not get in.
+    worse = write_network(tmp_path / "three", onnx_bytes(mixed_up(weights)), version="3")
+    _, compared, refused = registry.ask(
+        ("register", worse), ("compare", "3", "--data", slices, "--fold", "1"), ("promote", "3")
+    )
+    assert "\nREFUSED" in compared[1]
+    assert not refused[0]
+    assert "The sensitivity for glioma may be worse" in refused[1]
+    assert registry.answering() == "2"
+
+    registry.do("rollback")
+    wait_until(lambda: registry.answering() == "1", seconds=60, what="the network before")
+
+
+def test_a_worker_whose_network_has_a_flipped_bit_does_not_start(site: Site) -> None:
+    [copy] = (site.folder / "models").glob("*/model.onnx")
+    content = copy.read_bytes()
+    site.worker.kill()
+    try:
+        copy.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        written = len(site.worker.text())
+        site.worker.start()
+        wait_until(lambda: not site.worker.alive(), seconds=60, what="the worker to refuse")
+        said = site.worker.text()[written:]
+        assert f"The inference worker cannot start: {copy} is damaged" in said
+        assert f"remove the folder {copy.parent}" in said
+        site.worker.kill()
+        # As the message says.
+        copy.unlink()
+        (copy.parent / "model.json").unlink()
+        (copy.parent / "SHA256SUMS").unlink()
+        copy.parent.rmdir()
+        site.worker.start()
+        ids = Browser(site.url).submit(mri_png(seed=3))
+        site.wait_for(ids)
+        assert copy.read_bytes() == content
+    finally:
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(content)
+
+
+def test_an_end_between_any_two_writes_of_a_registration(site: Site, tmp_path: Path) -> None:
+    ended_early = int(run(site, "tests.support.interrupted", "register", str(tmp_path)))
+    # Four objects, two rows, a commit.
+    assert ended_early >= 6
+    objects = site.folder / "objects"
+    with site.database() as database:
+        rows = database.execute("SELECT version, artifact FROM predictions_modelversion").fetchall()
+    cut = [row["version"] for row in rows if row["version"].startswith("cut-")]
+    assert cut == [f"cut-{ended_early + 1}"], "only the one that reached its end is known"
+    left = {folder.name for folder in (objects / "models").iterdir()}
+    recorded = {row["artifact"] for row in rows}
+    assert left > recorded, "the others have left something"
+    for artifact in recorded:
+        checked = subprocess.run(
+            ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=objects / "models" / artifact
+        )
+        assert checked.returncode == 0
+    found = json.loads(run(site, "tests.support.clean_up"))
+    assert found["lost"] == 0
+    assert {folder.name for folder in (objects / "models").iterdir()} == recorded
