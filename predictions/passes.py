@@ -107,10 +107,12 @@ class _Work:
         """Take rows for a pass and have their pictures read; None if none wait, or it is late."""
         if self.claimed and not self._time_until(LAST_CLAIM):
             return None
+        # In this order: asking for the record may put a newly promoted network in place.
+        version = worker.model_version()
         analyzer = worker.analyzer()
         rows = lifecycle.claim(
             prediction_id=self._prediction_id,
-            model_version=worker.model_version(),
+            model_version=version,
             task_id=self._task_id,
             limit=settings.INFERENCE_BATCH,
             fresh=fresh,

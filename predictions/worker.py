@@ -31,10 +31,9 @@ _serving = serving.Serving()
 
 
 def analyzer() -> Analyzer:
-    """The network of the present pass, loaded on first use.
+    """The network of the last `model_version`, loaded on first use.
 
-    It is that of the last `model_version`: rows claimed for one must be analysed before the
-    next is asked for.
+    A pass keeps the one it was claimed for: the next pass may be another one's.
 
     Raises:
         mltasks.inference.ModelError: it cannot be used.

@@ -19,7 +19,7 @@ from predictions.services import lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.tasks import analyze_prediction
 from tests.support.pictures import png
-from tests.support.records import analysis, rejection, start, submit
+from tests.support.records import analysis, make_model, rejection, start, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -219,6 +219,28 @@ def test_the_next_pictures_are_taken_while_a_pass_runs_but_none_tried_before(
     # Two passes at work and the one before, whose answers are recorded after this pass.
     assert max(len(attempts) for attempts in held) > 2
     assert [attempts for attempts in held if 2 in attempts] == [[2]]
+
+
+def test_a_pass_is_answered_by_the_network_its_rows_were_claimed_for(
+    network: Network, model: ModelVersion, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer network takes its place when the record is asked for, in mid task."""
+    settings.INFERENCE_BATCH = 1
+    newer, later = make_model(stage=ModelVersion.Stage.CANDIDATE, version="2"), Network()
+    rows = [submit(seed=n) for n in range(3)]
+    Prediction.objects.filter(pk=rows[2].pk).update(model_version=newer)
+    asked = iter([model, model])
+    present: list[tuple[ModelVersion, Network]] = [(model, network)]
+
+    def version() -> ModelVersion:
+        present[0] = (model, network) if next(asked, None) else (newer, later)
+        return present[0][0]
+
+    monkeypatch.setattr(worker, "model_version", version)
+    monkeypatch.setattr(worker, "analyzer", lambda: present[0][1])
+    deliver(rows[0])
+    assert (network.passes, later.passes) == ([1, 1], [1])
+    assert status(*rows) == [Status.SUCCEEDED] * 3
 
 
 def test_an_outage_of_the_database_in_mid_pass_is_one_too(
