@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -59,6 +60,31 @@ def tone(pixels: Pixels, rng: Rng) -> Pixels:
     # Black stays nearly black, so that the background does not tell the change.
     levels *= math.exp(rng.normal(0.1, 0.3))
     return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)[pixels]
+
+
+def remap(pixels: Pixels, rng: Rng) -> Pixels:
+    """Another order of the tissues' brightness, as other sequences have it.
+
+    A random smooth curve over the grey levels that need not rise, as global intensity
+    augmentation draws them (Ouyang et al., 2022); it is blended with the picture as it was.
+    What is nearly black stays so: air gives no signal in any sequence.
+    """
+    knots = np.concatenate(
+        [[0.0], np.sort(rng.uniform(0.12, 0.95, int(rng.integers(2, 5)))), [1.0]]
+    )
+    values = np.concatenate([[0.0], rng.uniform(0.05, 1.0, len(knots) - 1)])
+    levels = np.arange(256) / 255
+    curve = np.interp(levels, knots, values)
+    curve = np.convolve(np.pad(curve, 12, mode="edge"), np.ones(25) / 25, mode="valid")
+    curve[:13] = np.minimum(curve[:13], levels[:13] * 2)
+    share = rng.uniform(0.5, 1.0)
+    mixed = share * curve + (1 - share) * levels
+    return np.rint(np.clip(mixed, 0, 1) * 255).astype(np.uint8)[pixels]
+
+
+def invert(pixels: Pixels, rng: Rng) -> Pixels:
+    """Black for white, as some viewers show pictures."""
+    return 255 - pixels
 
 
 def shade(pixels: Pixels, rng: Rng) -> Pixels:
@@ -118,32 +144,54 @@ def frame(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels
     return framed, None if mask is None else np.pad(mask, widths)
 
 
-_TONAL = (
-    (tone, 0.8),
-    (shade, 0.2),
-    (blur, 0.12),
-    (coarsen, 0.12),
-    (noise, 0.25),
-    (recompress, 0.1),
-    (annotate, 0.08),
+_TONAL: tuple[Callable[[Pixels, Rng], Pixels], ...] = (
+    remap,
+    tone,
+    shade,
+    blur,
+    coarsen,
+    noise,
+    recompress,
+    annotate,
+    invert,
 )
+# How often each change is made; a recipe may say otherwise.
+CHANCES: dict[str, float] = {
+    "warp": 1.0,
+    "remap": 0.35,
+    "tone": 0.8,
+    "shade": 0.2,
+    "blur": 0.12,
+    "coarsen": 0.12,
+    "noise": 0.25,
+    "recompress": 0.1,
+    "annotate": 0.08,
+    "invert": 0.03,
+    "frame": 0.08,
+    "jitter": 1.0,
+}
 
 
-def augment(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+def augment(
+    pixels: Pixels, mask: Pixels | None, rng: Rng, chances: Mapping[str, float] = CHANCES
+) -> tuple[Pixels, Pixels | None]:
     """Change one picture at random.
 
     Args:
         pixels: uint8 (height, width).
         mask: uint8 (height, width), 0 or 255, or None.
+        chances: of each change by its name; those left out have that of `CHANCES`.
 
     Returns:
         The changed picture and mask, of one size, which may differ from the given one.
     """
-    pixels, mask = warp(pixels, mask, rng)
-    for change, probability in _TONAL:
-        if rng.random() < probability:
+    chances = {**CHANCES, **chances}
+    if rng.random() < chances["warp"]:
+        pixels, mask = warp(pixels, mask, rng)
+    for change in _TONAL:
+        if rng.random() < chances[change.__name__]:
             pixels = change(pixels, rng)
-    if rng.random() < 0.08:
+    if rng.random() < chances["frame"]:
         pixels, mask = frame(pixels, mask, rng)
     return pixels, mask
 
@@ -160,7 +208,11 @@ def jitter(box: Box, width: int, height: int, rng: Rng) -> Box:
 
 
 def draw_training_pair(
-    pixels: Pixels, mask: Pixels | None, size: int, rng: Rng
+    pixels: Pixels,
+    mask: Pixels | None,
+    size: int,
+    rng: Rng,
+    chances: Mapping[str, float] = CHANCES,
 ) -> tuple[Pixels, Floats]:
     """One augmented input and its target.
 
@@ -168,9 +220,12 @@ def draw_training_pair(
         uint8 (size, size), not yet normalised, and float32 (size / 2, size / 2): which share
         of each cell is tumour.
     """
-    pixels, mask = augment(pixels, mask, rng)
+    pixels, mask = augment(pixels, mask, rng, chances)
     height, width = pixels.shape
-    geometry = place(width, height, jitter(find_head(pixels), width, height, rng), size)
+    box = find_head(pixels)
+    if rng.random() < chances.get("jitter", CHANCES["jitter"]):
+        box = jitter(box, width, height, rng)
+    geometry = place(width, height, box, size)
     canvas = letterbox(pixels, geometry)
     half = size // 2
     if mask is None:

@@ -140,12 +140,16 @@ class _Builder:
         return self.layers.Conv2D(1, 1, name="mask")(x)
 
 
-def build_network(config: NetworkConfig, *, folded: bool = False) -> Any:
+def build_network(
+    config: NetworkConfig, *, folded: bool = False, dropout: bool | None = None
+) -> Any:
     """Build the Keras model.
 
     Args:
         config: the network's measures.
-        folded: without batch normalisation and dropout, for inference.
+        folded: without batch normalisation, for inference and for training that goes on from
+            a released network.
+        dropout: whether there is any; by default where there is batch normalisation.
 
     Returns:
         Model from float32 (n, size, size, 1) to a dict of float32 logits: `class_logits`
@@ -165,7 +169,7 @@ def build_network(config: NetworkConfig, *, folded: bool = False) -> Any:
     features = builder.conv(deep, _HEAD_CHANNELS, "head")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(features)
     brain = keras.layers.Dense(1, name="brain")(pooled)
-    if not folded:
+    if not folded if dropout is None else dropout:
         features = keras.layers.SpatialDropout2D(config.dropout, name="dropout")(features)
     attention = keras.layers.Conv2D(len(CLASSES), 1, name="attention")(features)
     class_logits = keras.layers.GlobalAveragePooling2D(name="class_logits")(attention)
@@ -193,7 +197,8 @@ def fold(weights: dict[str, Any]) -> dict[str, Any]:
     """Fold each batch normalisation into the convolution before it.
 
     Args:
-        weights: as `layer_weights` gives them, of the training form.
+        weights: as `layer_weights` gives them, of the training form; of the folded form they
+            stay as they are.
 
     Returns:
         The same for the folded form.

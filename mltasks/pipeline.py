@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,19 @@ from mltasks.data import DataError, Record, Sample, data_digest, load_samples, r
 from mltasks.engines import OUTPUTS, Outputs
 from mltasks.inference import Analyzer, load_analyzer
 from mltasks.lazy import tensorflow_module
-from mltasks.network import NetworkConfig
 from mltasks.postprocessing import affected_area, sigmoid
 from mltasks.preprocessing import Geometry, Pixels, preprocess
-from mltasks.training import TrainingConfig, train
+from mltasks.training import DataConfig, Progress, Recipe, Run
+from mltasks.training.curves import write_history
+from mltasks.training.loop import Watch
+from mltasks.training.tracking import Tracker
 
 Report = Callable[[str], None]
 Named = list[tuple[str, Pixels]]
-# Drawn pictures for training and, from another seed, for evaluation.
-DRAWN, _DRAWN_SEED = 200, 7
-DRAWN_HELD_OUT, _DRAWN_HELD_OUT_SEED = 400, 1007
-# At most so many real pictures of one source.
-_PER_SOURCE = 800
+CHECKPOINTS = "checkpoints"
+# Of the pictures drawn for training and, others, for evaluation.
+_DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
+DRAWN_HELD_OUT, _PER_SOURCE = DataConfig().drawn_held_out, DataConfig().per_source
 # Every so many slices is used to fit the detector: they differ less than the other pictures do.
 _REFIT_STEP = 3
 # The mask thresholds that are tried.
@@ -40,94 +42,135 @@ _LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime", "n
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What `manage.py train` was asked for; its help describes the fields."""
+    """What a run works on and leaves behind; `manage.py train` describes the fields."""
 
+    recipe: Recipe
     data: Path
     output: Path
     negatives: Path | None = None
-    epochs: int = 10
-    size: int = 224
-    fold: int = 0
-    seed: int = 1
     threads: int = 0
     resume: bool = False
-    pretrained: bool = True
-    drawn: int = DRAWN
-    drawn_held_out: int = DRAWN_HELD_OUT
-
-    def command(self) -> str:
-        """The command that repeats the run, with placeholders for the folders."""
-        parts = ["python manage.py train --data DATA --output MODEL"]
-        if self.negatives is not None:
-            parts.append("--negatives NEGATIVES")
-        parts.append(f"--epochs {self.epochs} --size {self.size} --fold {self.fold}")
-        parts.append(f"--seed {self.seed} --drawn {self.drawn}")
-        if not self.pretrained:
-            parts.append("--from-scratch")
-        return " ".join(parts)
+    tracking_uri: str = ""
 
 
-def train_model(request: TrainingRequest, *, report: Report = print) -> dict[str, Any]:
+def train_model(request: TrainingRequest, *, watch: Watch, report: Report) -> dict[str, Any]:
     """Train, calibrate, evaluate and write the model folder; returns its card.
+
+    Args:
+        watch: told of the progress after every step; what it raises breaks the run off, which
+            `resume` takes up again after the last checkpoint.
+        report: gets a line at each stage.
 
     Raises:
         DataError, ModelError, ValueError: data, libraries or checkpoint are not as needed.
+        OSError: the disk is full; the last checkpoint is whole.
     """
+    config, wanted = request.recipe.training, request.recipe.data
     records = read_manifest(request.data)
-    learnt, held_out = split(records, request.fold)
+    learnt, held_out = split(records, wanted.fold)
+    learnt, watched = set_aside(learnt, wanted.watch)
     if request.threads:
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
     samples = load_samples(request.data, learnt)
-    others = negatives.drawn(request.drawn, _DRAWN_SEED)
+    others = negatives.drawn(wanted.drawn, _DRAWN_SEED)
     if request.negatives is not None:
-        others += negatives.real(request.negatives / "train", _PER_SOURCE)
-        if len(others) == request.drawn:
+        others += negatives.real(request.negatives / "train", wanted.per_source)
+        if len(others) == wanted.drawn:
             raise DataError(f"no usable picture in {request.negatives / 'train'}/<source>/")
     report(f"{len(samples)} slices, {len(others)} other pictures")
-    config = TrainingConfig(
-        NetworkConfig(size=request.size),
-        epochs=request.epochs,
-        pretrained=request.pretrained,
-        seed=request.seed,
-    )
-    weights = train(
+    run = Run(
         config,
         samples,
         [pixels for _, pixels in others],
-        request.output / "checkpoints",
-        resume=request.resume,
-        report=report,
+        request.output / CHECKPOINTS,
+        watched=load_samples(request.data, watched),
     )
+    if request.resume and run.resume():
+        report(f"resumed after {len(run.history)} whole epochs")
+    weights = _tracked(run, request, watch)
     report("fitting the detector of other pictures")
     weights = detector.refit(
         config.network,
         weights,
         samples[::_REFIT_STEP],
         [pixels for _, pixels in others],
-        seed=request.seed,
+        seed=config.seed,
     )
     content = release.export_weights(config.network, weights)
-    card = release.draft_card(config.network, content)
+    card = release.draft_card(config.network, content, name=request.recipe.name)
     card["training"] = {
-        "command": request.command(),
+        "command": _command(request),
         "config": config.as_dict(),
+        "data": asdict(wanted),
         "data_digest": data_digest(records),
         "slices": len(samples),
-        "other_pictures": {"drawn": request.drawn, "real": len(others) - request.drawn},
+        "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
+        "history": run.history,
         "libraries": _versions(),
     }
     held_out_others = held_out_pictures(
         None if request.negatives is None else request.negatives / "holdout",
-        drawn=request.drawn_held_out,
+        drawn=wanted.drawn_held_out,
     )
     validation = load_samples(request.data, held_out)
-    report(f"calibrating and evaluating on {len(validation)} slices of fold {request.fold}")
+    report(f"calibrating and evaluating on {len(validation)} slices of fold {wanted.fold}")
     complete(card, content, validation, held_out_others)
-    card["metrics"]["validation"]["fold"] = request.fold
+    card["metrics"]["validation"]["fold"] = wanted.fold
     release.write_model(request.output, card, content)
+    write_history(request.output, run.history)
     return card
+
+
+def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]:
+    """The run's weights; its curves are drawn after each epoch, its figures go to MLflow."""
+    tracker = Tracker(request.tracking_uri, request.recipe.name)
+    tracker.parameters(request.recipe.training.as_dict())
+    drawn = len(run.history)
+
+    def seen(progress: Progress) -> None:
+        nonlocal drawn
+        tracker.progress(progress)
+        if len(progress.history) > drawn:
+            drawn = len(progress.history)
+            write_history(request.output / CHECKPOINTS, progress.history)
+        watch(progress)
+
+    try:
+        weights = run.go(seen)
+    except BaseException:
+        tracker.failed()
+        raise
+    write_history(request.output / CHECKPOINTS, run.history)
+    tracker.result(
+        {k: v for k, v in run.history[-1].items() if k != "epoch"},
+        request.output / CHECKPOINTS,
+        ("history.csv", "curves.svg"),
+    )
+    return weights
+
+
+def _command(request: TrainingRequest) -> str:
+    """The command that repeats the run, with placeholders for the folders."""
+    given = " --negatives NEGATIVES" if request.negatives is not None else ""
+    return f"python manage.py train {request.recipe.name} --data DATA --output MODEL{given}"
+
+
+def set_aside(records: list[Record], share: float) -> tuple[list[Record], list[Record]]:
+    """Split off whole groups with about `share` of the records, by a digest of their names.
+
+    The same groups every time, whatever else is in the data.
+    """
+    watched = {
+        group
+        for group in {record.group for record in records}
+        if int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) < share * 16**8
+    }
+    return (
+        [record for record in records if record.group not in watched],
+        [record for record in records if record.group in watched],
+    )
 
 
 def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]:

@@ -14,7 +14,6 @@ from mltasks.network import NetworkConfig, build_network, fold, set_weights
 from mltasks.onnx_export import to_onnx
 from mltasks.preprocessing import MEAN, SCALE
 
-NAME, VERSION = "tumorsite", "1"
 ATTRIBUTION = [
     "Training images and masks: BRISC 2025, Fateh et al., CC BY 4.0.",
     "Encoder started from EfficientNet-Lite0 ImageNet weights, Apache-2.0.",
@@ -28,12 +27,17 @@ def export_weights(config: NetworkConfig, weights: dict[str, Any]) -> bytes:
     return to_onnx(model)
 
 
-def draft_card(config: NetworkConfig, content: bytes) -> dict[str, Any]:
-    """A card with all that inference needs, before calibration and evaluation."""
+def draft_card(config: NetworkConfig, content: bytes, *, name: str) -> dict[str, Any]:
+    """A card with all that inference needs, before calibration and evaluation.
+
+    Args:
+        name: of the recipe; what follows its last hyphen is the version.
+    """
+    family, _, version = name.rpartition("-")
     return {
         "format": FORMAT,
-        "name": NAME,
-        "version": VERSION,
+        "name": family or name,
+        "version": version if family else "1",
         "classes": list(CLASSES),
         "input": {
             "size": config.size,

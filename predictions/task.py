@@ -55,20 +55,27 @@ class ProjectTask(DjangoTask):
         transaction.on_commit(send)
 
 
-def project_task(*, queue: str = "general", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def project_task(
+    *, queue: str = "general", hours: int = 0, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
     """Declare a task with the project's queue rules.
 
     It is acknowledged after it ends, comes back if its worker dies, has soft and hard time
     limits, and keeps no result: the database row is the truth.
+
+    Args:
+        hours: limit of a task that takes hours. The broker sends its message again meanwhile,
+            so it must find out from its row that it is already being worked on.
     """
+    hard = 3600 * hours or settings.TASK_HARD_LIMIT
     return shared_task(
         base=ProjectTask,
         queue=queue,
         acks_late=True,
         reject_on_worker_lost=True,
         ignore_result=True,
-        soft_time_limit=settings.TASK_SOFT_LIMIT,
-        time_limit=settings.TASK_HARD_LIMIT,
+        soft_time_limit=hard - (settings.TASK_HARD_LIMIT - settings.TASK_SOFT_LIMIT),
+        time_limit=hard,
         **options,
     )
 

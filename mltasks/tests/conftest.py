@@ -64,6 +64,16 @@ def write_data(folder: Path, count: int) -> Path:
     return folder
 
 
+def write_recipe(path: Path, *, training: str = "", data: str = "") -> Path:
+    """A recipe for the smallest network, with further lines in its tables."""
+    path.write_text(
+        "[network]\nsize = 32\n"
+        f"[training]\npretrained = false\n{training}\n"
+        f"[data]\ndrawn = 16\ndrawn_held_out = 16\n{data}\n"
+    )
+    return path
+
+
 @pytest.fixture(scope="session")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder: 36 slices in fold 1, 8 in fold 0."""
@@ -100,15 +110,12 @@ def trained(
     for epochs in (1, 2):
         call_command(
             "train",
+            str(write_recipe(output.parent / "tiny-7.toml")),
             data=slices,
             output=output,
             negatives=others,
             epochs=epochs,
-            size=32,
-            drawn=16,
-            drawn_held_out=16,
             resume=True,
-            from_scratch=True,
             stdout=report,
         )
     config.run_functions_eagerly(run_eagerly=False)

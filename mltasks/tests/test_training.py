@@ -12,20 +12,19 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from mltasks.data import data_digest, load_samples, read_manifest
+from mltasks.data import data_digest, read_manifest
 from mltasks.engines import open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
 from mltasks.network import NetworkConfig, build_network
 from mltasks.robustness import CHANGES
-from mltasks.training import TrainingConfig, ahead, batches, train
+from mltasks.tests.conftest import write_recipe
 
 Trained = tuple[Path, dict[str, Any], str]
-CONFIG = TrainingConfig(NetworkConfig(size=32), slices=4, negatives=1, pretrained=False)
 
 
 def test_a_broken_run_goes_on(trained: Trained) -> None:
     _, _, report = trained
-    assert "resumed after epoch 1" in report
+    assert "resumed after 1 whole epochs" in report
     assert "epoch 1/1, step 1/1" in report
     assert "epoch 1/2" not in report
     assert "epoch 2/2, step 1/1" in report
@@ -45,9 +44,13 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert "BRISC 2025" in card["attribution"][0]
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
+        "curves.svg",
+        "history.csv",
         CARD_NAME,
         WEIGHTS_NAME,
     ]
+    assert (card["name"], card["version"]) == ("tiny", "7")
+    assert card["training"]["command"].startswith("python manage.py train tiny-7 --data DATA")
 
 
 def test_both_engines_agree(trained: Trained) -> None:
@@ -95,61 +98,41 @@ def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path:
 
 def test_train_says_what_is_missing(settings: Any, tmp_path: Path, slices: Path) -> None:
     settings.TRAINING_DATA = None
+    model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny.toml"))
     with pytest.raises(CommandError, match="give --data DIR or set TRAINING_DATA"):
-        call_command("train", output=tmp_path / "model")
+        call_command("train", recipe, output=model)
     with pytest.raises(CommandError, match=r"cannot read .*manifest\.csv"):
-        call_command("train", data=tmp_path, output=tmp_path / "model")
-    with pytest.raises(CommandError, match="none outside, fold 7"):
-        call_command("train", data=slices, fold=7, output=tmp_path / "model")
+        call_command("train", recipe, data=tmp_path, output=model)
     with pytest.raises(CommandError, match="no usable picture"):
-        call_command("train", data=slices, negatives=slices, drawn=1, output=tmp_path / "model")
+        call_command("train", recipe, data=slices, negatives=slices, output=model)
+    with pytest.raises(CommandError, match=r"cannot read the recipe .*none\.toml"):
+        call_command("train", str(tmp_path / "none.toml"), data=slices, output=model)
+    odd = write_recipe(tmp_path / "odd.toml", data="fold = 7")
+    with pytest.raises(CommandError, match="none outside, fold 7"):
+        call_command("train", str(odd), data=slices, output=model)
+    odd.write_text("[network]\nsize = 33\n")
     with pytest.raises(CommandError, match="multiple of 32"):
-        call_command("train", data=slices, size=33, drawn=1, output=tmp_path / "model")
+        call_command("train", str(odd), data=slices, output=model)
+    assert not model.exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(trained: Trained, slices: Path) -> None:
     folder, _, _ = trained
-    with pytest.raises(CommandError, match="another configuration"):
-        call_command(
-            "train",
-            data=slices,
-            output=folder,
-            size=32,
-            seed=5,
-            drawn=1,
-            resume=True,
-            from_scratch=True,
-        )
+    other = write_recipe(folder.parent / "other.toml", training="seed = 5")
+    with pytest.raises(CommandError, match=r"state\.npz is of a run with another .*\(seed differ"):
+        call_command("train", str(other), data=slices, output=folder, resume=True)
 
 
-def test_batches_repeat_and_differ_by_epoch(slices: Path) -> None:
-    samples = load_samples(slices, read_manifest(slices)[:9])
-    others = [np.zeros((40, 40), np.uint8)]
-    first, again, later = (list(batches(samples, others, CONFIG, epoch)) for epoch in (0, 0, 1))
-    assert len(first) == 2
-    np.testing.assert_array_equal(first[0]["image"], again[0]["image"])
-    assert (first[0]["image"] != later[0]["image"]).any()
-    assert first[0]["image"].shape == (5, 32, 32, 1)
-    assert first[0]["mask"].shape == (5, 16, 16)
-    assert first[0]["brain"].tolist() == [1, 1, 1, 1, 0]
-    assert first[0]["target"][:4].sum(axis=1) == pytest.approx(1)
-
-
-def test_a_fault_while_making_batches_is_raised() -> None:
-    def faulty() -> Any:
-        yield {}
-        raise OSError("disk gone")
-
-    source = ahead(faulty())
-    assert next(source) == {}
-    with pytest.raises(OSError, match="disk gone"):
-        next(source)
-
-
-def test_too_little_data_is_refused(slices: Path, tmp_path: Path) -> None:
-    samples = load_samples(slices, read_manifest(slices)[:2])
-    with pytest.raises(ValueError, match="at least 4 slices"):
-        train(CONFIG, samples, [samples[0].pixels], tmp_path)
+def test_the_curves_are_drawn(trained: Trained) -> None:
+    folder, card, _ = trained
+    assert [row["epoch"] for row in card["training"]["history"]] == [1, 2]
+    lines = (folder / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,classes,mask,brain"
+    assert len(lines) == 3
+    assert (
+        "Class loss" in (folder / "curves.svg").read_text()
+        or "<path" in (folder / "curves.svg").read_text()
+    )
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

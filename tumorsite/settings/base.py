@@ -3,6 +3,7 @@
 from tumorsite.settings.env import BASE_DIR
 from tumorsite.settings.values import values
 
+# BASE_DIR is the project's folder, in which manage.py lies.
 DATA_DIR = values.DATA_DIR
 DEBUG = values.DEBUG
 SITE_URL = values.SITE_URL.rstrip("/") or f"http://127.0.0.1:{values.PORT}"
@@ -17,6 +18,7 @@ INSTALLED_APPS = [
     "predictions",
     "education",
     "mltasks",
+    "training",
     "wagtail.contrib.redirects",
     "wagtail.contrib.settings",
     "wagtail.embeds",
@@ -95,6 +97,9 @@ MODEL_DIR = values.MODEL_DIR
 BUNDLED_MODEL = values.BUNDLED_MODEL
 NOTIFY_URLS = values.NOTIFY_URLS
 TRAINING_DATA = values.TRAINING_DATA
+TRAINING_NEGATIVES = values.TRAINING_NEGATIVES
+TRAINING_HOURS = values.TRAINING_HOURS
+MLFLOW_TRACKING_URI = values.MLFLOW_TRACKING_URI
 INFERENCE_ENGINE = values.INFERENCE_ENGINE
 INFERENCE_THREADS = values.INFERENCE_THREADS
 INFERENCE_BATCH = values.INFERENCE_BATCH

@@ -226,6 +226,20 @@ TABLE: tuple[Setting, ...] = (
         "gate; empty means nobody.",
         secret=True,
     ),
+    Setting(
+        "TRAINING_NEGATIVES",
+        optional_path,
+        "",
+        "Folder with train/<source>/ and holdout/<source>/: pictures that are no brain MRI.",
+    ),
+    Setting("TRAINING_HOURS", integer(1, 720), "24", "Hours after which a training run is killed."),
+    Setting(
+        "MLFLOW_TRACKING_URI",
+        text,
+        "",
+        "MLflow server or store that training logs to; empty means none.",
+        secret=True,
+    ),
     Setting("WEB_WORKERS", integer(1, 64), "2", "Web processes."),
     Setting("WEB_THREADS", integer(1, 64), "8", "Threads of each web process."),
     Setting(

@@ -62,6 +62,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},
+    "training": {"task": "training.tasks.sweep", "schedule": 60},
     "erase": {"task": "predictions.tasks.erase_deleted", "schedule": 60},
     "orphans": {"task": "predictions.tasks.check_orphans", "schedule": 3600},
     "retention": {"task": "predictions.tasks.expire_anonymous", "schedule": 3600},

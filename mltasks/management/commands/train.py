@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from argparse import ArgumentParser
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
 
 from mltasks import pipeline
 from mltasks.data import DataError
 from mltasks.engines import ModelError
+from mltasks.training import Progress, Recipe, read_recipe
 
 
 def data_folder(given: Path | None) -> Path:
@@ -30,6 +33,13 @@ def data_folder(given: Path | None) -> Path:
     return Path(folder)
 
 
+def find_recipe(given: str) -> Path:
+    """A file, or the name of one in recipes/."""
+    path = Path(given)
+    named = settings.BASE_DIR / "recipes" / f"{given}.toml"
+    return named if not path.suffix and named.is_file() else path
+
+
 class Command(BaseCommand):
     """Trains, calibrates, evaluates and writes the model folder."""
 
@@ -37,6 +47,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("recipe", help="a TOML file, or the name of one in recipes/")
         parser.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
         parser.add_argument("--output", type=Path, required=True, help="model folder to write")
         parser.add_argument(
@@ -45,42 +56,19 @@ class Command(BaseCommand):
             help="folder with train/<source>/… and holdout/<source>/…: pictures that are no brain "
             "MRI, beside those that are drawn by code",
         )
-        parser.add_argument("--epochs", type=int, default=10)
-        parser.add_argument("--size", type=int, default=224, help="side of the network's input")
-        parser.add_argument("--fold", type=int, default=0, help="fold held out for validation")
-        parser.add_argument(
-            "--drawn-held-out",
-            type=int,
-            default=pipeline.DRAWN_HELD_OUT,
-            help="pictures drawn by code to evaluate on",
-        )
-        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument("--epochs", type=int, help="another number than the recipe's")
         parser.add_argument("--threads", type=int, default=0, help="0 means one per core")
         parser.add_argument(
-            "--drawn", type=int, default=pipeline.DRAWN, help="pictures drawn by code to train on"
-        )
-        parser.add_argument("--resume", action="store_true", help="go on after the last epoch done")
-        parser.add_argument(
-            "--from-scratch", action="store_true", help="without the ImageNet weights"
+            "--resume", action="store_true", help="go on after the last checkpoint, if there is one"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        request = pipeline.TrainingRequest(
-            data=data_folder(options["data"]),
-            output=options["output"],
-            negatives=options["negatives"],
-            epochs=options["epochs"],
-            size=options["size"],
-            fold=options["fold"],
-            seed=options["seed"],
-            threads=options["threads"],
-            resume=options["resume"],
-            pretrained=not options["from_scratch"],
-            drawn=options["drawn"],
-            drawn_held_out=options["drawn_held_out"],
-        )
         try:
-            card = pipeline.train_model(request, report=self._report)
+            recipe = read_recipe(find_recipe(options["recipe"]))
+            if options["epochs"] is not None:
+                training = dataclasses.replace(recipe.training, epochs=options["epochs"])
+                recipe = dataclasses.replace(recipe, training=training)
+            card = self._train(recipe, options)
         except (DataError, ModelError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         metrics = card["metrics"]["validation"]
@@ -90,6 +78,27 @@ class Command(BaseCommand):
             f"(n = {metrics['n']}, Keras {importlib.metadata.version('keras')})"
         )
 
+    def _train(self, recipe: Recipe, options: dict[str, Any]) -> dict[str, Any]:
+        request = pipeline.TrainingRequest(
+            recipe=recipe,
+            data=data_folder(options["data"]),
+            output=options["output"],
+            negatives=options["negatives"],
+            threads=options["threads"],
+            resume=options["resume"],
+            tracking_uri=settings.MLFLOW_TRACKING_URI,
+        )
+        with tqdm(total=1.0, unit="run", bar_format="{l_bar}{bar}| {desc}", leave=False) as bar:
+
+            def watch(progress: Progress) -> None:
+                bar.n = progress.share
+                bar.set_description_str(progress.sentence(), refresh=False)
+                bar.refresh()
+                if progress.step == progress.steps:
+                    self._report(progress.sentence())
+
+            return pipeline.train_model(request, watch=watch, report=self._report)
+
     def _report(self, line: str) -> None:
-        self.stdout.write(line)
+        tqdm.write(line, file=self.stdout)
         self.stdout.flush()

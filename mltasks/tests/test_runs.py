@@ -1,0 +1,341 @@
+"""Runs that are broken off, watched, stopped early, spread over devices; and their batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.conf import settings
+
+from mltasks import release
+from mltasks.data import Record, Sample, load_samples, read_manifest
+from mltasks.engines import open_engine
+from mltasks.lazy import tensorflow_module
+from mltasks.network import NetworkConfig
+from mltasks.pipeline import set_aside
+from mltasks.preprocessing import Pixels
+from mltasks.tests.conftest import write_recipe
+from mltasks.training import CheckpointError, Progress, Run, TrainingConfig
+from mltasks.training.batches import batch_maker, dataset
+from mltasks.training.curves import draw_curves
+from mltasks.training.tracking import Tracker
+from mltasks.training.trainer import CHECKPOINT
+
+CONFIG = TrainingConfig(
+    NetworkConfig(size=32), epochs=2, slices=4, negatives=1, pretrained=False, lesions=0.5
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _eager() -> Any:
+    """A few steps do not repay the half minute that TensorFlow takes to make a graph of one."""
+    config = tensorflow_module().config
+    config.run_functions_eagerly(run_eagerly=True)
+    yield
+    config.run_functions_eagerly(run_eagerly=False)
+
+
+@pytest.fixture(scope="module")
+def samples(slices: Path) -> list[Sample]:
+    return load_samples(slices, read_manifest(slices)[:9])
+
+
+@pytest.fixture(scope="module")
+def others() -> list[Pixels]:
+    return [np.full((40, 40), 9, np.uint8)]
+
+
+@pytest.fixture(scope="module")
+def shared(samples: list[Sample], others: list[Pixels], tmp_path_factory: Any) -> Run:
+    """A run for tests that only write and read its checkpoint: building one takes seconds."""
+    return Run(CONFIG, samples, others, tmp_path_factory.mktemp("shared"))
+
+
+class Losses:
+    """Collects the losses of each step; breaks the run off at one of them."""
+
+    def __init__(self, *, until: int = 0) -> None:
+        self.seen: list[float] = []
+        self._until = until
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress.losses["classes"])
+        if len(self.seen) == self._until:
+            raise KeyboardInterrupt
+
+
+def test_a_broken_run_goes_on_along_the_same_curve(
+    samples: list[Sample],
+    others: list[Pixels],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mltasks.training.loop.SAVE_EVERY", 1)
+    whole = Losses()
+    Run(CONFIG, samples, others, tmp_path / "whole").go(whole)
+    first, second = Losses(until=2), Losses()
+    with pytest.raises(KeyboardInterrupt):
+        Run(CONFIG, samples, others, tmp_path / "broken").go(first)
+    again = Run(CONFIG, samples, others, tmp_path / "broken")
+    assert again.resume()
+    again.go(second)
+    # Broken off within the second step's report: that step, not yet written down, is repeated.
+    assert first.seen[:1] + second.seen == pytest.approx(whole.seen, rel=1e-4)
+    assert len(again.history) == 2
+
+
+def test_a_killed_run_goes_on(slices: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "tiny-1.toml", training="slices = 4\nepochs = 400")
+    output = tmp_path / "tiny-1"
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "train", recipe, "--data", slices, "--output", output],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DATA_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                break
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (output / "checkpoints" / CHECKPOINT).is_file()
+    assert not (output / "model.json").exists()
+    with np.load(output / "checkpoints" / CHECKPOINT) as state:
+        assert '"epoch": 2' in str(state["progress"]) or '"epoch": 3' in str(state["progress"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "pickle", "empty"])
+def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / CHECKPOINT
+    if damage == "cut":
+        shared.trainer.save(tmp_path)
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "foreign":
+        np.savez(path, weights=np.zeros(3))
+    elif damage == "pickle":
+        np.savez(path, about=np.array([{}], dtype=object), progress="{}")
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"state\.npz is damaged"):
+        shared.trainer.restore(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    shared: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.trainer.save(tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(stream: Any, **arrays: Any) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="make room and go on with --resume"):
+        shared.trainer.save(tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_a_run_that_no_longer_improves_stops_and_gives_its_best(
+    samples: list[Sample], others: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([3.0, 1.0, 2.0, 2.5, 0.5])
+    config = replace(CONFIG, epochs=5, slices=9, patience=2)
+    run = Run(config, samples, others, tmp_path, watched=samples[:4])
+    monkeypatch.setattr(
+        run, "_measure", lambda: {"watched_loss": next(measured), "watched_accuracy": 0.5}
+    )
+    averages: list[Any] = []
+    keep = run._keep_best
+
+    def keep_and_tell() -> None:
+        keep()
+        averages.append(run._best)
+
+    monkeypatch.setattr(run, "_keep_best", keep_and_tell)
+    weights = run.go()
+    assert [row["watched_loss"] for row in run.history] == [3.0, 1.0, 2.0, 2.5]
+    assert weights is averages[-1]
+    later = Run(config, samples, others, tmp_path, watched=samples[:4])
+    assert later.resume()
+    again = later.go()
+    np.testing.assert_array_equal(again["stem/kernel"], weights["stem/kernel"])
+
+
+def test_two_devices_learn_as_one(others: list[Pixels], samples: list[Sample]) -> None:
+    """In a process of its own: devices are laid out before TensorFlow starts."""
+    script = (
+        "import numpy as np, tensorflow as tf\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "part = tf.config.LogicalDeviceConfiguration()\n"
+        "tf.config.set_logical_device_configuration(cpu, [part, part])\n"
+        "tf.config.run_functions_eagerly(False)\n"
+        "from mltasks.network import NetworkConfig\n"
+        "from mltasks.training import TrainingConfig\n"
+        "from mltasks.training.trainer import Trainer\n"
+        "config = TrainingConfig(NetworkConfig(size=32), pretrained=False, frozen_blocks=16)\n"
+        "strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
+        "rng = np.random.default_rng(0)\n"
+        "image = np.repeat(rng.normal(size=(4, 32, 32, 1)), 2, axis=0).astype('f')\n"
+        "batch = {'image': image, 'target': np.eye(4, dtype='f')[[0, 0, 1, 1, 2, 2, 3, 3]],\n"
+        "  'mask': np.ones((8, 16, 16), 'f'), 'brain': np.ones(8, 'f'), 'tumor': np.ones(8, 'f')}\n"
+        "losses = []\n"
+        "for chosen in (strategy, tf.distribute.get_strategy()):\n"
+        "  trainer = Trainer(config, 5, strategy=chosen)\n"
+        "  losses.append([trainer.step(batch)['mask'] for _ in range(4)])\n"
+        "  print(trainer._strategy.num_replicas_in_sync)\n"
+        "print(losses)\n"
+        "assert np.allclose(*losses, rtol=0.02), losses\n"
+        "assert losses[0][-1] < losses[0][0]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[:2] == ["2", "1"]
+
+
+def test_mixed_precision_keeps_whole_weights_and_watches(
+    samples: list[Sample], others: list[Pixels], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, slices=8, precision="mixed_bfloat16")
+    run = Run(config, samples, others, tmp_path, watched=samples)
+    assert run.trainer.model.get_layer("stem").compute_dtype == "bfloat16"
+    weights = run.go()
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
+    assert all(np.isfinite(value).all() for value in weights.values())
+    [row] = run.history
+    assert row["watched_loss"] > 0
+    assert 0 <= row["watched_accuracy"] <= 1
+
+
+def test_training_goes_on_from_a_released_network(
+    trained: tuple[Path, dict[str, Any], str],
+    samples: list[Sample],
+    others: list[Pixels],
+    tmp_path: Path,
+) -> None:
+    """Before the first step the network answers as the released one does."""
+    folder, _, _ = trained
+    config = replace(CONFIG, start=str(folder), epochs=1, slices=8)
+    run = Run(config, samples, others, tmp_path)
+    content = release.export_weights(config.network, run.trainer.averaged())
+    batch = np.random.default_rng(1).normal(size=(2, 32, 32, 1)).astype(np.float32)
+    released = open_engine("onnx", (folder / "model.onnx").read_bytes()).forward(batch)
+    begun = open_engine("onnx", content).forward(batch)
+    np.testing.assert_allclose(released.class_logits, begun.class_logits, atol=1e-4)
+    learnt = run.go()
+    assert not any("_bn/" in name for name in learnt)
+    with pytest.raises(ValueError, match=r"cannot start from .*give a model folder"):
+        Run(replace(config, start=str(tmp_path / "none")), samples, others, tmp_path)
+
+
+def test_too_little_data_is_refused(
+    samples: list[Sample], others: list[Pixels], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="at least 4 slices"):
+        Run(CONFIG, samples[:2], others, tmp_path)
+    with pytest.raises(ValueError, match="one other picture"):
+        Run(CONFIG, samples, [], tmp_path)
+
+
+class TestBatches:
+    def test_they_repeat_and_differ_by_epoch_and_step(
+        self, samples: list[Sample], others: list[Pixels]
+    ) -> None:
+        make, again = (batch_maker(samples, others, CONFIG, 0) for _ in range(2))
+        later = batch_maker(samples, others, CONFIG, 1)
+        np.testing.assert_array_equal(make(1)["image"], again(1)["image"])
+        assert (make(0)["image"] != make(1)["image"]).any()
+        assert (make(0)["image"] != later(0)["image"]).any()
+
+    def test_their_shapes(self, samples: list[Sample], others: list[Pixels]) -> None:
+        batch = batch_maker(samples, others, CONFIG, 0)(0)
+        assert batch["image"].shape == (5, 32, 32, 1)
+        assert batch["mask"].shape == (5, 16, 16)
+        assert batch["brain"].tolist() == [1, 1, 1, 1, 0]
+        assert batch["target"][:4].sum(axis=1) == pytest.approx(1)
+        assert {value.dtype for value in batch.values()} == {np.dtype(np.float32)}
+
+    def test_the_dataset_gives_them_from_any_step_on(
+        self, samples: list[Sample], others: list[Pixels]
+    ) -> None:
+        made = list(dataset(samples, others, CONFIG, 0, first=1))
+        assert len(made) == 1
+        expected = batch_maker(samples, others, CONFIG, 0)(1)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(made[0][name], value)
+
+    def test_a_fault_in_making_one_is_raised(
+        self, samples: list[Sample], others: list[Pixels]
+    ) -> None:
+        broken = [replace(sample, pixels=None) for sample in samples]  # type: ignore[arg-type]
+        with pytest.raises(tensorflow_module().errors.OpError):
+            list(dataset(broken, others, replace(CONFIG, lesions=0.0), 0))
+
+
+def test_whole_groups_are_set_aside_and_always_the_same() -> None:
+    records = [
+        Record(f"s{n}", "glioma", "axial", 1, f"g{n // 3}", has_mask=False, sha256="")
+        for n in range(3000)
+    ]
+    learnt, watched = set_aside(records, 0.1)
+    assert not {r.group for r in learnt} & {r.group for r in watched}
+    assert 0.07 < len(watched) / len(records) < 0.13
+    fewer, watched_of_fewer = set_aside(records[:1500], 0.1)
+    assert set(watched_of_fewer) <= set(watched)
+    assert len(fewer) + len(watched_of_fewer) == 1500
+    assert set_aside(records, 0.0) == (records, [])
+
+
+def test_curves_show_what_was_recorded() -> None:
+    history = [{"epoch": 1.0, "classes": 1.0}, {"epoch": 2.0, "classes": 0.5}]
+    assert draw_curves(history).startswith(b"<?xml")
+
+
+def test_mlflow_gets_parameters_figures_and_files(tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = (tmp_path / "mlflow").as_uri()
+    tracker = Tracker(uri, "tiny-1")
+    tracker.parameters({"seed": 1})
+    history = [{"epoch": 1.0, "classes": 1.5}, {"epoch": 2.0, "classes": 0.5}]
+    for count in (0, 1, 1, 2):
+        tracker.progress(Progress(1, 2, 1, 1, {}, 1.0, 0.0, history[:count]))
+    tracker.result({"final": 0.25}, tmp_path, ())
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tumorsite")
+    assert experiment is not None
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "1"}
+    assert run.data.metrics == {"classes": 0.5, "final": 0.25}
+    points = client.get_metric_history(run.info.run_id, "classes")
+    assert [(point.step, point.value) for point in points] == [(1, 1.5), (2, 0.5)]
+
+
+def test_an_mlflow_server_that_is_away_costs_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracker = Tracker("http://127.0.0.1:9", "tiny-1")
+    tracker.parameters({"seed": 1})
+    tracker.failed()
+    assert "MLflow is not used" in caplog.text

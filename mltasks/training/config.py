@@ -1,0 +1,180 @@
+"""What a training run is determined by: one TOML file, called a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mltasks.augmentation import CHANCES
+from mltasks.network import NetworkConfig
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed; the message names the file and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What is learnt from.
+
+    Attributes:
+        fold: held out; nothing of it is seen before the evaluation.
+        watch: share of the other groups that is set aside too, to watch the run and to stop it.
+        drawn, drawn_held_out: other pictures drawn by code, to train and to evaluate on.
+        per_source: at most so many real other pictures of one source.
+    """
+
+    fold: int = 0
+    watch: float = 0.0
+    drawn: int = 200
+    drawn_held_out: int = 400
+    per_source: int = 800
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """One run, beside its data.
+
+    Attributes:
+        network: measures of the network.
+        epochs: passes over the training slices.
+        slices, negatives: of a batch: brain MRI and other pictures.
+        learning_rate: its peak, reached after `warm_up` epochs, falling as a cosine to 1%.
+        frozen_blocks: the stem and so many blocks keep their weights; what they see, edges and
+            corners, is the same in MRI, and training is nearly twice as fast.
+        ema: decay of the moving average of the weights, which is what is delivered.
+        pretrained: start the encoder from ImageNet weights.
+        start: model folder whose weights training goes on from, batch normalisation folded in,
+            relative to the project; empty to start anew.
+        lesions, healthy: shares of the slices without a tumour that get one, or a healthy patch,
+            from another slice (`mltasks.transplant`).
+        chances: how often each change of `mltasks.augmentation` is made, where not the default.
+        smoothing: of the labels (Szegedy et al., 2016).
+        mask_weight, brain_weight: of their losses, beside the class loss.
+        precision: of the computation: "auto" is mixed_bfloat16 where there is a GPU.
+        patience: epochs without a better loss on what is watched, after which the run stops;
+            0 to go to the end.
+        seed: of everything random.
+    """
+
+    network: NetworkConfig
+    epochs: int = 10
+    slices: int = 28
+    negatives: int = 4
+    learning_rate: float = 1e-3
+    warm_up: float = 0.6
+    weight_decay: float = 0.02
+    frozen_blocks: int = 3
+    ema: float = 0.995
+    pretrained: bool = True
+    start: str = ""
+    lesions: float = 0.0
+    healthy: float = 0.0
+    chances: dict[str, float] = field(default_factory=dict)
+    smoothing: float = 0.05
+    mask_weight: float = 1.0
+    brain_weight: float = 0.5
+    precision: str = "auto"
+    patience: int = 0
+    seed: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """For model.json."""
+        return {**asdict(self), "network": self.network.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that a TOML file says."""
+
+    name: str
+    training: TrainingConfig
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; what it leaves out has its default.
+
+    Raises:
+        RecipeError: the file is missing, no TOML, has a key nobody knows, or a value of the
+            wrong kind.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path} ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from None
+    try:
+        return parse_recipe(values, name=path.stem)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
+    """The recipe of a TOML document's tables: `network`, `training`, `chances`, `data`.
+
+    Raises:
+        RecipeError: names the table and the key.
+    """
+    _known(values, {"network", "training", "chances", "data"}, "a table")
+    network = _build(NetworkConfig, values.get("network", {}), "network")
+    chances = values.get("chances", {})
+    _known(chances, set(CHANCES), "a change")
+    for change, chance in chances.items():
+        if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
+            raise RecipeError(f"[chances] {change} must be a number from 0 to 1")
+    training = _build(
+        TrainingConfig,
+        values.get("training", {}),
+        "training",
+        network=network,
+        chances={change: float(chance) for change, chance in chances.items()},
+    )
+    if training.precision not in PRECISIONS:
+        raise RecipeError(f"[training] precision must be one of {', '.join(PRECISIONS)}")
+    if training.epochs < 1 or training.slices < 1:
+        raise RecipeError("[training] epochs and slices must be 1 or more")
+    data = _build(DataConfig, values.get("data", {}), "data")
+    if not 0 <= data.watch < 0.5:
+        raise RecipeError("[data] watch must be from 0 to below 0.5")
+    if training.patience and not data.watch:
+        raise RecipeError("[training] patience needs [data] watch above 0, or it sees nothing")
+    return Recipe(name, training, data)
+
+
+def _known(values: Any, names: set[str], what: str) -> None:
+    if not isinstance(values, dict):
+        raise RecipeError(f"{what} is expected where {values!r} stands")
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(sorted(names))}"
+            raise RecipeError(f"{key!r} is not {what} of a recipe{hint}")
+
+
+def _build(kind: Any, values: Any, table: str, **fixed: Any) -> Any:
+    hints = get_type_hints(kind)
+    _known(values, {f.name for f in dataclasses.fields(kind)} - set(fixed), f"a key of [{table}]")
+    made = dict(fixed)
+    for key, value in values.items():
+        made[key] = _typed(value, hints[key], f"[{table}] {key}")
+    return kind(**made)
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in {int, float, str, bool}:
+        if type(value) is not hint:
+            raise RecipeError(f"{where} must be of type {hint.__name__}")
+        return value
+    if not isinstance(value, list) or len(value) != 4 or not all(type(v) is int for v in value):
+        raise RecipeError(f"{where} must be a list of four whole numbers")
+    return tuple(value)

@@ -1,0 +1,241 @@
+"""A network in training: model, optimiser, moving average; on one device or on several."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltasks.inference import WEIGHTS_NAME
+from mltasks.lazy import keras_module, tensorflow_module
+from mltasks.network import build_network, layer_weights, set_weights
+from mltasks.onnx_export import load_into
+from mltasks.pretrained import encoder_weights
+from mltasks.training.config import TrainingConfig
+from mltasks.training.losses import losses, total
+
+Weights = dict[str, NDArray[Any]]
+CHECKPOINT = "state.npz"
+_PROJECT = Path(__file__).parent.parent.parent
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be gone on from; the message names the file."""
+
+
+def schedule(config: TrainingConfig, steps: int) -> Any:
+    """Warm-up, then a cosine (Loshchilov & Hutter, 2017), over `steps` an epoch."""
+    keras = keras_module()
+    warm = max(1, round(config.warm_up * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.learning_rate / 20,
+        decay_steps=max(1, config.epochs * steps - warm),
+        alpha=0.01,
+        warmup_target=config.learning_rate,
+        warmup_steps=warm,
+    )
+
+
+def find_strategy() -> Any:
+    """All GPUs together where there are several, else what TensorFlow does by itself."""
+    tf = tensorflow_module()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+@contextmanager
+def _precision(config: TrainingConfig) -> Iterator[None]:
+    """Layers built inside compute as the recipe says; weights are always float32."""
+    keras, tf = keras_module(), tensorflow_module()
+    before = keras.config.dtype_policy()
+    name = config.precision
+    if name == "auto":
+        name = "mixed_bfloat16" if tf.config.list_physical_devices("GPU") else "float32"
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class Trainer:
+    """Learns batch after batch, and can be written down and taken up again in between.
+
+    Attributes:
+        model: the Keras network.
+        progress: what the loop wants kept in the checkpoint: JSON-able.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, steps_per_epoch: int, *, strategy: Any = None
+    ) -> None:
+        keras, tf = keras_module(), tensorflow_module()
+        keras.utils.set_random_seed(config.seed)
+        self.config = config
+        self.progress: dict[str, Any] = {}
+        self._strategy = find_strategy() if strategy is None else strategy
+        with self._strategy.scope(), _precision(config):
+            self.model = build_network(config.network, folded=bool(config.start), dropout=True)
+            self._begin()
+            frozen = ("stem", *(f"block{number}_" for number in range(config.frozen_blocks)))
+            for layer in self.model.layers:
+                if config.frozen_blocks and layer.name.startswith(frozen):
+                    layer.trainable = False
+            self._optimizer = keras.optimizers.AdamW(
+                schedule(config, steps_per_epoch),
+                weight_decay=config.weight_decay,
+                global_clipnorm=5.0,
+            )
+            self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            self._optimizer.build(self.model.trainable_variables)
+        self._variables = [variable for layer in self.model.layers for variable in layer.weights]
+        known = {id(variable) for variable in self._variables}
+        # The states of the random generators, which Keras does not count among the weights.
+        self._seeds = [v for v in self.model.variables if id(v) not in known]
+        self._average = [tf.Variable(variable.numpy()) for variable in self._variables]
+        self._function = tf.function(self._step, autograph=False)
+
+    def _begin(self) -> None:
+        if self.config.start:
+            path = _PROJECT / self.config.start / WEIGHTS_NAME
+            try:
+                load_into(self.model, path.read_bytes())
+            except OSError as error:
+                raise ValueError(
+                    f"cannot start from {path} ({error.strerror}): give a model folder"
+                ) from None
+        elif self.config.pretrained:
+            weights = layer_weights(self.model)
+            weights.update(encoder_weights(list(weights)))
+            set_weights(self.model, weights)
+
+    def step(self, batch: Any) -> dict[str, float]:
+        """Learn from one batch; the losses before that. Devices share the batch evenly."""
+        count = self._strategy.num_replicas_in_sync
+        shared = self._strategy.experimental_distribute_values_from_function(
+            lambda context: {
+                name: values[context.replica_id_in_sync_group :: count]
+                for name, values in batch.items()
+            }
+        )
+        return {name: float(value) for name, value in self._function(shared).items()}
+
+    def _step(self, batch: Any) -> Any:
+        tf = tensorflow_module()
+        parts = self._strategy.run(self._learn, args=(batch,))
+        means = {k: self._strategy.reduce("MEAN", v, axis=None) for k, v in parts.items()}
+        iterations = tf.cast(self._optimizer.iterations.value, tf.float32)
+        decay = tf.minimum(self.config.ema, (1.0 + iterations) / (10.0 + iterations))
+        for average, variable in zip(self._average, self._variables, strict=True):
+            average.assign(decay * average + (1.0 - decay) * variable.value)
+        return means
+
+    def _learn(self, batch: Any) -> Any:
+        tf = tensorflow_module()
+        with tf.GradientTape() as tape:
+            parts = losses(self.model(batch["image"], training=True), batch)
+            loss = total(parts, self.config)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        if self._strategy.num_replicas_in_sync > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce("MEAN", gradients)
+        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return parts
+
+    def averaged(self) -> Weights:
+        """The moving average of every weight, by name."""
+        values = [average.numpy() for average in self._average]
+        return dict(zip(layer_weights(self.model), values, strict=True))
+
+    def _groups(self) -> dict[str, list[Any]]:
+        return {
+            "model": self._variables,
+            "average": self._average,
+            "seed": self._seeds,
+            "optimizer": self._optimizer.variables,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; a kill at any moment leaves the old or the new one whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {
+            f"{kind} {index}": variable.numpy()
+            for kind, variables in self._groups().items()
+            for index, variable in enumerate(variables)
+        }
+        about = json.dumps(self._identity())
+        temporary = folder / f"{CHECKPOINT}.part"
+        try:
+            with temporary.open("wb") as stream:
+                np.savez(stream, about=about, progress=json.dumps(self.progress), **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(folder / CHECKPOINT)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(
+                error.errno,
+                f"the checkpoint cannot be written ({error.strerror}); the last one is whole, "
+                "so make room and go on with --resume",
+                str(folder / CHECKPOINT),
+            ) from None
+
+    def restore(self, folder: Path) -> bool:
+        """Go on from the folder's checkpoint; False if it holds none.
+
+        The number of epochs may differ from that of the interrupted run.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another configuration.
+        """
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return False
+        try:
+            with np.load(path, allow_pickle=False) as state:
+                about, progress = (
+                    json.loads(str(state["about"])),
+                    json.loads(str(state["progress"])),
+                )
+                if about != self._identity():
+                    raise CheckpointError(_other_run(path, about, self._identity()))
+                values = {name: state[name] for name in state.files}
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise _damaged(path) from error
+        except ValueError as error:
+            raise error if isinstance(error, CheckpointError) else _damaged(path) from error
+        for kind, variables in self._groups().items():
+            for index, variable in enumerate(variables):
+                value = values.get(f"{kind} {index}")
+                if value is None or value.shape != tuple(variable.shape):
+                    raise _damaged(path)
+                variable.assign(value)
+        self.progress = progress
+        return True
+
+    def _identity(self) -> dict[str, Any]:
+        # More epochs, more patience or another device still continue the same run.
+        return {**self.config.as_dict(), "epochs": None, "patience": None, "precision": None}
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged or not a checkpoint of this program: remove it and train anew"
+    )
+
+
+def _other_run(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    differing = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+    return (
+        f"{path} is of a run with another configuration ({', '.join(differing)} differ): "
+        "give another --output, or remove it to train anew"
+    )

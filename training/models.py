@@ -1,0 +1,58 @@
+"""Training runs: what was asked for, where each stands, what came of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from predictions.ids import uuid7
+
+
+class TrainingRun(models.Model):
+    """One run of one recipe. Its row is the truth; a worker that dies is followed by another."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "Waiting"
+        RUNNING = "running", "Training"
+        SUCCEEDED = "succeeded", "Done"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    recipe = models.CharField(max_length=60)
+    # As it was when the run was asked for: the file may change, the run may not.
+    recipe_text = models.TextField("recipe as TOML")
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    attempt = models.PositiveIntegerField(default=0)
+    claimed_by = models.CharField(max_length=64, blank=True, default="")
+    queued_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    # Of the whole run, 0 to 1, and the sentence that goes with it.
+    share = models.FloatField(default=0.0)
+    progress = models.CharField(max_length=200, blank=True, default="")
+    history = models.JSONField("figures by epoch", default=list, blank=True)
+    metrics = models.JSONField("figures on the held-out fold", default=dict, blank=True)
+    digest = models.CharField("SHA-256 of the weights", max_length=64, blank=True, default="")
+    message = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=~Q(status="succeeded") | ~Q(digest=""), name="trained_run_has_a_network"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["status", "id"], name="training_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recipe} of {self.queued_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,152 @@
+"""The life of a training run: the only code that changes its status.
+
+As with predictions, each change is one conditional update; whoever comes second stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from mltasks.training.config import RecipeError, read_recipe
+from predictions.task import send_on_commit
+from training.models import TrainingRun
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+logger = logging.getLogger(__name__)
+Status = TrainingRun.Status
+
+TRAIN = "training.tasks.train"
+# Evaluation at the end says nothing for minutes; longer silence means the worker is gone.
+SILENCE = timedelta(minutes=15)
+MAX_ATTEMPTS = 10
+# A healthy queue takes a message long before this.
+PATIENCE = timedelta(minutes=2)
+
+
+class RunStoppedError(Exception):
+    """The run was cancelled, or another worker has taken it over."""
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in (settings.BASE_DIR / "recipes").glob("*.toml"))
+
+
+def folder_of(run_id: UUID) -> Path:
+    """Where a run keeps its checkpoints and, in the end, its model folder."""
+    return Path(settings.DATA_DIR) / "training" / str(run_id)
+
+
+def request_run(*, recipe: str, user: User | None = None) -> TrainingRun:
+    """Queue a run.
+
+    Raises:
+        RecipeError: there is no such recipe, or it cannot be followed.
+    """
+    path = settings.BASE_DIR / "recipes" / f"{recipe}.toml"
+    if recipe not in recipes():
+        raise RecipeError(f"there is no recipe {recipe!r}; there are {', '.join(recipes())}")
+    read_recipe(path)
+    run = TrainingRun(recipe=recipe, recipe_text=path.read_text(encoding="utf-8"), started_by=user)
+    run.full_clean()
+    with transaction.atomic():
+        run.save(force_insert=True)
+        send_on_commit(TRAIN, str(run.pk))
+    return run
+
+
+def claim(*, run_id: UUID, task_id: str) -> TrainingRun | None:
+    """Take a queued run, or one that an earlier delivery of this very task left behind."""
+    now = timezone.now()
+    mine = TrainingRun.objects.filter(pk=run_id)
+    for waiting in (
+        mine.filter(status=Status.QUEUED),
+        mine.filter(status=Status.RUNNING, claimed_by=task_id),
+    ):
+        run = waiting.first()
+        if run is None:
+            continue
+        if run.attempt >= MAX_ATTEMPTS:
+            fail(run=run, message=f"Given up after {MAX_ATTEMPTS} workers died over it.")
+            return None
+        changed = waiting.filter(attempt=run.attempt).update(
+            status=Status.RUNNING,
+            attempt=run.attempt + 1,
+            claimed_by=task_id,
+            started_at=run.started_at or now,
+            heartbeat_at=now,
+        )
+        if changed:
+            return TrainingRun.objects.get(pk=run_id)
+    return None
+
+
+def _held(run: TrainingRun) -> Any:
+    return TrainingRun.objects.filter(pk=run.pk, status=run.status, attempt=run.attempt)
+
+
+def note(*, run: TrainingRun, **values: Any) -> None:
+    """Write down progress, which is also the sign of life.
+
+    Raises:
+        RunStoppedError: the run is no longer this worker's.
+    """
+    if not _held(run).update(heartbeat_at=timezone.now(), **values):
+        raise RunStoppedError
+
+
+def _end(run: TrainingRun, to: Status, **values: Any) -> bool:
+    return bool(_held(run).update(status=to, finished_at=timezone.now(), **values))
+
+
+def finish(*, run: TrainingRun, digest: str, metrics: dict[str, Any]) -> bool:
+    """Record the network that came of it."""
+    return _end(run, Status.SUCCEEDED, digest=digest, metrics=metrics, share=1.0, progress="")
+
+
+def fail(*, run: TrainingRun, message: str) -> bool:
+    """Record why nothing came of it."""
+    return _end(run, Status.FAILED, message=message[:500], progress="")
+
+
+def cancel(*, run: TrainingRun) -> bool:
+    """Stop a run; its worker notices within seconds. What has ended stays as it is."""
+    if run.status not in {Status.QUEUED, Status.RUNNING}:
+        return False
+    return _end(run, Status.CANCELLED, progress="")
+
+
+def resume(*, run: TrainingRun) -> bool:
+    """Queue a failed or cancelled run again: it goes on after its last checkpoint."""
+    if run.status not in {Status.FAILED, Status.CANCELLED}:
+        return False
+    with transaction.atomic():
+        changed = _held(run).update(
+            status=Status.QUEUED, attempt=0, claimed_by="", message="", finished_at=None
+        )
+        if changed:
+            send_on_commit(TRAIN, str(run.pk))
+    return bool(changed)
+
+
+def sweep() -> None:
+    """Bring stuck runs on their way again: workers gone silent, messages lost."""
+    now = timezone.now()
+    for run in TrainingRun.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - SILENCE):
+        if _held(run).update(status=Status.QUEUED, claimed_by=""):
+            logger.warning("training run %s goes to another worker", run.pk)
+    # A message too many does no harm: whoever comes second finds the run taken.
+    for pk in TrainingRun.objects.filter(
+        status=Status.QUEUED, queued_at__lt=now - PATIENCE
+    ).values_list("pk", flat=True):
+        send_on_commit(TRAIN, str(pk))
