@@ -11,6 +11,8 @@ from django.conf import settings
 
 from mltasks.engines import ModelError
 from mltasks.training.config import parse_recipe
+from predictions.services import registry
+from predictions.storage import StorageUnavailableError
 from predictions.task import project_task
 from training import services
 from training.models import TrainingRun
@@ -34,6 +36,8 @@ def train(self: Any, run_id: str) -> None:
         _follow(run)
     except services.RunStoppedError:
         logger.info("training run %s was stopped", run.pk)
+    except StorageUnavailableError:
+        services.fail(run=run, message="The store did not take the network; go on once it is back.")
     except (ValueError, ModelError, OSError) as error:
         services.fail(run=run, message=str(error))
         logger.warning("training run %s failed: %s", run.pk, type(error).__name__)
@@ -75,7 +79,8 @@ def _follow(run: TrainingRun) -> None:
         watch=watch,
         report=lambda line: services.note(run=run, progress=line[:200]),
     )
-    services.note(run=run, history=card["training"]["history"])
+    services.note(run=run, history=card["training"]["history"], progress="storing the network")
+    registry.register(folder=output, by=run.started_by, actor=f"training run {run.pk}")
     services.finish(
         run=run,
         digest=card["files"]["model.onnx"],

@@ -17,6 +17,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from accounts.models import User
 from mltasks.lazy import tensorflow_module
 from mltasks.training import RecipeError
+from predictions.models import ModelVersion
 from training import services, tasks
 from training.models import TrainingRun
 
@@ -160,6 +161,8 @@ def test_a_real_run_leaves_a_network_and_its_figures(
     assert [row["epoch"] for row in run.history] == [1]
     assert 0 <= run.metrics["accuracy"]["value"] <= 1
     assert run.share == 1.0
+    candidate = ModelVersion.objects.get(digest=run.digest)
+    assert (str(candidate), candidate.stage) == ("tiny 1", ModelVersion.Stage.CANDIDATE)
 
 
 class TestAdmin:
