@@ -91,6 +91,9 @@ class TrainingRunAdmin(RecordAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """Nothing is left to save."""
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        """Nor is anything related to it."""
+
     @admin.display(description="progress")
     def bar(self, run: TrainingRun) -> SafeString:
         percent = round(100 * run.share)
