@@ -129,7 +129,7 @@ def _describe(found: Gathered, number: int) -> dict[str, Any]:
 
 def _copies(relations: Relations, found: Gathered) -> dict[str, Any]:
     """Counts; and for each two parts, folds and sets, how many images have a copy beyond."""
-    totals = {
+    totals: dict[str, Counter[Any]] = {
         "set": Counter(found.sets[number].name for number in found.set_of),
         "part": Counter(_parts(found)),
         "fold": Counter(row.fold for row in found.rows),

@@ -117,10 +117,10 @@ def bars(
             f'x2="{across(interval[1]):.1f}" y1="{y + 13}" y2="{y + 13}"/>'
             f'<text x="{across(max(value, interval[1])) + 6:.1f}" y="{y + 17}">{value:.2f}</text>'
         )
-    for mark in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(
-            f'<text x="{across(mark):.1f}" y="{height - 24}" text-anchor="middle">{mark:g}</text>'
-        )
+    parts.extend(
+        f'<text x="{across(mark):.1f}" y="{height - 24}" text-anchor="middle">{mark:g}</text>'
+        for mark in (0, 0.25, 0.5, 0.75, 1)
+    )
     parts.append(
         f'<line class="chance" x1="{across(chance):.1f}" x2="{across(chance):.1f}" y1="{_TOP}" '
         f'y2="{height - _BOTTOM}"/><text x="{(left + _WIDTH) / 2}" y="{height - 6}" '

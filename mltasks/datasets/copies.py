@@ -51,9 +51,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.count = 0
-        self._values = {
-            name: np.empty((_FIRST_ROOM, SIDE * SIDE), np.float16) for name, _ in VIEWS
-        }
+        self._values = {name: np.empty((_FIRST_ROOM, SIDE * SIDE), np.float16) for name, _ in VIEWS}
 
     def add(self, found: Fingerprint) -> int:
         """Keep one; returns its number."""
@@ -107,8 +105,8 @@ def _block(
 ) -> Iterator[Pair]:
     """Pairs of a block of images with those before them, and among themselves."""
     firsts, seconds, values, turns = list[Any](), list[Any](), list[Any](), list[Any]()
-    for turn in range(TURNS):
-        queries = turned(block, turn)
+    for quarter in range(TURNS):
+        queries = turned(block, quarter)
         limits, _, found = index.range_search(coarse(queries), threshold - _SLACK)
         row = np.repeat(np.arange(len(block)), np.diff(limits.astype(np.int64)))
         earlier = found < row + start
@@ -120,15 +118,15 @@ def _block(
             firsts.append(others[near])
             seconds.append(rows[near] + start)
             values.append(likeness[near])
-            turns.append(np.full(int(near.sum()), turn))
+            turns.append(np.full(int(near.sum()), quarter))
     if not firsts:
         return
-    first, second, value, turn_of = (
+    first, second, value, turn = (
         np.concatenate(column) for column in (firsts, seconds, values, turns)
     )
     # The best turn of each pair comes first among its equals.
     order = np.lexsort((-value, second, first))
-    first, second, value, turn_of = (column[order] for column in (first, second, value, turn_of))
+    first, second, value, turn = (column[order] for column in (first, second, value, turn))
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
     for part in np.array_split(np.flatnonzero(fresh), 1 + len(order) // _CONFIRMED_AT_ONCE):
@@ -138,7 +136,7 @@ def _block(
                 min(1.0, float(value[place])),
                 int(first[place]),
                 int(second[place]),
-                int(turn_of[place]),
+                int(turn[place]),
                 view,
             )
 

@@ -47,9 +47,13 @@ _PSEUDONYM = 16
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
 
 
+def _ignore(done: int) -> None:
+    """Count nothing."""
+
+
 def no_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], Any]]:
     """For those who do not want to watch."""
-    return nullcontext(lambda done: None)
+    return nullcontext(_ignore)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
     body = "".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in rows)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    return f'<div class="table"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="table">{table}</div>'
 
 
 def _percent(share: dict[str, Any] | None) -> str:
@@ -206,11 +207,12 @@ def _faults(figures: dict[str, Any]) -> str:
 
 def _copies(figures: dict[str, Any], relations: Relations, book: _Book) -> str:
     copies = figures["copies"]
-    parts = [
+    about = (
         "<h2>Copies</h2><p>Two images are near copies if the correlation of their 32×32 cells, in "
         f"the best of eight turns, is at least {copies['thresholds']['whole']} as whole pictures "
         f"or {copies['thresholds']['framed']} within the frame of the head.</p>"
-    ]
+    )
+    parts = [about]
     rows = [
         (
             f"{item['of']} {item['one']}",
@@ -258,8 +260,8 @@ def _search(figures: dict[str, Any]) -> str:
         if name != "shift"
     }
     return (
-        "<h2>How often the search errs</h2><p>Measured on pairs of which the truth is known: images "
-        "of this audit and their altered selves, and images that are surely others. Some of the "
+        "<h2>How often the search errs</h2><p>Measured on pairs of which the truth is known: "
+        "images of this audit and their altered selves, and images that are surely others. Some of the "
         "latter may be true copies with contradicting labels.</p>"
         + _table(("copies made by", "n", "found (95% interval), number"), rows)
         + _table(("different images", "n", "taken for copies (95% interval), number"), others)
@@ -304,11 +306,12 @@ def _not_brains(figures: dict[str, Any], found: Gathered, book: _Book) -> str:
 
 
 def _shortcuts(figures: dict[str, Any]) -> str:
-    parts = [
+    about = (
         "<h2>Shortcuts</h2><p>How well the label is told by size, aspect, borders and histogram "
         "alone, on groups not learnt from. The dashed line is guessing. Whatever lies right of it "
         "a network may learn instead of anatomy.</p>"
-    ]
+    )
+    parts = [about]
     for question, answers in figures["shortcuts"].items():
         parts.append(f"<h3>{escape(question.capitalize())}</h3>")
         if "not_measured" in answers:

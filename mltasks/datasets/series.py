@@ -50,11 +50,16 @@ def neighbours_by_name(rows: Sequence[Row]) -> list[tuple[int, int]]:
 def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Places of neighbours that resemble each other.
 
+    Two images that both came with groups are left to those: whoever made them knew more than
+    names tell, and chains of likeness between large groups would tie everything into one.
+
     Args:
         numbers: of the rows' fingerprints on the shelf; below 0 where there is none.
     """
     pairs = [
-        (a, b) for a, b in neighbours_by_name(rows) if numbers[a] >= 0 and numbers[b] >= 0
+        (a, b)
+        for a, b in neighbours_by_name(rows)
+        if numbers[a] >= 0 and numbers[b] >= 0 and not (_grouped(rows[a]) and _grouped(rows[b]))
     ]
     for start in range(0, len(pairs), 1024):
         some = pairs[start : start + 1024]
@@ -62,3 +67,8 @@ def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterato
         for pair, whole, framed in zip(some, likeness.whole, likeness.framed, strict=True):
             if max(whole, framed) >= ALIKE:
                 yield pair
+
+
+def _grouped(row: Row) -> bool:
+    """Whether someone put it into a group with others."""
+    return row.group not in {"", row.id}

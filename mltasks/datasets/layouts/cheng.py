@@ -30,9 +30,7 @@ def _hdf5() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise DataError(
-            "MATLAB files need h5py: pip install -r requirements/train.txt"
-        ) from error
+        raise DataError("MATLAB files need h5py: pip install -r requirements/train.txt") from error
     return h5py
 
 
