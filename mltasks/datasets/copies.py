@@ -129,9 +129,9 @@ def _block(
     first, second, value, turn = (column[order] for column in (first, second, value, turn))
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
-    for part in np.array_split(np.flatnonzero(fresh), 1 + len(order) // _CONFIRMED_AT_ONCE):
-        known = _near_before(shelf, view, first[part], second[part])
-        for place in part[~known]:
+    for chunk in np.array_split(np.flatnonzero(fresh), 1 + len(order) // _CONFIRMED_AT_ONCE):
+        known = _near_before(shelf, view, first[chunk], second[chunk])
+        for place in chunk[~known]:
             yield Pair(
                 min(1.0, float(value[place])),
                 int(first[place]),

@@ -164,6 +164,10 @@ class Bucket:
 
     def _fault(self, error: Exception, key: str) -> DataError:
         where = f"s3://{self.place.bucket}/{key}"
+        if "SignatureDoesNotMatch" in str(error) or "InvalidAccessKeyId" in str(error):
+            return DataError(
+                "the credentials are not accepted: check S3_ACCESS_KEY_ID and its secret"
+            )
         if "AccessDenied" in str(error) or "Forbidden" in str(error) or "403" in str(error):
             return DataError(f"not allowed: these credentials have no right to {where}")
         return DataError(f"cannot reach {where}: {error}")

@@ -261,8 +261,8 @@ def _search(figures: dict[str, Any]) -> str:
     }
     return (
         "<h2>How often the search errs</h2><p>Measured on pairs of which the truth is known: "
-        "images of this audit and their altered selves, and images that are surely others. Some of the "
-        "latter may be true copies with contradicting labels.</p>"
+        "images of this audit and their altered selves, and images that are surely others. Some "
+        "of the latter may be true copies with contradicting labels.</p>"
         + _table(("copies made by", "n", "found (95% interval), number"), rows)
         + _table(("different images", "n", "taken for copies (95% interval), number"), others)
         + charts.lines(
