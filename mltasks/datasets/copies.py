@@ -11,6 +11,7 @@ within the frame of the head. How often that errs is measured by `mltasks.datase
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ _CELLS = 16_000_000
 _MOST_QUERIES = 512
 _FIRST_ROOM = 1024
 _CONFIRMED_AT_ONCE = 4096
+_FEW = 2000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,6 +88,8 @@ def find_pairs(shelf: Shelf, *, progress: Progress = no_progress) -> Iterator[Pa
     memory with the count alone: the coarse index takes 580 bytes an image.
     """
     faiss = _faiss()
+    # For few images, threads cost more than they save, all the more beside other programs.
+    faiss.omp_set_num_threads(1 if shelf.count < _FEW else os.cpu_count() or 1)
     with progress("compare", len(VIEWS) * shelf.count) as tick:
         for view, threshold in VIEWS:
             index = faiss.IndexFlatIP(coarse(np.zeros((1, SIDE * SIDE), np.float32)).shape[1])

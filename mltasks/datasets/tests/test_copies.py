@@ -88,8 +88,8 @@ def test_black_borders_do_not_move_the_frame(seed: int, sides: tuple[int, ...]) 
     np.testing.assert_allclose(found, box, atol=4)
 
 
-@QUICK
-@given(st.lists(seeds, min_size=2, max_size=7, unique=True), st.data())
+@settings(max_examples=6, deadline=None)
+@given(st.lists(seeds, min_size=2, max_size=5, unique=True), st.data())
 def test_the_search_finds_what_comparing_all_finds(chosen: list[int], data: st.DataObject) -> None:
     pictures = [picture(seed, 64, 64) for seed in chosen]
     for _ in range(2):
@@ -127,9 +127,9 @@ def test_blank_pictures_are_like_nothing() -> None:
 def test_many_images_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mltasks.datasets.copies._MOST_QUERIES", 3)
     monkeypatch.setattr("mltasks.datasets.copies._FIRST_ROOM", 2)
-    shelf = shelf_of(*(picture(seed % 8, 64, 64) for seed in range(16)))
+    shelf = shelf_of(*(picture(seed % 5, 64, 64) for seed in range(10)))
     found = {(pair.first, pair.second) for pair in find_pairs(shelf)}
-    assert found == {(number, number + 8) for number in range(8)}
+    assert found == {(number, number + 5) for number in range(5)}
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))

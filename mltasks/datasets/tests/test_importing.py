@@ -108,7 +108,7 @@ def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
     records = read_manifest(tmp_path / "out", labels=LABELS, needs_folds=False)
     with pytest.raises(ValueError, match="not in tuple"):
         _ = next(r for r in records if r.label == "tumor").target
-    with pytest.raises(DataError, match="split the data with manage.py dataset split"):
+    with pytest.raises(DataError, match=r"split the data with manage\.py dataset split"):
         read_manifest(tmp_path / "out", labels=LABELS)
 
 
@@ -192,7 +192,7 @@ def test_new_images_come_onto_an_older_set(slices: Path, brisc: Path, tmp_path: 
     assert [part["name"] for part in data.info["parts"]] == ["Drawn", "BRISC 2025"]
     assert {row.licence for row in data.rows} == {"CC0", "CC BY 4.0"}
     assert sum(row.fold is None for row in data.rows) == 24
-    with pytest.raises(DataError, match="nothing in .* could be imported"):
+    with pytest.raises(DataError, match=r"nothing in .* could be imported"):
         importing.run(request(brisc, tmp_path / "thrice", onto=tmp_path / "both"))
 
 

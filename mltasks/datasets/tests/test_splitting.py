@@ -163,7 +163,7 @@ def test_faults_stop_the_split(data: Path) -> None:
         split(asked(data))
     with (data / "manifest.csv").open("a") as stream:
         stream.write("broken\n")
-    with pytest.raises(DataError, match="too few or too many columns|digest"):
+    with pytest.raises(DataError, match=r"too few or too many columns|digest"):
         split(asked(data))
 
 
