@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_WIDTH, _HEIGHT = 640, 260
+_WIDTH, _HEIGHT = 480, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40
 Point = tuple[float, float]
 
@@ -102,7 +102,7 @@ def bars(
 ) -> str:
     """Lying bars of shares with 95% intervals, and a line where guessing would be."""
     height = _TOP + _BOTTOM + 30 * len(rows)
-    left = 230
+    left = 90
     parts = []
 
     def across(value: float) -> float:

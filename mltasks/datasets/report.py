@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -24,6 +25,7 @@ from mltasks.stream import Limits
 _SIDE = 240
 _OUTLINE = (255, 176, 0)
 _MOST_FAULTS = 200
+_FIGURE = re.compile(r"[0-9.,%–() ]+( of [0-9]+)?")
 _STYLE = Path(__file__).with_name("page.css")
 
 _ABOUT = {
@@ -138,7 +140,7 @@ def _names(figures: dict[str, Any]) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     def cell(value: Any, tag: str = "td") -> str:
-        number = isinstance(value, (int, float)) or str(value)[:1].isdigit()
+        number = isinstance(value, (int, float)) or _FIGURE.fullmatch(str(value)) is not None
         kind = ' class="number"' if number else ""
         return f"<{tag}{kind}>{escape(str(value))}</{tag}>"
 
@@ -167,7 +169,11 @@ def _top(figures: dict[str, Any]) -> str:
         (sum(copies["pairs"].values()), "pairs of copies"),
         (len(copies["contradicting_images"]), "images with a copy of another label"),
         (len(masks["suspicious"]), f"of {masks['n']} masks look wrong"),
-        (len(figures["not_brains"].get("images", ())), "images refused as no brain MRI"),
+        *(
+            [(len(figures["not_brains"]["images"]), "images refused as no brain MRI")]
+            if "images" in figures["not_brains"]
+            else []
+        ),
         (figures["groups"]["all"]["groups"], "groups for splitting"),
     ]
     items = "".join(f"<li><strong>{n:,}</strong>{escape(what)}</li>" for n, what in facts)
