@@ -84,7 +84,7 @@ def turned(vectors: Vectors, turn: int) -> Vectors:
     cells = np.rot90(cells, turn % 4, axes=(1, 2))
     if turn >= 4:
         cells = cells[:, :, ::-1]
-    return np.ascontiguousarray(cells).reshape(len(vectors), -1)
+    return np.ascontiguousarray(cells).reshape(-1, SIDE * SIDE)
 
 
 def turn_name(turn: int) -> str:
@@ -112,6 +112,6 @@ def coarse(vectors: Vectors) -> Vectors:
     """
     matrix = _cosines()
     cells = vectors.reshape(-1, SIDE, SIDE)
-    low = (matrix @ cells @ matrix.T).reshape(len(vectors), -1)
+    low = (matrix @ cells @ matrix.T).reshape(-1, _LOW * _LOW)
     rest = (vectors**2).sum(axis=1) - (low**2).sum(axis=1)
     return np.hstack([low, np.sqrt(np.maximum(rest, 0))[:, None]]).astype(np.float32)

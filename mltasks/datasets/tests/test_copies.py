@@ -191,3 +191,9 @@ def test_only_alike_neighbours_without_groups_are_joined() -> None:
     assert list(blocks(rows, shelf, [0, -1, 2, 3])) == [(2, 3)]
     grouped = [row(f"scan_{number}", group=f"g{number}") for number in range(4)]
     assert list(blocks(grouped, shelf, range(4))) == []
+
+
+def test_candidates_of_which_none_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coarse search may bring up pairs that the whole fingerprints do not confirm."""
+    monkeypatch.setattr("mltasks.datasets.copies._SLACK", 2.0)
+    assert list(find_pairs(shelf_of(picture(1), picture(2), picture(3)))) == []

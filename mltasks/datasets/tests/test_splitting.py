@@ -49,7 +49,9 @@ def test_classes_and_planes_are_spread_evenly() -> None:
     sizes = rng.integers(1, 9, 200)
     labels = np.repeat(np.arange(200), sizes)
     strata = np.repeat(rng.choice(["a", "a", "a", "b"], 200), sizes)
-    folds = np.array(assign(labels, strata, [None] * len(labels), 5, 0))
+    assigned = assign(labels.tolist(), strata.tolist(), [None] * len(labels), 5, 0)
+    folds = np.array([-1 if fold is None else fold for fold in assigned])
+    assert folds.min() == 0
     for stratum in "ab":
         counts = np.bincount(folds[strata == stratum], minlength=5)
         assert counts.max() - counts.min() <= 2
