@@ -229,14 +229,12 @@ def assign(
         folds: how many there are.
         seed: decides between equals.
     """
-    codes = np.unique([str(stratum) for stratum in strata], return_inverse=True)[1]
-    count = int(codes.max()) + 1
+    traits = _traits(strata)
     members: dict[int, list[int]] = defaultdict(list)
     for place, label in enumerate(labels):
         members[int(label)].append(place)
-    # By stratum and, last, by number of images.
-    total = np.append(np.bincount(codes, minlength=count), len(codes)).astype(float)
-    filled = np.zeros((folds, count + 1))
+    total = traits.sum(axis=0)
+    filled = np.zeros((folds, len(total)))
     after = list(before)
     rng = np.random.default_rng(seed)
     order = sorted(members, key=lambda label: (-len(members[label]), rng.random()))
@@ -247,13 +245,11 @@ def assign(
             if len(there) == 1 and before[place] is None:
                 (after[place],) = there
             if (fold := after[place]) is not None:
-                filled[fold, codes[place]] += 1
-                filled[fold, -1] += 1
+                filled[fold] += traits[place]
         if not there:
             waiting.append(label)
     for label in waiting:
-        own = np.bincount(codes[members[label]], minlength=count).astype(float)
-        own = np.append(own, len(members[label]))
+        own = traits[members[label]].sum(axis=0)
         # How far the shares would be from even, if the group went to this fold.
         grown = (filled + own) / np.maximum(total, 1)
         cost = ((grown**2 - (filled / np.maximum(total, 1)) ** 2) * (own > 0)).sum(axis=1)
@@ -262,3 +258,17 @@ def assign(
         for place in members[label]:
             after[place] = best
     return after
+
+
+def _traits(strata: Sequence[Any]) -> Any:
+    """What is to be spread evenly: float64 (n, traits) of 0 and 1.
+
+    A stratum such as (class, plane) counts as a whole and by each of its parts, and every image
+    counts as one: a large group of one plane must not be joined by the same class in another.
+    """
+    whole = [stratum if isinstance(stratum, tuple) else (stratum,) for stratum in strata]
+    columns = [np.ones((len(whole), 1))]
+    for values in ([str(stratum) for stratum in whole], *zip(*whole, strict=True)):
+        codes = np.unique([str(value) for value in values], return_inverse=True)[1]
+        columns.append(np.eye(int(codes.max()) + 1)[codes])
+    return np.hstack(columns)
