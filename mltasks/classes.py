@@ -2,3 +2,7 @@
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
 NO_TUMOR = "no_tumor"
+# A tumour whose kind nobody wrote down. Not a class: such images can be audited, and serve to
+# evaluate "tumour or none", but nothing can learn a kind from them.
+TUMOR = "tumor"
+LABELS = (*CLASSES, TUMOR)

@@ -1,4 +1,8 @@
-"""The training data: a folder with manifest.csv, images/<id>.jpg and masks/<id>.png."""
+"""The training data: a folder with manifest.csv, images/<id>.jpg and masks/<id>.png.
+
+A manifest may have more columns; `mltasks.datasets.form` describes them. Those that matter here:
+`file`, the image's name if it is not `<id>.jpg`, and `excluded`, why a row must not be used.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mltasks.classes import CLASSES
+from mltasks.classes import CLASSES, TUMOR
 from mltasks.preprocessing import Pixels
 
 _COLUMNS = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
@@ -24,7 +28,13 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One slice, as the manifest describes it."""
+    """One slice, as the manifest describes it.
+
+    Attributes:
+        fold: -1 if the data is not split.
+        file: name of the image below images/, if it is not `<id>.jpg`.
+        source: name of the collection it came from.
+    """
 
     id: str
     label: str
@@ -33,11 +43,22 @@ class Record:
     group: str
     has_mask: bool
     sha256: str
+    file: str = ""
+    source: str = ""
 
     @property
     def target(self) -> int:
-        """Index of the label in `CLASSES`."""
+        """Index of the label in `CLASSES`.
+
+        Raises:
+            ValueError: the label is "tumor", which is no class.
+        """
         return CLASSES.index(self.label)
+
+    @property
+    def image_name(self) -> str:
+        """Name of the image below images/."""
+        return self.file or f"{self.id}.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +70,16 @@ class Sample:
     mask: Pixels | None
 
 
-def read_manifest(folder: Path) -> list[Record]:
-    """Read and check the manifest.
+def read_manifest(
+    folder: Path, *, labels: Sequence[str] = CLASSES, needs_folds: bool = True
+) -> list[Record]:
+    """Read and check the manifest. Rows that were excluded are left out.
+
+    Args:
+        folder: holds manifest.csv.
+        labels: those that are accepted; `mltasks.classes.LABELS` also takes tumours of no
+            stated kind.
+        needs_folds: whether data that is not split yet is refused.
 
     Raises:
         DataError: the folder, the file or a column is missing, or a row is malformed.
@@ -61,28 +90,63 @@ def read_manifest(folder: Path) -> list[Record]:
             rows = list(csv.DictReader(stream))
     except OSError as error:
         raise DataError(f"no training data: cannot read {path} ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
     if not rows:
         raise DataError(f"{path} has no rows")
     missing = [column for column in _COLUMNS if column not in rows[0]]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     try:
-        return [_record(row) for row in rows]
+        records = [_record(row, labels, needs_folds) for row in rows if not row.get("excluded")]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+    ids = set[str]()
+    for record in records:
+        if record.id in ids:
+            raise DataError(f"{path}: {record.id} is listed twice; remove one of its rows")
+        ids.add(record.id)
+    return records
 
 
-def _record(row: dict[str, str]) -> Record:
-    if row["label"] not in CLASSES:
+def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:
+    if None in row.values():
+        raise ValueError(f"the row of {row['id']!r} has too few columns")
+    file = row.get("file", "")
+    for name in (row["id"], file):
+        if not is_file_name(name or "x"):
+            raise ValueError(f"{name!r} cannot be the name of a file; rename it")
+    if row["label"] == TUMOR and TUMOR not in labels:
+        raise ValueError(
+            f"{row['id']} is a tumour of no stated kind: the data can be audited and serve to "
+            "evaluate tumour or none, but not to train"
+        )
+    if row["label"] not in labels:
         raise ValueError(f"unknown label {row['label']!r} of {row['id']}")
+    fold = row["fold"].strip()
+    if not fold and needs_folds:
+        raise ValueError(f"{row['id']} is in no fold: split the data with manage.py dataset split")
+    try:
+        number = int(fold) if fold else -1
+    except ValueError:
+        raise ValueError(f"the fold {fold!r} of {row['id']} is not a whole number") from None
     return Record(
         id=row["id"],
         label=row["label"],
         plane=row["plane"],
-        fold=int(row["fold"]),
+        fold=number,
         group=row["group"],
         has_mask=row["has_mask"] == "1",
         sha256=row["sha256"],
+        file=file,
+        source=row.get("source", ""),
+    )
+
+
+def is_file_name(name: str) -> bool:
+    """Whether it names a file in its folder, and nothing outside it."""
+    return (
+        bool(name) and not name.startswith(".") and not set(name) & set("/\\\0") and len(name) < 200
     )
 
 
@@ -98,7 +162,7 @@ def load_sample(folder: Path, record: Record) -> Sample:
     Raises:
         DataError: a file is missing, damaged, not the manifest's, or the sizes differ.
     """
-    path = folder / "images" / f"{record.id}.jpg"
+    path = folder / "images" / record.image_name
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != record.sha256:

@@ -116,7 +116,7 @@ def _check_inert(data: bytes) -> None:
 def _to_uint8(image: Image.Image) -> Pixels:
     """Grey or coloured uint8 pixels of any Pillow mode; transparency lies on black."""
     if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
-        return _windowed(np.asarray(image, dtype=np.float32))
+        return windowed(np.asarray(image, dtype=np.float32))
     if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
         image = image.convert("RGB")
     if image.mode in {"P", "PA"}:
@@ -136,7 +136,7 @@ def _to_uint8(image: Image.Image) -> Pixels:
     return pixels
 
 
-def _windowed(values: NDArray[np.float32]) -> Pixels:
+def windowed(values: NDArray[np.float32]) -> Pixels:
     """More than 8 bits to 8: the 0.1th to 99.9th percentile fill the range."""
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = (float(edge) for edge in np.percentile(values, (0.1, 99.9)))

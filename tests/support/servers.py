@@ -57,6 +57,9 @@ class S3(Process):
     BUCKET = "tumorsite"
     KEY = "tests"
     SECRET = "only-for-tests"
+    # Someone who may read the bucket and nothing else.
+    READER_KEY = "reader"
+    READER_SECRET = "may-only-read"
 
     def __init__(self, folder: Path) -> None:
         identities = folder / "s3.json"
@@ -68,7 +71,14 @@ class S3(Process):
                             "name": "tests",
                             "credentials": [{"accessKey": self.KEY, "secretKey": self.SECRET}],
                             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-                        }
+                        },
+                        {
+                            "name": "reader",
+                            "credentials": [
+                                {"accessKey": self.READER_KEY, "secretKey": self.READER_SECRET}
+                            ],
+                            "actions": [f"Read:{self.BUCKET}"],
+                        },
                     ]
                 }
             )

@@ -240,6 +240,20 @@ TABLE: tuple[Setting, ...] = (
         "MLflow server or store that training logs to; empty means none.",
         secret=True,
     ),
+    Setting(
+        "DATASET_BUCKET",
+        text,
+        "",
+        "Bucket for data sets, at the S3 address and with the S3 key given above.",
+    ),
+    Setting("DATASET_PREFIX", text, "data", "What the keys of data sets start with."),
+    Setting(
+        "DATASET_PATIENT_KEY",
+        text,
+        "",
+        "Secret from which pseudonyms of patients are made on import. Needed for private data.",
+        secret=True,
+    ),
     Setting("WEB_WORKERS", integer(1, 64), "2", "Web processes."),
     Setting("WEB_THREADS", integer(1, 64), "8", "Threads of each web process."),
     Setting(

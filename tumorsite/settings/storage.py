@@ -71,6 +71,17 @@ def s3_origins() -> list[str]:
     ]
 
 
+# Where `manage.py dataset push|pull` keeps data sets.
+DATASET_STORE = {
+    "bucket": values.DATASET_BUCKET,
+    "prefix": values.DATASET_PREFIX,
+    "endpoint": values.S3_ENDPOINT_URL,
+    "region": values.S3_REGION,
+    "key": values.S3_ACCESS_KEY_ID,
+    "secret": values.S3_SECRET_ACCESS_KEY,
+}
+DATASET_PATIENT_KEY = values.DATASET_PATIENT_KEY
+
 MAX_UPLOAD_BYTES = values.MAX_UPLOAD_MB * 1024 * 1024
 MAX_PIXELS = values.MAX_MEGAPIXELS * 1_000_000
 # Smaller files stay in memory; a form field alone never needs more than this.

@@ -1,0 +1,1 @@
+"""From downloads to audited, split data sets: import, audit, split, push and pull."""

@@ -1,0 +1,304 @@
+"""The one form that data has inside the project.
+
+A folder with
+
+- `images/` and, for slices that have one, `masks/<id>.png` (0/255, of the image's size);
+- `manifest.csv`, a row for each image, columns as in `COLUMNS`. Of these only the first few are
+  required, so that plain manifests of older data can be read as they are;
+- `dataset.json`: name, licence, citation, source, the manifest's digest, how it was split.
+
+The digest of a data set is the SHA-256 of manifest.csv. As the manifest holds the digests of
+all images and masks, it names every byte that a network can learn from.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mltasks.classes import LABELS
+from mltasks.data import DataError, is_file_name
+
+FORMAT = 1
+MANIFEST, INFO = "manifest.csv", "dataset.json"
+# A manifest that is about to take the place of the old one.
+_NEXT = "manifest.csv.next"
+REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
+COLUMNS = (
+    *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
+    # SHA-256 of the mask's file; name of the image's file below images/.
+    *("mask_sha256", "file"),
+    # The collection; its licence; pseudonym of the patient; part (train, test) it was
+    # published in; place below the folder it was imported from; why it must not be used.
+    *("source", "licence", "patient", "part", "origin", "excluded"),
+)
+_PSEUDONYM = 16
+
+# Starts a bar for a number of steps and gives what counts them.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+
+
+def _ignore(done: int) -> None:
+    """Count nothing."""
+
+
+def no_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], Any]]:
+    """For those who do not want to watch."""
+    return nullcontext(_ignore)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image; the fields are those of `COLUMNS`.
+
+    Attributes:
+        fold: None if it is in none.
+        extra: further columns of the manifest, kept as they are.
+    """
+
+    id: str
+    label: str
+    sha256: str
+    plane: str = ""
+    fold: int | None = None
+    group: str = ""
+    width: int = 0
+    height: int = 0
+    has_mask: bool = False
+    mask_sha256: str = ""
+    file: str = ""
+    source: str = ""
+    licence: str = ""
+    patient: str = ""
+    part: str = ""
+    origin: str = ""
+    excluded: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str:
+        """Path of the image below the folder."""
+        return f"images/{self.file or self.id + '.jpg'}"
+
+    @property
+    def mask(self) -> str:
+        """Path of the mask below the folder, whether or not there is one."""
+        return f"masks/{self.id}.png"
+
+    def cells(self) -> dict[str, str]:
+        """The row as the manifest has it."""
+        cells = {name: str(getattr(self, name)) for name in COLUMNS}
+        cells["fold"] = "" if self.fold is None else str(self.fold)
+        cells["has_mask"] = str(int(self.has_mask))
+        for side in ("width", "height"):
+            cells[side] = cells[side] if getattr(self, side) else ""
+        return {**self.extra, **cells}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with one file or row, in words that say what to do."""
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A folder in the project's form.
+
+    Attributes:
+        info: the content of dataset.json; empty if there is none.
+        digest: SHA-256 of manifest.csv, as hexadecimal digits.
+        faults: rows that cannot be used, and whatever does not fit together.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    info: Mapping[str, Any]
+    digest: str
+    faults: Sequence[Fault]
+
+    @property
+    def name(self) -> str:
+        return str(self.info.get("name") or self.folder.resolve().name)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a data folder; rows that cannot be used are left out and become faults.
+
+    Raises:
+        DataError: there is no manifest, or it is no such table.
+    """
+    _finish_replacement(folder)
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"no data set: cannot read {path} ({error.strerror}); make one of a download with "
+            "manage.py dataset import"
+        ) from None
+    try:
+        table = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
+    if not table:
+        raise DataError(f"{path} has no rows")
+    missing = [name for name in REQUIRED if name not in table[0]]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    rows, faults, seen = list[Row](), list[Fault](), set[str]()
+    for number, cells in enumerate(table, start=2):
+        where = f"{MANIFEST}, line {number}"
+        try:
+            row = _row(cells)
+            if row.id in seen:
+                raise ValueError(f"{row.id} is listed twice; remove one of its rows")
+        except ValueError as error:
+            faults.append(Fault("manifest", where, str(error)))
+            continue
+        seen.add(row.id)
+        rows.append(row)
+    info = _read_info(folder)
+    digest = hashlib.sha256(content).hexdigest()
+    if info and info.get("digest") != digest:
+        faults.append(
+            Fault(
+                "digest",
+                MANIFEST,
+                f"its digest is {digest[:12]}…, {INFO} says {str(info.get('digest'))[:12]}…: the "
+                "manifest was changed by hand; import the folder anew to accept the change",
+            )
+        )
+    return Dataset(folder, rows, info, digest, faults)
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    name = cells["id"]
+    if None in cells.values() or None in cells:
+        raise ValueError(f"{name!r} has too few or too many columns")
+    for file in (name, cells.get("file") or name):
+        if not is_file_name(file):
+            raise ValueError(f"{file!r} cannot be the name of a file; rename it")
+    if cells["label"] not in LABELS:
+        raise ValueError(f"unknown label {cells['label']!r} of {name}; use {', '.join(LABELS)}")
+    numbers: dict[str, int | None] = {}
+    for column in ("fold", "width", "height"):
+        text = (cells.get(column) or "").strip()
+        if text and not text.isdecimal():
+            raise ValueError(f"{column} {text!r} of {name} is not a whole number")
+        numbers[column] = int(text) if text else None
+    if cells["has_mask"] not in {"0", "1"}:
+        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cells['has_mask']!r}")
+    texts = {
+        column: cells.get(column, "")
+        for column in COLUMNS
+        if column not in {"fold", "width", "height", "has_mask"}
+    }
+    return Row(
+        **texts,
+        fold=numbers["fold"],
+        width=numbers["width"] or 0,
+        height=numbers["height"] or 0,
+        has_mask=cells["has_mask"] == "1",
+        extra={column: text for column, text in cells.items() if column not in COLUMNS},
+    )
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise DataError(
+            f"{path} is not of format {FORMAT}: it was written by another version of this project"
+        )
+    return info
+
+
+def manifest_bytes(rows: Iterable[Row]) -> bytes:
+    """manifest.csv of these rows, sorted by id, so that equal data has equal digests."""
+    ordered = sorted(rows, key=lambda row: row.id)
+    extra = sorted({name for row in ordered for name in row.extra})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*COLUMNS, *extra], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.cells() for row in ordered)
+    return text.getvalue().encode("utf-8")
+
+
+def info_bytes(info: Mapping[str, Any]) -> bytes:
+    """dataset.json."""
+    return (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and let it survive a power cut."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def replace_rows(data: Dataset, rows: Sequence[Row], info: Mapping[str, Any]) -> Dataset:
+    """Give a data folder another manifest, in steps that can be interrupted anywhere.
+
+    1. The new manifest is laid beside the old one.
+    2. dataset.json names the new one's digest.
+    3. The new manifest takes the old one's place; after an interruption the next reader does it.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    content = manifest_bytes(rows)
+    digest = hashlib.sha256(content).hexdigest()
+    info = {**info, "format": FORMAT, "digest": digest}
+    try:
+        write_file(data.folder / _NEXT, content)
+        write_file(data.folder / INFO, info_bytes(info))
+        (data.folder / _NEXT).replace(data.folder / MANIFEST)
+    except OSError as error:
+        raise DataError(f"cannot write to {data.folder}: {error.strerror}") from error
+    return replace(data, rows=tuple(rows), info=info, digest=digest)
+
+
+def _finish_replacement(folder: Path) -> None:
+    """Step 3 of `replace_rows`, if it was not reached."""
+    waiting = folder / _NEXT
+    try:
+        content = waiting.read_bytes()
+    except OSError:
+        return
+    if _read_info(folder).get("digest") == hashlib.sha256(content).hexdigest():
+        waiting.replace(folder / MANIFEST)
+
+
+def pseudonym(patient: str, key: str) -> str:
+    """A name for a patient that cannot be turned back without the key: 16 hexadecimal digits.
+
+    The same patient and key give the same name, so an import can be repeated and two sets of one
+    hospital can be compared. With a public or empty key, known patient ids can be tried out.
+    """
+    return hmac.new(key.encode(), patient.encode(), hashlib.sha256).hexdigest()[:_PSEUDONYM]
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether it looks like one of ours."""
+    return len(text) == _PSEUDONYM and set(text) <= set("0123456789abcdef")

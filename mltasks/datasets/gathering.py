@@ -1,0 +1,248 @@
+"""Reads every image of the sets to be audited once, and keeps what the audit needs of it.
+
+Kept for each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few numbers. No pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mltasks.classes import NO_TUMOR
+from mltasks.data import DataError
+from mltasks.datasets.copies import Shelf
+from mltasks.datasets.fingerprints import fingerprint
+from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row, read_dataset
+from mltasks.datasets.items import Mask, files_below
+from mltasks.datasets.masks import check_mask
+from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
+from mltasks.images import ImageError, decode
+from mltasks.inference import Analyzer
+from mltasks.preprocessing import Pixels, to_grey
+from mltasks.stream import Limits
+
+_BATCH = 16
+_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+_KNOWN_FILES = {MANIFEST, INFO, "import.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFinding:
+    """A mask that looks wrong."""
+
+    place: int
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What was found out about n images; all lists are parallel.
+
+    Attributes:
+        sets: the data sets, and for each image the number of its own.
+        numbers: of the fingerprint on the shelf; pictures of equal pixels share one.
+        shelf: the fingerprints.
+        before, after: float32 (n, 28), see `shortcuts`.
+        brain: score of "is a brain MRI", or NaN; `refused` are the places the model refuses.
+        faults: by set, files and rows that cannot be used or do not fit together.
+    """
+
+    sets: list[Dataset] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    set_of: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    shelf: Shelf = field(default_factory=Shelf)
+    before: Any = None
+    after: Any = None
+    brain: list[float] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    masks: list[MaskFinding] = field(default_factory=list)
+    faults: list[tuple[str, Fault]] = field(default_factory=list)
+
+    def path(self, place: int) -> Path:
+        """The file of an image."""
+        return self.sets[self.set_of[place]].folder / self.rows[place].image
+
+    def name(self, place: int) -> str:
+        """Set and id of an image."""
+        return f"{self.sets[self.set_of[place]].name}/{self.rows[place].id}"
+
+    def pixels(self, place: int, limits: Limits) -> Pixels:
+        """The image, read anew: grey uint8 (height, width)."""
+        found = decode(self.path(place), max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        return to_grey(found.pixels)
+
+    def mask(self, place: int, limits: Limits) -> Mask:
+        """The mask, read anew."""
+        path = self.sets[self.set_of[place]].folder / self.rows[place].mask
+        found = decode(path, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        return _as_mask(to_grey(found.pixels))
+
+
+def _as_mask(values: Pixels) -> Mask:
+    return np.asarray(values > (0 if values.max() <= 1 else 127))
+
+
+def open_sets(folders: Sequence[Path]) -> list[Dataset]:
+    """Read the manifests.
+
+    Raises:
+        DataError: a folder is given twice, holds no data set, or two have one name.
+    """
+    sets = [read_dataset(folder) for folder in folders]
+    places = [data.folder.resolve() for data in sets]
+    if len(set(places)) < len(places):
+        raise DataError("the same folder is given twice")
+    names = [data.name for data in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"two sets are called {name}: give one another name in its {INFO}, or by "
+                "importing it with --name"
+            )
+    return sets
+
+
+def gather(
+    sets: Sequence[Dataset], limits: Limits, analyzer: Analyzer | None, progress: Progress
+) -> Gathered:
+    """Read everything once. Files that cannot be used become faults and are not counted."""
+    found = Gathered(sets=list(sets))
+    reader = _Reader(found, limits, analyzer)
+    with progress("read", sum(len(data.rows) for data in sets)) as tick:
+        for number, data in enumerate(sets):
+            found.faults.extend((data.name, fault) for fault in data.faults)
+            found.faults.extend((data.name, fault) for fault in _foreign(data))
+            for row in data.rows:
+                reader.take(number, row)
+                tick(1)
+    reader.finish()
+    return found
+
+
+def _foreign(data: Dataset) -> list[Fault]:
+    """Files that the manifest does not name."""
+    named = {row.image for row in data.rows} | {row.mask for row in data.rows if row.has_mask}
+    return [
+        Fault("foreign", where, "the manifest does not name this file; remove it or import it")
+        for path in files_below(data.folder)
+        if (where := path.relative_to(data.folder).as_posix()) not in named | _KNOWN_FILES
+    ]
+
+
+class _Reader:
+    """One image after the other; the network gets them in batches."""
+
+    def __init__(self, found: Gathered, limits: Limits, analyzer: Analyzer | None) -> None:
+        self._found, self._limits, self._analyzer = found, limits, analyzer
+        self._waiting: list[tuple[int, Pixels]] = []
+        self._numbers: dict[bytes, int] = {}
+        self._cues: list[Any] = []
+
+    def take(self, number: int, row: Row) -> None:
+        data = self._found.sets[number]
+        try:
+            pixels = self._image(data, row)
+            mask = self._mask(data, row, pixels) if row.has_mask else None
+        except _Unusable as error:
+            self._found.faults.append((data.name, error.fault))
+            return
+        place = len(self._found.rows)
+        self._found.rows.append(row)
+        self._found.set_of.append(number)
+        self._found.numbers.append(self._shelve(pixels))
+        self._found.brain.append(float("nan"))
+        self._cues.append(np.stack([cues(pixels), framed_cues(pixels)]))
+        if mask is not None and (wrong := check_mask(pixels, mask)):
+            self._found.masks.append(MaskFinding(place, *wrong))
+        if self._analyzer is not None:
+            self._waiting.append((place, pixels))
+            if len(self._waiting) == _BATCH:
+                self._analyze()
+
+    def finish(self) -> None:
+        self._analyze()
+        table = np.stack(self._cues) if self._cues else np.zeros((0, 2, COLUMNS), np.float32)
+        self._found.before, self._found.after = table[:, 0], table[:, 1]
+
+    def _shelve(self, pixels: Pixels) -> int:
+        key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+        if key not in self._numbers:
+            self._numbers[key] = self._found.shelf.add(fingerprint(pixels))
+        return self._numbers[key]
+
+    def _analyze(self) -> None:
+        if not self._waiting or self._analyzer is None:
+            return
+        for (place, _), analysis in zip(
+            self._waiting,
+            self._analyzer.analyze([pixels for _, pixels in self._waiting]),
+            strict=True,
+        ):
+            self._found.brain[place] = analysis.brain_score
+            if analysis.status != "ok":
+                self._found.refused.append(place)
+        self._waiting = []
+
+    def _image(self, data: Dataset, row: Row) -> Pixels:
+        pixels, suffix_fits = self._decode(data.folder, row.image, row.sha256)
+        if not suffix_fits:
+            self._note(data, "format", row.image, "its name's ending is not that of its format")
+        height, width = pixels.shape
+        if row.width and row.height and (row.width, row.height) != (width, height):
+            text = f"it has {width}×{height} pixels, the manifest says {row.width}×{row.height}"
+            self._note(data, "size", row.image, text)
+        if row.has_mask and row.label == NO_TUMOR:
+            self._note(data, "label", row.image, "labelled no_tumor, and yet it has a mask")
+        return pixels
+
+    def _mask(self, data: Dataset, row: Row, pixels: Pixels) -> Mask | None:
+        try:
+            values, _ = self._decode(data.folder, row.mask, row.mask_sha256)
+        except _Unusable as error:
+            self._found.faults.append((data.name, error.fault))
+            return None
+        if values.shape != pixels.shape:
+            (height, width), (rows, columns) = values.shape, pixels.shape
+            text = f"it has {width}×{height} pixels, its image {columns}×{rows}"
+            self._note(data, "mask size", row.mask, text)
+            return None
+        return _as_mask(values)
+
+    def _note(self, data: Dataset, kind: str, where: str, text: str) -> None:
+        self._found.faults.append((data.name, Fault(kind, where, text)))
+
+    def _decode(self, folder: Path, where: str, digest: str) -> tuple[Pixels, bool]:
+        """Grey pixels, and whether the file's name says its format."""
+        path = folder / where
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise _Unusable("missing", where, "the manifest names it, but it is missing") from None
+        except OSError as error:
+            raise _Unusable("missing", where, f"cannot be read: {error.strerror}") from None
+        fits = not digest or hashlib.sha256(content).hexdigest() == digest
+        try:
+            found = decode(
+                content, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
+            )
+        except ImageError as error:
+            raise _Unusable("damaged", where, error.message) from None
+        if not fits:
+            raise _Unusable(
+                "digest", where, "its digest is not that in the manifest: restore the file"
+            )
+        expected = _FORMATS.get(path.suffix.lower(), found.format)
+        return to_grey(found.pixels), found.format == expected
+
+
+class _Unusable(Exception):  # noqa: N818  # not an error of the program
+    def __init__(self, kind: str, where: str, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(kind, where, message)

@@ -1,0 +1,352 @@
+"""From a download to a data folder: strictly read, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mltasks.classes import NO_TUMOR
+from mltasks.data import DataError
+from mltasks.datasets.form import (
+    FORMAT,
+    INFO,
+    MANIFEST,
+    Progress,
+    Row,
+    info_bytes,
+    is_pseudonym,
+    manifest_bytes,
+    no_progress,
+    pseudonym,
+    read_dataset,
+    write_file,
+)
+from mltasks.datasets.items import Item, Layout, LeftOut, Mask, Options
+from mltasks.datasets.layouts import brisc, cheng, classes, lgg, manifest
+from mltasks.images import Decoded, ImageError, decode, encode_png
+from mltasks.preprocessing import Pixels, to_grey
+from mltasks.stream import Limits
+
+# In the order in which they are tried.
+LAYOUTS = {
+    layout.key: layout
+    for layout in (
+        *(manifest.LAYOUT, brisc.LAYOUT, lgg.LAYOUT, cheng.LAYOUT),
+        classes.LAYOUT,
+    )
+}
+REPORT = "import.json"
+# Formats that are kept byte for byte; the others become PNG.
+_KEPT = {"JPEG": ".jpg", "PNG": ".png"}
+_SPLITS = "split"
+_DIGESTS = ("sha256", "mask_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `manage.py dataset import` was asked for.
+
+    Attributes:
+        layout: key of `LAYOUTS`; empty means the first that fits.
+        onto: a data folder whose images come first and keep their folds.
+        patient_key: secret from which pseudonyms are made.
+    """
+
+    source: Path
+    output: Path
+    limits: Limits
+    layout: str = ""
+    name: str = ""
+    licence: str = ""
+    citation: str = ""
+    channel: str = "post"
+    onto: Path | None = None
+    patient_key: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a download."""
+
+    layout: str
+    rows: list[Row] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    digest: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "layout": self.layout,
+            "taken": len(self.rows),
+            "labels": dict(sorted(Counter(row.label for row in self.rows).items())),
+            "masks": sum(row.has_mask for row in self.rows),
+            "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
+        }
+
+
+def find_layout(source: Path, key: str) -> Layout:
+    """The layout asked for, or the first that fits.
+
+    Raises:
+        DataError: the folder is missing or looks like none of them.
+    """
+    if not source.is_dir():
+        raise DataError(f"no folder {source}: give the folder into which the download was unpacked")
+    if key:
+        return LAYOUTS[key]
+    for layout in LAYOUTS.values():
+        if layout.fits(source):
+            return layout
+    known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
+    raise DataError(f"{source} is laid out like none of the known collections ({known})")
+
+
+def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
+    """Import a download.
+
+    Raises:
+        DataError: nothing usable was found, something needed is missing, or the output exists
+            or cannot be written. Nothing is left behind then.
+    """
+    layout = find_layout(request.source, request.layout)
+    info = _describe(request, layout)
+    if request.output.exists():
+        raise DataError(f"{request.output} is there already: remove it or choose another output")
+    temporary = request.output.with_name(f".{request.output.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        (temporary / "images").mkdir(parents=True)
+        (temporary / "masks").mkdir()
+        outcome = _fill(temporary, request, layout, info, progress)
+        temporary.rename(request.output)
+    except OSError as error:
+        raise DataError(f"cannot write {request.output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return outcome
+
+
+def _describe(request: Request, layout: Layout) -> dict[str, Any]:
+    """dataset.json, but for what only the images tell."""
+    info: dict[str, Any] = {"format": FORMAT, "name": "", "licence": "", "citation": ""}
+    info.update(name=layout.name, licence=layout.licence, citation=layout.citation)
+    if layout.key == "manifest":
+        info.update(read_dataset(request.source).info)
+    for name in ("name", "licence", "citation"):
+        info[name] = getattr(request, name) or info[name]
+    missing = [f"--{name}" for name in ("name", "licence", "citation") if not info[name]]
+    if missing:
+        raise DataError(
+            f"{', '.join(missing)} must be given: this layout does not tell whose data it is, and "
+            "licence and citation have to travel along"
+        )
+    info["source"] = {
+        "layout": layout.key,
+        "folder": request.source.resolve().name,
+        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return info
+
+
+def _fill(
+    folder: Path, request: Request, layout: Layout, info: dict[str, Any], progress: Progress
+) -> Outcome:
+    outcome = Outcome(layout.key)
+    older = _take_over(folder, request, info) if request.onto is not None else []
+    taken = {row.id for row in older}
+    importer = _Importer(folder, request, layout, info)
+    with progress("import", 0) as tick:
+        for found in _walk(layout, request):
+            row = importer.take(found) if isinstance(found, Item) else found
+            if isinstance(row, Row) and row.id in taken:
+                row = LeftOut(row.id, "an image of this id is in the set already")
+            if isinstance(row, LeftOut):
+                outcome.left_out.append(importer.hidden(row))
+            else:
+                taken.add(row.id)
+                outcome.rows.append(row)
+            tick(1)
+    if not outcome.rows:
+        reasons = "; ".join(f"{item.where}: {item.reason}" for item in outcome.left_out[:3])
+        raise DataError(f"nothing in {request.source} could be imported ({reasons or 'no files'})")
+    content = manifest_bytes([*older, *outcome.rows])
+    outcome.digest = info["digest"] = hashlib.sha256(content).hexdigest()
+    report = json.dumps(outcome.as_json(), indent=2, ensure_ascii=False) + "\n"
+    write_file(folder / MANIFEST, content)
+    write_file(folder / REPORT, report.encode())
+    write_file(folder / INFO, info_bytes(info))
+    return outcome
+
+
+def _walk(layout: Layout, request: Request) -> Iterator[Item | LeftOut]:
+    ignored = {REPORT, INFO, MANIFEST}
+    for found in layout.walk(request.source, Options(channel=request.channel)):
+        if not (isinstance(found, LeftOut) and found.where in ignored):
+            yield found
+
+
+def _take_over(folder: Path, request: Request, info: dict[str, Any]) -> list[Row]:
+    """Copy an older set into the new folder, and add what its dataset.json says."""
+    assert request.onto is not None  # noqa: S101  # for the type checker
+    older = read_dataset(request.onto)
+    if older.faults:
+        raise DataError(f"{request.onto} has faults: {older.faults[0].message}")
+    for row in older.rows:
+        for path in (row.image, row.mask) if row.has_mask else (row.image,):
+            shutil.copyfile(request.onto / path, folder / path)
+    info["parts"] = [
+        *older.info.get("parts", [_summary(older.info)] if older.info else []),
+        _summary(info),
+    ]
+    if _SPLITS in older.info:
+        info[_SPLITS] = older.info[_SPLITS]
+    return list(older.rows)
+
+
+def _summary(info: Any) -> dict[str, Any]:
+    return {name: info.get(name) for name in ("name", "licence", "citation", "source", "digest")}
+
+
+class _Importer:
+    """Decodes, checks and writes one image after the other."""
+
+    def __init__(
+        self, folder: Path, request: Request, layout: Layout, info: dict[str, Any]
+    ) -> None:
+        self._folder, self._request, self._layout, self._info = folder, request, layout, info
+
+    def take(self, item: Item) -> Row | LeftOut:
+        """One image and its mask."""
+        where = item.origin or (str(item.image.name) if isinstance(item.image, Path) else item.id)
+        if self._layout.patients and isinstance(item.image, Path):
+            where = str(item.image.relative_to(self._request.source))
+        try:
+            row = self._row(item)
+        except ImageError as error:
+            return LeftOut(where, error.message)
+        except ValueError as error:
+            return LeftOut(where, str(error))
+        return row
+
+    def hidden(self, found: LeftOut) -> LeftOut:
+        """The same without a patient's name where files are named after patients."""
+        if not self._layout.patients:
+            return found
+        path = PurePath(found.where)
+        names = [pseudonym(name, self._request.patient_key) for name in path.parts[:-1]]
+        number = re.search(r"_(\d+)(_mask)?$", path.stem)
+        return replace(
+            found, where="/".join([*names, (number[0] if number else "…") + path.suffix])
+        )
+
+    def _row(self, item: Item) -> Row:
+        pixels, content, suffix = self._image(item)
+        mask = self._mask(item, pixels)
+        if item.needs_mask and (mask is None or not mask.any()):
+            raise ValueError("no tumour in this slice of someone who has one: neither class")
+        if mask is not None and item.label == NO_TUMOR:
+            raise ValueError("no tumour, and yet it has a mask")
+        mask_content = b"" if mask is None else encode_png(mask.astype(np.uint8) * 255)
+        patient = item.patient
+        if patient and not is_pseudonym(patient):
+            patient = pseudonym(patient, self._request.patient_key)
+        name = item.id.replace("{patient}", patient)
+        fields: dict[str, Any] = {
+            "group": patient or name,
+            "source": self._info["name"],
+            "licence": self._info["licence"],
+            "part": item.part,
+            "origin": item.origin,
+        }
+        # What a manifest said before goes first, as long as it said anything (fold 0 is something).
+        fields |= {key: value for key, value in item.known.items() if value or value == 0}
+        row = Row(
+            **{key: value for key, value in fields.items() if key not in _DIGESTS},
+            id=name,
+            label=item.label,
+            plane=item.plane,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            has_mask=mask is not None,
+            sha256=hashlib.sha256(content).hexdigest(),
+            mask_sha256=hashlib.sha256(mask_content).hexdigest() if mask_content else "",
+            file="" if suffix == ".jpg" else name + suffix,
+            patient=patient,
+        )
+        (self._folder / row.image).write_bytes(content)
+        if mask_content:
+            (self._folder / row.mask).write_bytes(mask_content)
+        return row
+
+    def _decode(self, path: Path, expected: str) -> tuple[bytes, Decoded]:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+        if expected and hashlib.sha256(content).hexdigest() != expected:
+            raise ValueError(
+                f"the digest of {path.name} is not the one in the manifest; download it again"
+            )
+        limits = self._request.limits
+        return content, decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+
+    def _image(self, item: Item) -> tuple[Pixels, bytes, str]:
+        """Grey pixels, the file's content to keep and its suffix."""
+        if not isinstance(item.image, Path):
+            return item.image, encode_png(item.image), ".png"
+        content, picture = self._decode(item.image, item.known.get("sha256", ""))
+        if item.channel is not None:
+            pixels = _channel(picture.pixels, item.channel)
+            return pixels, encode_png(pixels), ".png"
+        pixels = to_grey(picture.pixels)
+        if picture.format in _KEPT and picture.orientation == 1 and _plain(item.image):
+            return pixels, content, _KEPT[picture.format]
+        return pixels, encode_png(pixels), ".png"
+
+    def _mask(self, item: Item, pixels: Pixels) -> Mask | None:
+        if item.mask is None:
+            return None
+        if isinstance(item.mask, Path):
+            _, picture = self._decode(item.mask, item.known.get("mask_sha256", ""))
+            values = to_grey(picture.pixels)
+            # Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
+            mask = np.asarray(values > (0 if values.max() <= 1 else 127))
+        else:
+            mask = item.mask
+        if mask.shape != pixels.shape:
+            (height, width), (rows, columns) = mask.shape, pixels.shape
+            raise ValueError(
+                f"its mask has another size: {width}×{height} instead of {columns}×{rows}"
+            )
+        return mask
+
+
+def _channel(pixels: Pixels, channel: int) -> Pixels:
+    """One sequence of a picture that holds several as colours.
+
+    Raises:
+        ValueError: this sequence was not acquired: it is a copy of another.
+    """
+    if pixels.ndim == 2:
+        if channel != lgg.FLAIR:
+            raise ValueError("this sequence was not acquired: all channels are alike")
+        return pixels
+    if channel != lgg.FLAIR and np.array_equal(pixels[..., channel], pixels[..., lgg.FLAIR]):
+        raise ValueError("this sequence was not acquired: it is a copy of FLAIR")
+    return np.ascontiguousarray(pixels[..., channel])
+
+
+def _plain(path: Path) -> bool:
+    """Whether every reader sees the same grey pixels in the file as we do."""
+    with Image.open(path) as image:
+        return image.mode in {"L", "RGB"} and not image.has_transparency_data

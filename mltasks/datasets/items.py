@@ -1,0 +1,108 @@
+"""What a layout yields: images to take, and files that are left out with the reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltasks.data import PICTURE_SUFFIXES, DataError
+from mltasks.preprocessing import Pixels
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a download.
+
+    Attributes:
+        id: what it will be called; unique in the set.
+        image: its file, or uint8 (height, width) if the layout had to read it itself.
+        channel: which colour channel of the file is the image; None for all, as grey.
+        mask: file of its mask, or bool (height, width); None if it has none.
+        patient: the patient as the download names them; only a pseudonym is kept.
+        origin: the file below the download's folder; empty where its name names a patient.
+        needs_mask: whether an image whose mask is empty is left out.
+        known: further fields of `form.Row` that the layout knows.
+    """
+
+    id: str
+    label: str
+    image: Path | Pixels
+    channel: int | None = None
+    mask: Path | Mask | None = None
+    patient: str = ""
+    plane: str = ""
+    part: str = ""
+    origin: str = ""
+    needs_mask: bool = False
+    known: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that was not taken, and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which downloads are laid out.
+
+    Attributes:
+        fits: whether a folder looks like it.
+        walk: yields what the folder holds.
+        name, licence, citation: of the collection, where the layout belongs to just one.
+        patients: whether file names tell the patient, so that no report may repeat them.
+    """
+
+    key: str
+    about: str
+    fits: Callable[[Path], bool]
+    walk: Callable[[Path, Options], Iterator[Item | LeftOut]]
+    name: str = ""
+    licence: str = ""
+    citation: str = ""
+    patients: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user may choose: the sequence (channel) of images that have several."""
+
+    channel: str = "post"
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, in a stable order; links to folders are not followed.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            yield Path(place, name)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name's ending is that of a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def slug(text: str) -> str:
+    """A name of letters, digits, dots and underscores, for ids."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.").lower()[:150]

@@ -1,0 +1,72 @@
+"""The LGG segmentation collection, kaggle_3m (Buda et al., 2019): a folder for each patient.
+
+`<patient>/<patient>_<n>.tif` has three channels: before contrast, FLAIR, after contrast; its mask
+is `<patient>/<patient>_<n>_mask.tif`. All patients have a lower-grade glioma. A slice whose mask
+is empty shows no tumour, but comes from someone who has one: it is neither class and is left out.
+Sequences that were not acquired are filled up with FLAIR; those are left out as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mltasks.data import DataError
+from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
+
+CHANNELS = {"pre": 0, "flair": 1, "post": 2}
+FLAIR = CHANNELS["flair"]
+_NUMBER = re.compile(r"(.+)_(\d+)")
+_MASK = "_mask"
+
+
+def _fits(folder: Path) -> bool:
+    return next(folder.glob(f"**/*{_MASK}.tif"), None) is not None
+
+
+def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
+    if options.channel not in CHANNELS:
+        raise DataError(f"unknown sequence {options.channel!r}: use {', '.join(CHANNELS)}")
+    for path in files_below(folder):
+        where = str(path.relative_to(folder))
+        stem = path.stem
+        if path.suffix.lower() not in {".tif", ".tiff"}:
+            yield LeftOut(where, "not a slice")
+            continue
+        if stem.endswith(_MASK):
+            if not path.with_stem(stem.removesuffix(_MASK)).exists():
+                yield LeftOut(where, "a mask without an image")
+            continue
+        mask = path.with_stem(stem + _MASK)
+        name = _NUMBER.fullmatch(stem)
+        if name is None or name[1] != path.parent.name:
+            yield LeftOut(where, "not named after its folder, which names the patient")
+        elif not mask.exists():
+            yield LeftOut(where, f"its mask {mask.name} is missing")
+        else:
+            yield Item(
+                # {patient} becomes the pseudonym: the name would give the patient away.
+                id=f"lgg_{{patient}}_{int(name[2]):03d}_{options.channel}",
+                label="glioma",
+                image=path,
+                channel=CHANNELS[options.channel],
+                mask=mask,
+                patient=name[1],
+                plane="axial",
+                needs_mask=True,
+            )
+
+
+LAYOUT = Layout(
+    key="lgg",
+    about="LGG segmentation (kaggle_3m): a folder per patient, .tif with _mask.tif",
+    fits=_fits,
+    walk=_walk,
+    name="LGG segmentation (kaggle_3m)",
+    licence="CC BY-NC-SA 4.0",
+    citation="Buda et al., Association of genomic subtypes of lower-grade gliomas with shape "
+    "features automatically extracted by a deep learning algorithm, 2019, "
+    "doi 10.1016/j.compbiomed.2019.05.002",
+    patients=True,
+)

@@ -1,0 +1,393 @@
+"""Data sets in S3, named by what they contain.
+
+    <prefix>/blobs/<sha256>                 a file, once, however many sets it is in
+    <prefix>/datasets/<digest>/files.json   the files of a set; <digest> is its own SHA-256
+    <prefix>/names/<name>.json              which digest a name stands for; written last
+
+Nothing is visible before all it names is there, so an interrupted push leaves no half set; run
+again, it goes on after what is there. A pull checks every byte, and needs no right but to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mltasks.data import DataError
+from mltasks.datasets.form import Dataset, Progress, no_progress, read_dataset, write_file
+
+_FILES = "files.json"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+# Larger files are sent in parts of this size, and fetched in ranges of it.
+PART = 8 * 2**20
+_THREADS = 8
+_FORMAT = 1
+_LARGEST_LIST = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where data sets are kept, and with whose rights."""
+
+    bucket: str
+    prefix: str = "data"
+    endpoint: str = ""
+    region: str = ""
+    key: str = ""
+    secret: str = ""
+
+    def client(self) -> Any:
+        """A client with patience: transfers are long, and nobody is waiting at a page."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint or None,
+            region_name=self.region or None,
+            aws_access_key_id=self.key or None,
+            aws_secret_access_key=self.secret or None,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if self.endpoint else "virtual"},
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"max_attempts": 5, "mode": "standard"},
+                max_pool_connections=_THREADS * 2,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a set."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a transfer; counts of files."""
+
+    digest: str
+    name: str
+    moved: int
+    there: int
+
+
+class Bucket:
+    """Objects by key, and errors in words."""
+
+    def __init__(self, place: Place) -> None:
+        if not place.bucket:
+            raise DataError("no bucket: set DATASET_BUCKET")
+        self._client, self.place = place.client(), place
+
+    def _key(self, *parts: str) -> str:
+        prefix = self.place.prefix.strip("/")
+        return "/".join([*([prefix] if prefix else []), *parts])
+
+    def blob(self, digest: str) -> str:
+        return self._key("blobs", digest)
+
+    def files(self, digest: str) -> str:
+        return self._key("datasets", digest, _FILES)
+
+    def name(self, name: str) -> str:
+        return self._key("names", f"{name}.json")
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object, or None if it is not there."""
+        try:
+            head = self._client.head_object(Bucket=self.place.bucket, Key=key)
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+                return None
+            raise self._fault(error, key) from error
+        except BotoCoreError as error:
+            raise self._fault(error, key) from error
+        return int(head["ContentLength"])
+
+    def get(self, key: str, missing: str) -> bytes:
+        """A small object.
+
+        Raises:
+            DataError: it is not there, with the words given, or cannot be read.
+        """
+        try:
+            answer = self._client.get_object(Bucket=self.place.bucket, Key=key)
+            return bytes(answer["Body"].read(_LARGEST_LIST))
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+                raise DataError(missing) from None
+            raise self._fault(error, key) from error
+        except BotoCoreError as error:
+            raise self._fault(error, key) from error
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start … stop - 1 of an object."""
+        try:
+            answer = self._client.get_object(
+                Bucket=self.place.bucket, Key=key, Range=f"bytes={start}-{stop - 1}"
+            )
+            return bytes(answer["Body"].read())
+        except (ClientError, BotoCoreError) as error:
+            raise self._fault(error, key) from error
+
+    def put(self, key: str, content: bytes) -> None:
+        try:
+            self._client.put_object(Bucket=self.place.bucket, Key=key, Body=content)
+        except (ClientError, BotoCoreError) as error:
+            raise self._fault(error, key) from error
+
+    def send(self, key: str, path: Path) -> None:
+        """A file of any size; a large one becomes visible when its last part is there."""
+        settings = TransferConfig(
+            multipart_threshold=PART, multipart_chunksize=PART, use_threads=False
+        )
+        try:
+            self._client.upload_file(str(path), self.place.bucket, key, Config=settings)
+        except (ClientError, BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
+            raise self._fault(error, key) from error
+
+    def _fault(self, error: Exception, key: str) -> DataError:
+        where = f"s3://{self.place.bucket}/{key}"
+        if "SignatureDoesNotMatch" in str(error) or "InvalidAccessKeyId" in str(error):
+            return DataError(
+                "the credentials are not accepted: check S3_ACCESS_KEY_ID and its secret"
+            )
+        if "AccessDenied" in str(error) or "Forbidden" in str(error) or "403" in str(error):
+            return DataError(f"not allowed: these credentials have no right to {where}")
+        return DataError(f"cannot reach {where}: {error}")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _entries(data: Dataset) -> Iterator[str]:
+    yield from ("manifest.csv", "dataset.json")
+    if (data.folder / "import.json").exists():
+        yield "import.json"
+    for row in data.rows:
+        yield row.image
+        if row.has_mask:
+            yield row.mask
+
+
+def push(
+    folder: Path, place: Place, *, name: str = "", progress: Progress = no_progress
+) -> Outcome:
+    """Send a data set.
+
+    Raises:
+        DataError: the folder has faults or files that are not those of its manifest, the name is
+            no name, or the bucket cannot be written.
+    """
+    data = read_dataset(folder)
+    if not data.info:
+        raise DataError(
+            f"{folder} has no dataset.json: import it, so that licence and citation travel along"
+        )
+    if data.faults:
+        raise DataError(f"{folder} has faults: {data.faults[0].message}")
+    name = name or re.sub(r"[^a-z0-9._-]+", "-", data.name.lower()).strip("-.")
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{name!r} is no name for a set: use letters, digits, dots and dashes")
+    bucket = Bucket(place)
+    expected = {row.image: row.sha256 for row in data.rows}
+    expected |= {row.mask: row.mask_sha256 for row in data.rows if row.has_mask}
+    paths = list(_entries(data))
+
+    def one(path: str) -> tuple[Entry, bool]:
+        return _push_file(bucket, folder, path, expected.get(path, ""))
+
+    entries, moved = list[Entry](), 0
+    with progress("push", len(paths)) as tick, ThreadPoolExecutor(_THREADS) as pool:
+        for entry, sent in pool.map(one, paths):
+            entries.append(entry)
+            moved += sent
+            tick(1)
+    content = _list_bytes(data, entries)
+    digest = hashlib.sha256(content).hexdigest()
+    # The list after its files, the name after the list.
+    if bucket.size(bucket.files(digest)) is None:
+        bucket.put(bucket.files(digest), content)
+    pointer = json.dumps({"format": _FORMAT, "name": name, "digest": digest})
+    bucket.put(bucket.name(name), pointer.encode())
+    return Outcome(digest, name, moved, len(entries) - moved)
+
+
+def _push_file(bucket: Bucket, folder: Path, path: str, expected: str) -> tuple[Entry, bool]:
+    try:
+        digest, size = file_digest(folder / path), (folder / path).stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {folder / path}: {error.strerror}") from None
+    if expected and digest != expected:
+        raise DataError(
+            f"{folder / path} is not the file of the manifest: its digest differs; audit the data"
+        )
+    entry = Entry(path, digest, size)
+    if bucket.size(bucket.blob(digest)) == size:
+        return entry, False
+    bucket.send(bucket.blob(digest), folder / path)
+    return entry, True
+
+
+def _list_bytes(data: Dataset, entries: list[Entry]) -> bytes:
+    listed = {
+        "format": _FORMAT,
+        "name": data.name,
+        "licence": data.info.get("licence", ""),
+        "citation": data.info.get("citation", ""),
+        "manifest": data.digest,
+        "files": [
+            {"path": entry.path, "sha256": entry.sha256, "size": entry.size}
+            for entry in sorted(entries, key=lambda entry: entry.path)
+        ],
+    }
+    return (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def pull(which: str, output: Path, place: Place, *, progress: Progress = no_progress) -> Outcome:
+    """Fetch a data set by name or digest; needs no right but to read.
+
+    Files come into `.<output>.pull` beside the output and stay there if the pull is interrupted,
+    so that the next one goes on. The output appears when all is there and verified.
+
+    Raises:
+        DataError: there is no such set, the output exists, an object is missing or not what its
+            digest says, or the disk cannot be written.
+    """
+    if output.exists():
+        raise DataError(f"{output} is there already: remove it or choose another output")
+    bucket = Bucket(place)
+    name, digest = _resolve(bucket, which)
+    entries = _read_list(bucket, digest)
+    waiting = output.with_name(f".{output.name}.pull")
+
+    def one(entry: Entry) -> bool:
+        return _pull_file(bucket, waiting, entry)
+
+    try:
+        _prepare(waiting, digest)
+        moved = 0
+        with progress("pull", len(entries)) as tick, ThreadPoolExecutor(_THREADS) as pool:
+            for fetched in pool.map(one, entries):
+                moved += fetched
+                tick(1)
+        _only(waiting, entries)
+        waiting.rename(output)
+    except OSError as error:
+        raise DataError(f"cannot write {output}: {error.strerror or error}") from error
+    return Outcome(digest, name, moved, len(entries) - moved)
+
+
+def _resolve(bucket: Bucket, which: str) -> tuple[str, str]:
+    """Name and digest of what was asked for."""
+    if _DIGEST.fullmatch(which):
+        return "", which
+    if not _NAME.fullmatch(which):
+        raise DataError(f"{which!r} is neither the name nor the digest of a set")
+    content = bucket.get(bucket.name(which), f"no data set called {which} was pushed")
+    try:
+        digest = json.loads(content)["digest"]
+    except (ValueError, KeyError, TypeError):
+        digest = ""
+    if not _DIGEST.fullmatch(str(digest)):
+        raise DataError(f"what the name {which} points to is damaged; push the set again")
+    return which, str(digest)
+
+
+def _read_list(bucket: Bucket, digest: str) -> list[Entry]:
+    content = bucket.get(bucket.files(digest), f"no data set has the digest {digest}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(f"the list of files of {digest} is damaged: it has another digest")
+    try:
+        entries = [Entry(**entry) for entry in json.loads(content)["files"]]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"the list of files of {digest} is not one of format {_FORMAT}") from None
+    for entry in entries:
+        if not _safe(entry.path) or not _DIGEST.fullmatch(entry.sha256):
+            raise DataError(f"the list of files of {digest} names {entry.path!r}, which is no file")
+    return entries
+
+
+def _safe(path: str) -> bool:
+    """Whether a path stays in the folder: a name, or one in images/ or masks/."""
+    parts = path.split("/")
+    return (
+        len(parts) <= 2
+        and all(
+            part and not part.startswith(".") and "\\" not in part and "\0" not in part
+            for part in parts
+        )
+        and (len(parts) == 1 or parts[0] in {"images", "masks"})
+    )
+
+
+def _prepare(waiting: Path, digest: str) -> None:
+    """A folder for this digest; what another one left there is removed."""
+    mark = waiting / ".digest"
+    if waiting.exists() and (not mark.exists() or mark.read_text() != digest):
+        shutil.rmtree(waiting)
+    for part in ("images", "masks"):
+        (waiting / part).mkdir(parents=True, exist_ok=True)
+    write_file(mark, digest.encode())
+
+
+def _only(waiting: Path, entries: list[Entry]) -> None:
+    """Remove what is not of the set."""
+    named = {entry.path for entry in entries}
+    for path in list(waiting.rglob("*")):
+        if path.is_file() and path.relative_to(waiting).as_posix() not in named:
+            path.unlink()
+
+
+def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
+    """One file; whether it had to be fetched."""
+    target = waiting / entry.path
+    if target.exists() and target.stat().st_size == entry.size:
+        if file_digest(target) == entry.sha256:
+            return False
+        target.unlink()
+    part = target.with_name(f".{target.name}.part")
+    done = part.stat().st_size if part.exists() else 0
+    if done > entry.size:
+        part.unlink()
+        done = 0
+    with part.open("ab") as stream:
+        while done < entry.size:
+            content = bucket.get_range(
+                bucket.blob(entry.sha256), done, min(entry.size, done + PART)
+            )
+            if not content:
+                break
+            stream.write(content)
+            done += len(content)
+    if part.stat().st_size != entry.size or file_digest(part) != entry.sha256:
+        part.unlink()
+        raise DataError(
+            f"{entry.path} as stored is not what its digest {entry.sha256[:12]}… says: it was "
+            "removed again; push the set anew from a sound copy"
+        )
+    part.replace(target)
+    return True

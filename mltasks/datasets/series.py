@@ -1,0 +1,74 @@
+"""Which images are neighbours in a series, as far as their names tell.
+
+Collections number the slices of one scan one after the other. Neighbours by number that also
+resemble each other are slices of one head, and must not be parted between training and test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mltasks.datasets.copies import Shelf
+from mltasks.datasets.form import Row
+from mltasks.datasets.trial import neighbours
+
+# Least likeness of neighbours of one series, as whole or within the frame of the head.
+ALIKE = 0.80
+_NUMBER = re.compile(r"\d+")
+
+
+def _split(name: str) -> tuple[str, int, str] | None:
+    """What is before and after the longest number in a name, and the number."""
+    numbers = list(_NUMBER.finditer(name))
+    if not numbers:
+        return None
+    chosen = max(numbers, key=lambda found: (found.end() - found.start(), found.start()))
+    return name[: chosen.start()], int(chosen[0]), name[chosen.end() :]
+
+
+def neighbours_by_name(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Places of rows whose names differ by one in their number, of one part, label and plane.
+
+    Where the patient is known nothing needs to be guessed, so such rows are left out.
+    """
+    places: dict[tuple[str, ...], dict[int, int]] = {}
+    for place, row in enumerate(rows):
+        parts = _split(row.id)
+        if parts is not None and not row.patient:
+            before, number, after = parts
+            key = before, after, row.part, row.label, row.plane, row.source
+            places.setdefault(key, {})[number] = place
+    return [
+        (place, numbers[number + 1])
+        for numbers in places.values()
+        for number, place in numbers.items()
+        if number + 1 in numbers
+    ]
+
+
+def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Places of neighbours that resemble each other.
+
+    Two images that both came with groups are left to those: whoever made them knew more than
+    names tell, and chains of likeness between large groups would tie everything into one.
+
+    Args:
+        numbers: of the rows' fingerprints on the shelf; below 0 where there is none.
+    """
+    pairs = [
+        (a, b)
+        for a, b in neighbours_by_name(rows)
+        if numbers[a] >= 0 and numbers[b] >= 0 and not (_grouped(rows[a]) and _grouped(rows[b]))
+    ]
+    for start in range(0, len(pairs), 1024):
+        some = pairs[start : start + 1024]
+        likeness = neighbours(shelf, [(numbers[a], numbers[b]) for a, b in some])
+        for pair, whole, framed in zip(some, likeness.whole, likeness.framed, strict=True):
+            if max(whole, framed) >= ALIKE:
+                yield pair
+
+
+def _grouped(row: Row) -> bool:
+    """Whether someone put it into a group with others."""
+    return row.group not in {"", row.id}

@@ -1,0 +1,260 @@
+"""The audit of sets with known faults, and its report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import tracemalloc
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from PIL import Image
+
+from mltasks.data import DataError
+from mltasks.datasets import audit, importing, shortcuts
+from mltasks.datasets.form import read_dataset
+from mltasks.datasets.gathering import gather
+from mltasks.datasets.items import Mask
+from mltasks.datasets.masks import check_mask, fit, misplaced
+from mltasks.datasets.tests.conftest import LIMITS, MADE, picture, request, save, save_mask, tumour
+from mltasks.inference import load_analyzer
+from mltasks.preprocessing import Pixels
+from mltasks.tests.test_inference import SHIPPED
+
+
+@pytest.fixture
+def faulty(brisc: Path, tmp_path: Path) -> Path:
+    """BRISC's layout, imported, then spoilt: everything an audit should see."""
+    train = brisc / "classification_task" / "train"
+    test = brisc / "classification_task" / "test"
+    # A test image that is a training image, mirrored; and one picture with two labels.
+    first = train / "no_tumor" / "brisc2025_train_00007_no_ax_t1.jpg"
+    with Image.open(first) as image:
+        save(np.array(image)[:, ::-1], test / "no_tumor" / "brisc2025_test_00019_no_ax_t1.jpg")
+    glioma = train / "glioma" / "brisc2025_train_00001_gl_ax_t1.jpg"
+    twin = train / "pituitary" / "brisc2025_train_00010_pi_ax_t1.jpg"
+    twin.write_bytes(glioma.read_bytes())
+    masks = brisc / "segmentation_task" / "train" / "masks"
+    save_mask(tumour(2)[1][::-1], masks / "brisc2025_train_00002_gl_co_t1.png")
+    save_mask(np.zeros((96, 96), np.bool_), masks / "brisc2025_train_00003_gl_sa_t1.png")
+    save(np.full((96, 96), 90, np.uint8), train / "no_tumor" / "brisc2025_train_00008_no_co_t1.jpg")
+    importing.run(request(brisc, tmp_path / "data"))
+    folder = tmp_path / "data"
+    images = folder / "images"
+    (images / "brisc2025_train_00004_me_ax_t1.jpg").unlink()
+    cut = images / "brisc2025_train_00005_me_co_t1.jpg"
+    cut.write_bytes(cut.read_bytes()[:800])
+    save(picture(50), images / "brisc2025_train_00006_me_sa_t1.jpg")
+    save(picture(51), images / "stray.jpg")
+    save_mask(np.ones((40, 40), np.bool_), folder / "masks" / "brisc2025_train_00011_pi_co_t1.png")
+    return folder
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+
+def test_everything_is_seen(faulty: Path, tmp_path: Path) -> None:
+    figures = audit.audit(
+        audit.Request(
+            [faulty], tmp_path / "report", LIMITS, load_analyzer(SHIPPED, threads=1), trial=8
+        )
+    )
+    kinds = {fault["kind"]: fault["where"] for fault in figures["faults"]}
+    assert kinds["missing"] == "images/brisc2025_train_00004_me_ax_t1.jpg"
+    assert kinds["damaged"] == "images/brisc2025_train_00005_me_co_t1.jpg"
+    assert kinds["foreign"] == "images/stray.jpg"
+    wheres = {(fault["kind"], fault["where"]) for fault in figures["faults"]}
+    assert ("digest", "images/brisc2025_train_00006_me_sa_t1.jpg") in wheres
+    assert any("brisc2025_train_00011" in where for _, where in wheres)
+    copies = figures["copies"]
+    assert copies["contradicting_images"] == [
+        "BRISC 2025/brisc2025_train_00001_gl_ax_t1",
+        "BRISC 2025/brisc2025_train_00010_pi_ax_t1",
+    ]
+    assert copies["pairs_of_equal_pixels"] == 1
+    [beyond] = [item for item in copies["beyond"] if item["one"] == "test"]
+    assert (beyond["other"], beyond["images"], beyond["total"]) == ("train", 1, 12)
+    assert copies["turns"] == {"4": 1}
+    masks = {item["image"].split("_")[2]: item["kind"] for item in figures["masks"]["suspicious"]}
+    assert masks["00002"] == "misplaced"
+    assert masks["00003"] == "empty"
+    refused = [item["image"] for item in figures["not_brains"]["images"]]
+    assert "BRISC 2025/brisc2025_train_00008_no_co_t1" in refused
+    assert "fewer than 10 groups" in figures["shortcuts"]["class"]["not_measured"]
+    assert figures == json.loads((tmp_path / "report" / "report.json").read_text())
+
+
+def test_the_report_stands_by_itself(faulty: Path, tmp_path: Path) -> None:
+    (faulty / "dataset.json").write_text(
+        (faulty / "dataset.json").read_text().replace("BRISC 2025", "<b>B&B</b>")
+    )
+    report = tmp_path / "report"
+    for _ in range(2):
+        audit.audit(audit.Request([faulty], report, LIMITS, trial=4))
+    page = (report / "report.html").read_text()
+    assert "<b>B" not in page
+    assert "&lt;b&gt;B&amp;B" in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    parser = Links()
+    parser.feed(page)
+    assert len(parser.links) > 6
+    for link in parser.links:
+        assert not re.match(r"[a-z]+:|/", link)
+        assert (report / link).is_file()
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+    with (report / "groups.csv").open() as stream:
+        rows = {row["id"]: row for row in csv.DictReader(stream)}
+    assert len(rows) == 24 - 3
+    test, train = (rows[f"brisc2025_{name}_no_ax_t1"] for name in ("test_00019", "train_00007"))
+    assert test["group"] == train["group"]
+    assert test["copies"] == train["copies"]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_copies_across_sets(faulty: Path, tmp_path: Path) -> None:
+    source = tmp_path / "other"
+    with Image.open(faulty / "images" / "brisc2025_test_00013_gl_ax_t1.jpg") as image:
+        save(np.array(image.rotate(90)), source / "yes" / "a.png")
+    save(picture(60), source / "no" / "b.png")
+    importing.run(request(source, tmp_path / "second", **MADE))
+    figures = audit.audit(
+        audit.Request([faulty, tmp_path / "second"], tmp_path / "report", LIMITS, trial=0)
+    )
+    assert figures["copies"]["pairs"]["across sets"] == 1
+    # A tumour of no stated kind does not contradict a glioma.
+    assert len(figures["copies"]["contradicting_images"]) == 2
+    assert figures["copy_search"] == {}
+    with pytest.raises(DataError, match="the same folder is given twice"):
+        audit.audit(audit.Request([faulty, faulty], tmp_path / "report", LIMITS))
+
+
+def test_the_command_and_its_errors(faulty: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "report"
+    call_command(
+        "dataset", "audit", str(faulty), "--output", str(out), "--no-model", "--trial", "2"
+    )
+    assert "1 with a copy" not in capsys.readouterr().out
+    assert (out / "report.html").exists()
+    with pytest.raises(CommandError, match="is no audit report"):
+        call_command("dataset", "audit", str(faulty), "--output", str(faulty), "--no-model")
+    with pytest.raises(CommandError, match="no data set: cannot read"):
+        call_command("dataset", "audit", str(tmp_path), "--output", str(out), "--no-model")
+    with pytest.raises(CommandError, match="no model in"):
+        call_command(
+            *("dataset", "audit", str(faulty), "--output", str(out), "--model", str(tmp_path))
+        )
+    for path in (faulty / "images").iterdir():
+        path.unlink()
+    with pytest.raises(CommandError, match="none of the images can be used"):
+        call_command("dataset", "audit", str(faulty), "--output", str(out), "--no-model")
+
+
+def test_memory_grows_by_little_more_than_the_fingerprints(tmp_path: Path) -> None:
+    """What is kept of an image is far less than its pixels."""
+    kept = []
+    for count in (10, 40):
+        source = tmp_path / f"source{count}"
+        for number in range(count):
+            save(picture(number, 150, 150), source / ("yes", "no")[number % 2] / f"{number}.png")
+        importing.run(request(source, tmp_path / str(count), **MADE))
+        data = read_dataset(tmp_path / str(count))
+        tracemalloc.start()
+        found = gather([data], LIMITS, None, lambda what, total: _quiet())
+        kept.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(found.rows) == count
+    # The shelf has room for 1,024 from the start; beside it:
+    assert (kept[1] - kept[0]) / 30 < 3_000
+
+
+def _quiet() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(lambda done: None)
+
+
+def shape(kind: str) -> tuple[Pixels, Mask]:
+    pixels, mask = tumour(5)
+    changed = {
+        "sound": mask,
+        "empty": np.zeros_like(mask),
+        "full": np.ones_like(mask),
+        "outside": np.pad(np.ones((9, 9), np.bool_), ((0, 87), (0, 87))),
+        "mirrored": mask[:, ::-1],
+        "upside down": mask[::-1],
+        "shifted": np.roll(mask, 14, axis=1),
+    }
+    return pixels, np.ascontiguousarray(changed[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("sound", None),
+        ("empty", "empty"),
+        ("full", "full"),
+        ("outside", "outside"),
+        ("mirrored", "misplaced"),
+        ("upside down", "misplaced"),
+        ("shifted", "misplaced"),
+    ],
+)
+def test_masks_that_lie_wrong(kind: str, expected: str | None) -> None:
+    found = check_mask(*shape(kind))
+    assert (found and found[0]) == expected
+
+
+def test_the_better_place_is_named() -> None:
+    assert fit(*shape("mirrored"))[1] == "mirrored left to right"
+    assert fit(*shape("upside down"))[1] == "upside down"
+    pixels, mask = shape("sound")
+    moved = [misplaced(mask, np.random.default_rng(seed)) for seed in range(20)]
+    assert np.mean([check_mask(pixels, wrong) is not None for wrong in moved]) > 0.8
+
+
+def test_shortcuts_are_measured_group_wise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Width tells the label; brightness only tells the group, which must not help."""
+    monkeypatch.setattr("mltasks.datasets.shortcuts._RESAMPLES", 20)
+    monkeypatch.setattr("mltasks.datasets.shortcuts._TREES", 10)
+    for cue in ("aspect", "border", "all"):
+        monkeypatch.delitem(shortcuts.CUES, cue)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(240, shortcuts.COLUMNS)).astype(np.float32)
+    groups = np.repeat(np.arange(60), 4)
+    none = groups % 2 == 0
+    values[:, 0] += 6 * none
+    values[:, 12:] += rng.normal(size=(60, 16))[groups] * 9
+    labels = np.where(none, "no_tumor", "tumor").tolist()
+    found = shortcuts.measure(values, values, labels, groups.tolist())
+    assert found["class"] == {"not_measured": "all images have the same label"}
+    answers = found["tumour or none"]
+    assert answers["chance"] == 0.5
+    size = answers["as it is"]["size"]
+    assert size["balanced_accuracy"]["value"] > 0.95
+    assert size["auc"]["no_tumor"]["value"] > 0.95
+    low, high = answers["as it is"]["histogram"]["balanced_accuracy"]["ci95"]
+    assert low < 0.65
+    assert high < 0.8
+
+
+def test_the_heads_frame_takes_margins_away() -> None:
+    pixels = picture(4)
+    wide = np.pad(pixels, ((0, 0), (60, 60)), constant_values=3)
+    before = shortcuts.cues(pixels)[2], shortcuts.cues(wide)[2]
+    after = shortcuts.framed_cues(pixels)[2], shortcuts.framed_cues(wide)[2]
+    assert before[1] / before[0] > 2
+    assert after[1] / after[0] == pytest.approx(1, abs=0.05)
+    assert shortcuts.framed(wide).shape == (128, 128)

@@ -1,0 +1,225 @@
+"""Every layout, and what is left out of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mltasks.classes import LABELS
+from mltasks.data import DataError, load_sample, read_manifest
+from mltasks.datasets import importing
+from mltasks.datasets.form import pseudonym, read_dataset
+from mltasks.datasets.tests.conftest import MADE, picture, request, save, save_mask, tumour
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    report = json.loads((folder / "import.json").read_text())
+    return {item["file"]: item["why"] for item in report["left_out"]}
+
+
+def test_brisc_as_downloaded(brisc: Path, tmp_path: Path) -> None:
+    outcome = importing.run(request(brisc, tmp_path / "out"))
+    data = read_dataset(tmp_path / "out")
+    assert (outcome.layout, outcome.left_out, data.faults) == ("brisc", [], [])
+    assert len(data.rows) == 24
+    assert data.digest == outcome.digest == data.info["digest"]
+    assert (data.info["name"], data.info["licence"]) == ("BRISC 2025", "CC BY 4.0")
+    assert "arXiv 2506.14318" in data.info["citation"]
+    row = next(row for row in data.rows if row.id == "brisc2025_test_00013_gl_ax_t1")
+    assert (row.label, row.plane, row.part, row.fold) == ("glioma", "axial", "test", None)
+    original = brisc / row.origin
+    assert (data.folder / row.image).read_bytes() == original.read_bytes()
+    assert row.sha256 == hashlib.sha256(original.read_bytes()).hexdigest()
+    records = read_manifest(data.folder, needs_folds=False)
+    sample = load_sample(data.folder, next(r for r in records if r.id == row.id))
+    assert sample.mask is not None
+    np.testing.assert_array_equal(sample.mask > 127, tumour(13)[1])
+    assert sum(row.has_mask for row in data.rows) == 18
+
+
+def test_brisc_leaves_out_what_does_not_fit(brisc: Path, tmp_path: Path) -> None:
+    train = brisc / "classification_task" / "train"
+    masks = brisc / "segmentation_task" / "train" / "masks"
+    shutil.move(train / "glioma" / "brisc2025_train_00001_gl_ax_t1.jpg", train / "pituitary")
+    (masks / "brisc2025_train_00002_gl_co_t1.png").unlink()
+    save_mask(np.ones((5, 5), np.bool_), masks / "brisc2025_train_00003_gl_sa_t1.png")
+    save_mask(np.ones((40, 40), np.bool_), masks / "brisc2025_train_00004_me_ax_t1.png")
+    save_mask(tumour(7)[1], masks / "brisc2025_train_00007_no_ax_t1.png")
+    cut = train / "pituitary" / "brisc2025_train_00010_pi_ax_t1.jpg"
+    cut.write_bytes(cut.read_bytes()[:700])
+    (train / "glioma" / "Thumbs.db").write_bytes(b"x")
+    (brisc / "README.md").write_text("read me")
+    importing.run(request(brisc, tmp_path / "out"))
+    out = left_out(tmp_path / "out")
+    reasons = {Path(name).name: why for name, why in out.items() if "segmentation" not in name}
+    assert "its folder train, pituitary" in reasons["brisc2025_train_00001_gl_ax_t1.jpg"]
+    assert "mask is missing" in reasons["brisc2025_train_00002_gl_co_t1.jpg"]
+    assert "5×5" in reasons["brisc2025_train_00003_gl_sa_t1.jpg"]
+    assert "40×40 instead of 96×96" in reasons["brisc2025_train_00004_me_ax_t1.jpg"]
+    assert "yet it has a mask" in reasons["brisc2025_train_00007_no_ax_t1.jpg"]
+    assert "damaged or incomplete" in reasons["brisc2025_train_00010_pi_ax_t1.jpg"]
+    assert reasons["Thumbs.db"] == reasons["README.md"] == "not part of BRISC 2025"
+    assert len(read_dataset(tmp_path / "out").rows) == 24 - 6
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    source = tmp_path / "nickparvar"
+    for part in ("Training", "Testing"):
+        for number, name in enumerate(("glioma", "meningioma", "notumor", "pituitary")):
+            save(picture(number), source / part / name / "Te gl (1).jpg")
+    save(picture(9), source / "Training" / "glioma_tumor" / "image(3).PNG")
+    save(picture(10), source / "Training" / "else" / "a.jpg")
+    (source / "Training" / "glioma" / "labels.txt").write_text("x")
+    with pytest.raises(DataError, match="--name, --licence, --citation must be given"):
+        importing.run(request(source, tmp_path / "out"))
+    importing.run(request(source, tmp_path / "out", **MADE))
+    rows = {row.id: row for row in read_dataset(tmp_path / "out").rows}
+    assert len(rows) == 9
+    row = rows["testing_notumor_te_gl_1"]
+    assert (row.label, row.part, row.origin) == (
+        "no_tumor",
+        "test",
+        "Testing/notumor/Te gl (1).jpg",
+    )
+    assert rows["training_glioma_tumor_image_3"].file == "training_glioma_tumor_image_3.png"
+    assert (row.source, row.licence) == ("Drawn", "CC0")
+    assert left_out(tmp_path / "out") == {
+        "Training/else/a.jpg": "its folder is not named after a class",
+        "Training/glioma/labels.txt": "not a picture",
+    }
+
+
+def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
+    source = tmp_path / "navoneel"
+    save(picture(1), source / "yes" / "Y1.jpg")
+    save(picture(2), source / "no" / "1 no.jpg")
+    importing.run(request(source, tmp_path / "out", **MADE))
+    assert sorted(row.label for row in read_dataset(tmp_path / "out").rows) == ["no_tumor", "tumor"]
+    with pytest.raises(DataError, match="a tumour of no stated kind"):
+        read_manifest(tmp_path / "out", needs_folds=False)
+    records = read_manifest(tmp_path / "out", labels=LABELS, needs_folds=False)
+    with pytest.raises(ValueError, match="not in tuple"):
+        _ = next(r for r in records if r.label == "tumor").target
+    with pytest.raises(DataError, match=r"split the data with manage\.py dataset split"):
+        read_manifest(tmp_path / "out", labels=LABELS)
+
+
+def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:
+    (cheng / "4.mat").write_bytes(b"MATLAB 5.0 MAT-file, of old")
+    importing.run(request(cheng, tmp_path / "out", patient_key="secret"))
+    data = read_dataset(tmp_path / "out")
+    assert [row.label for row in data.rows] == ["meningioma", "glioma", "pituitary"]
+    assert data.rows[0].group == data.rows[2].group == pseudonym("100360", "secret")
+    assert data.rows[1].group != data.rows[0].group
+    pixels, mask = tumour(1, 80, 96)
+    with Image.open(data.folder / data.rows[0].image) as image:
+        found = np.array(image)
+    assert found.shape == (96, 80)
+    assert np.corrcoef(found.ravel(), pixels.ravel())[0, 1] > 0.999
+    with Image.open(data.folder / data.rows[0].mask) as image:
+        np.testing.assert_array_equal(np.array(image) > 0, mask)
+    everything = b"".join(p.read_bytes() for p in data.folder.iterdir() if p.is_file())
+    assert b"100360" not in everything
+    assert b"MR017260F" not in everything
+    out = left_out(data.folder)
+    assert out["cvind.mat"] == "not a slice"
+    assert "not a MATLAB 7.3 file" in out["4.mat"]
+
+
+def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
+    importing.run(request(lgg, tmp_path / "post"))
+    data = read_dataset(tmp_path / "post")
+    assert len(data.rows) == 4
+    assert len({row.group for row in data.rows}) == 2
+    assert all(row.id.startswith(f"lgg_{row.patient}_00") for row in data.rows)
+    with Image.open(data.folder / data.rows[0].image) as image:
+        np.testing.assert_array_equal(np.array(image), tumour(12)[0])
+    for path in data.folder.rglob("*"):
+        assert "TCGA" not in path.name
+        if path.is_file():
+            assert b"TCGA" not in path.read_bytes()
+    reasons = left_out(data.folder)
+    assert (
+        list(reasons.values()).count(
+            "no tumour in this slice of someone who has one: neither class"
+        )
+        == 2
+    )
+    assert all(re.fullmatch(r"(\w+/_\d+|…)\.(tif|png)", name) for name in reasons)
+    importing.run(request(lgg, tmp_path / "pre", channel="pre"))
+    assert len(read_dataset(tmp_path / "pre").rows) == 2
+    assert "copy of FLAIR" in " ".join(left_out(tmp_path / "pre").values())
+
+
+def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(slices, copy)
+    (copy / "images" / "slice3.jpg").unlink()
+    (copy / "images" / "slice4.jpg").write_bytes((copy / "images" / "slice5.jpg").read_bytes())
+    save(picture(1), copy / "images" / "stray.png")
+    importing.run(request(copy, tmp_path / "out", **MADE))
+    before = {record.id: record for record in read_manifest(slices)}
+    after = read_manifest(tmp_path / "out")
+    assert len(after) == len(before) - 2
+    for record in after:
+        old = before[record.id]
+        assert (record.fold, record.group, record.sha256) == (old.fold, old.group, old.sha256)
+        assert load_sample(tmp_path / "out", record).record.label == old.label
+    assert left_out(tmp_path / "out") == {
+        "images/slice3.jpg": "the manifest names it, but it is missing",
+        "slice4.jpg": "the digest of slice4.jpg is not the one in the manifest; download it again",
+        "images/stray.png": "not in the manifest",
+    }
+    importing.run(request(tmp_path / "out", tmp_path / "again"))
+    again, out = read_dataset(tmp_path / "again"), read_dataset(tmp_path / "out")
+    assert again.digest == out.digest
+    assert again.info["citation"] == MADE["citation"]
+
+
+def test_new_images_come_onto_an_older_set(slices: Path, brisc: Path, tmp_path: Path) -> None:
+    importing.run(request(slices, tmp_path / "old", **MADE))
+    importing.run(request(brisc, tmp_path / "both", onto=tmp_path / "old"))
+    data = read_dataset(tmp_path / "both")
+    assert len(data.rows) == 44 + 24
+    assert [part["name"] for part in data.info["parts"]] == ["Drawn", "BRISC 2025"]
+    assert {row.licence for row in data.rows} == {"CC0", "CC BY 4.0"}
+    assert sum(row.fold is None for row in data.rows) == 24
+    with pytest.raises(DataError, match=r"nothing in .* could be imported"):
+        importing.run(request(brisc, tmp_path / "thrice", onto=tmp_path / "both"))
+
+
+def test_clear_errors(tmp_path: Path, brisc: Path) -> None:
+    with pytest.raises(DataError, match="no folder"):
+        importing.run(request(tmp_path / "none", tmp_path / "out"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="laid out like none of the known"):
+        importing.run(request(tmp_path / "empty", tmp_path / "out"))
+    with pytest.raises(DataError, match="is there already"):
+        importing.run(request(brisc, tmp_path / "empty"))
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_full_disk_leaves_nothing(
+    tmp_path: Path, brisc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = Path.write_bytes, 0
+
+    def full(path: Path, content: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot write .*out: No space left"):
+        importing.run(request(brisc, tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["brisc2025"]

@@ -1,0 +1,145 @@
+"""How often the search for copies errs, measured on pairs of which the truth is known.
+
+Pairs that are copies are made: an image is turned or mirrored, resized, windowed anew, re-framed,
+recompressed, and all of it at once. Pairs that are not are found: the most alike image of another
+class or plane, and the next image of the same series by name, whose mask shows another tumour.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mltasks.datasets.copies import FRAMED, WHOLE, Shelf
+from mltasks.datasets.fingerprints import TURNS, fingerprint, turned
+from mltasks.preprocessing import Pixels
+
+Rng = np.random.Generator
+Scores = NDArray[np.float64]
+# So many images are compared with all others at once.
+_BLOCK = 64
+
+
+def _turn(pixels: Pixels, rng: Rng) -> Pixels:
+    pixels = np.rot90(pixels, int(rng.integers(0, 4)))
+    return np.ascontiguousarray(pixels[:, ::-1] if rng.random() < 0.5 else pixels)
+
+
+def _resize(pixels: Pixels, rng: Rng) -> Pixels:
+    height, width = pixels.shape
+    share = rng.uniform(0.4, 1.2)
+    size = max(16, round(width * share)), max(16, round(height * share))
+    method = Image.Resampling.BICUBIC if rng.random() < 0.5 else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize(size, method))
+
+
+def _window(pixels: Pixels, rng: Rng) -> Pixels:
+    values = (pixels / 255.0) ** np.exp(rng.uniform(-0.3, 0.3))
+    values = values * rng.uniform(0.75, 1.25) + rng.uniform(-0.03, 0.03)
+    return np.asarray(np.clip(values, 0, 1) * 255, np.uint8)
+
+
+def _frame(pixels: Pixels, rng: Rng) -> Pixels:
+    sides = rng.uniform(0, 0.08, 4) * np.repeat(pixels.shape, 2)
+    top, bottom, left, right = sides.astype(int)
+    return np.pad(pixels, ((top, bottom), (left, right)), constant_values=int(pixels.min()))
+
+
+def _recompress(pixels: Pixels, rng: Rng) -> Pixels:
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "JPEG", quality=int(rng.integers(40, 95)))
+    with Image.open(target) as image:
+        return np.array(image.convert("L"))
+
+
+def _all(pixels: Pixels, rng: Rng) -> Pixels:
+    for change in (_turn, _resize, _window):
+        pixels = change(pixels, rng)
+    if rng.random() < 0.3:
+        pixels = _frame(pixels, rng)
+    return _recompress(pixels, rng)
+
+
+CHANGES: dict[str, Callable[[Pixels, Rng], Pixels]] = {
+    "turned or mirrored": _turn,
+    "resized to 40–120%": _resize,
+    "windowed anew": _window,
+    "black border of up to 8%": _frame,
+    "JPEG quality 40–94": _recompress,
+    "all at once": _all,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Likeness of n pairs as whole pictures and within the frame of the head, float64 (n,)."""
+
+    whole: Scores
+    framed: Scores
+
+    def near(self, shift: float = 0.0) -> NDArray[np.bool_]:
+        """Which count as copies, with both thresholds moved by `shift`."""
+        return np.asarray((self.whole >= WHOLE + shift) | (self.framed >= FRAMED + shift))
+
+    def margin(self) -> Scores:
+        """By how much the better view is above its threshold."""
+        return np.maximum(self.whole - WHOLE, self.framed - FRAMED)
+
+
+def altered(
+    shelf: Shelf, numbers: Sequence[int], pictures: Sequence[Pixels], *, seed: int = 0
+) -> dict[str, Views]:
+    """Likeness of images and their changed selves, by change."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name, change in CHANGES.items():
+        other = Shelf()
+        for picture in pictures:
+            other.add(fingerprint(change(picture, rng)))
+        found[name] = _likeness(shelf, numbers, other, range(len(pictures)))
+    return found
+
+
+def neighbours(shelf: Shelf, pairs: Sequence[tuple[int, int]]) -> Views:
+    """Likeness of pairs that are known to be different."""
+    return _likeness(shelf, [a for a, _ in pairs], shelf, [b for _, b in pairs])
+
+
+def _likeness(one: Shelf, first: Sequence[int], other: Shelf, second: Sequence[int]) -> Views:
+    """The best of all turns."""
+    scores = {}
+    for view in ("whole", "framed"):
+        left, right = one.vectors(view, list(first)), other.vectors(view, list(second))
+        values = [np.einsum("ij,ij->i", left, turned(right, turn)) for turn in range(TURNS)]
+        scores[view] = np.max(values, axis=0).astype(np.float64)
+    return Views(**scores)
+
+
+def strangers(shelf: Shelf, numbers: Sequence[int], kinds: Sequence[Any]) -> Views:
+    """Likeness of images and, for each, the most alike one of another kind (class or plane)."""
+    codes = np.unique([str(kind) for kind in kinds], return_inverse=True)[1]
+    scores = {}
+    for view in ("whole", "framed"):
+        everything = shelf.vectors(view, slice(None))
+        best = np.full(len(numbers), -1.0)
+        for start in range(0, len(numbers), _BLOCK):
+            block = list(numbers[start : start + _BLOCK])
+            for turn in range(TURNS):
+                likeness = turned(shelf.vectors(view, block), turn) @ everything.T
+                likeness[codes[block][:, None] == codes[None]] = -1
+                place = slice(start, start + len(block))
+                best[place] = np.maximum(best[place], likeness.max(axis=1))
+        scores[view] = best
+    return Views(**scores)
+
+
+def small_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask at 64×64, for comparing two."""
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.resize((64, 64), Image.Resampling.BOX)) > 127

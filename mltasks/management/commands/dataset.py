@@ -1,0 +1,180 @@
+"""`manage.py dataset`: from a download to an audited, split data set, and to and from S3."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from mltasks.data import DataError
+from mltasks.datasets import audit, importing, remote, splitting
+from mltasks.datasets.layouts.lgg import CHANNELS
+from mltasks.engines import ModelError
+from mltasks.inference import load_analyzer
+from mltasks.stream import Limits
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], Any]]:
+    with tqdm(total=total or None, desc=what, unit="", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _limits() -> Limits:
+    return Limits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS)
+
+
+def _place() -> remote.Place:
+    return remote.Place(**settings.DATASET_STORE)
+
+
+class Command(BaseCommand):
+    """One subcommand for each step; the work is in `mltasks.datasets`."""
+
+    help = "Import, audit, split, push and pull data sets. Needs no database."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parts = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+        self._import_arguments(parts.add_parser("import", help="a download becomes a data set"))
+        self._audit_arguments(parts.add_parser("audit", help="copies, labels, masks, shortcuts"))
+        self._split_arguments(parts.add_parser("split", help="groups and folds, drawn once"))
+        push = parts.add_parser("push", help="send a data set to DATASET_BUCKET")
+        push.add_argument("folder", type=Path)
+        push.add_argument("--name", default="", help="default is made of the set's name")
+        pull = parts.add_parser("pull", help="fetch a data set; needs only the right to read")
+        pull.add_argument("which", help="name or digest")
+        pull.add_argument("--output", type=Path, required=True)
+
+    def _import_arguments(self, parser: ArgumentParser) -> None:
+        known = "; ".join(f"{key}: {layout.about}" for key, layout in importing.LAYOUTS.items())
+        parser.add_argument("source", type=Path, help="folder into which it was unpacked")
+        parser.add_argument("--output", type=Path, required=True, help="data folder to write")
+        parser.add_argument(
+            "--layout",
+            choices=list(importing.LAYOUTS),
+            default="",
+            help=f"found if not given; {known}",
+        )
+        parser.add_argument("--name", default="", help="of the collection")
+        parser.add_argument("--licence", default="")
+        parser.add_argument("--citation", default="")
+        parser.add_argument(
+            "--channel", choices=list(CHANNELS), default="post", help="sequence of LGG slices"
+        )
+        parser.add_argument(
+            "--onto", type=Path, help="data folder to which the images are added; it stays as it is"
+        )
+
+    def _audit_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+        parser.add_argument("--output", type=Path, required=True, help="report folder to write")
+        parser.add_argument(
+            "--model", type=Path, help="model folder that tells brains; default is MODEL_DIR"
+        )
+        parser.add_argument("--no-model", action="store_true", help="do not look for non-brains")
+        parser.add_argument(
+            "--trial", type=int, default=300, help="images altered to measure the search for copies"
+        )
+        parser.add_argument("--seed", type=int, default=0)
+
+    def _split_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path)
+        parser.add_argument("--folds", type=int, default=splitting.FOLDS)
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--groups", type=Path, help="groups.csv of an audit")
+        parser.add_argument(
+            "--redraw", action="store_true", help="give up the folds that are there"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, f"_{options['step']}")(options)
+        except (DataError, ModelError) as error:
+            raise CommandError(str(error)) from error
+
+    def _import(self, options: dict[str, Any]) -> None:
+        fields = ("source", "output", "layout", "name", "licence", "citation", "channel", "onto")
+        request = importing.Request(
+            **{name: options[name] for name in fields},
+            limits=_limits(),
+            patient_key=settings.DATASET_PATIENT_KEY,
+        )
+        outcome = importing.run(request, progress=_bar)
+        report = outcome.as_json()
+        labels = ", ".join(f"{count} {label}" for label, count in report["labels"].items())
+        self.stdout.write(
+            f"{options['output']}: {report['taken']} images ({labels}), {report['masks']} masks; "
+            f"digest {outcome.digest}"
+        )
+        if outcome.left_out:
+            self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
+            for item in outcome.left_out[:5]:
+                self.stdout.write(f"  {item.where}: {item.reason}")
+            self.stdout.write(f"All of them are in {options['output'] / importing.REPORT}.")
+
+    def _audit(self, options: dict[str, Any]) -> None:
+        analyzer = None
+        if not options["no_model"]:
+            analyzer = load_analyzer(
+                options["model"] or settings.MODEL_DIR, threads=settings.INFERENCE_THREADS
+            )
+        request = audit.Request(
+            folders=options["folders"],
+            output=options["output"],
+            limits=_limits(),
+            analyzer=analyzer,
+            trial=options["trial"],
+            seed=options["seed"],
+        )
+        figures = audit.audit(request, progress=_bar)
+        copies = figures["copies"]
+        self.stdout.write(
+            f"{sum(item['images'] for item in figures['sets'])} images: "
+            f"{len(figures['faults'])} faults, {sum(copies['pairs'].values())} pairs of copies, "
+            f"{len(copies['contradicting_images'])} with a copy of another label, "
+            f"{len(figures['masks']['suspicious'])} masks that look wrong; "
+            f"see {options['output'] / 'report.html'}"
+        )
+
+    def _split(self, options: dict[str, Any]) -> None:
+        fields = ("folder", "folds", "seed", "groups", "redraw")
+        request = splitting.Request(**{name: options[name] for name in fields}, limits=_limits())
+        outcome = splitting.split(request, progress=_bar)
+        if not outcome.drawn and not outcome.left_out:
+            self.stdout.write(
+                "Every image has a fold already; they are kept (--redraw draws anew)."
+            )
+        for fold, counts in outcome.counts.items():
+            labels = ", ".join(f"{count} {label}" for label, count in counts.items())
+            self.stdout.write(f"fold {fold}: {labels}")
+        self.stdout.write(
+            f"{outcome.kept} images kept their fold, {outcome.drawn} got one, "
+            f"{outcome.left_out} would tie folds together and are excluded; "
+            f"digest {outcome.data.digest}"
+        )
+        if outcome.torn:
+            self.stdout.write(
+                f"{outcome.torn} groups lie in several of the folds that were there: scores "
+                "across them are too good. --redraw keeps groups whole."
+            )
+
+    def _push(self, options: dict[str, Any]) -> None:
+        done = remote.push(options["folder"], _place(), name=options["name"], progress=_bar)
+        self.stdout.write(
+            f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
+        )
+
+    def _pull(self, options: dict[str, Any]) -> None:
+        done = remote.pull(options["which"], options["output"], _place(), progress=_bar)
+        self.stdout.write(
+            f"{options['output']}: {done.digest}, {done.moved} files fetched, "
+            f"{done.there} were there"
+        )
