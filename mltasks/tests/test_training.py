@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from mltasks.data import data_digest, load_samples, read_manifest
-from mltasks.engines import open_engine
+from mltasks.engines import OUTPUTS, open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
 from mltasks.network import NetworkConfig, build_network
 from mltasks.robustness import CHANGES
@@ -56,7 +56,7 @@ def test_both_engines_agree(trained: Trained) -> None:
     batch = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype(np.float32)
     one = open_engine("onnx", weights).forward(batch)
     two = open_engine("tensorflow", weights).forward(batch)
-    for name in ("class_logits", "attention", "mask", "brain"):
+    for name in OUTPUTS:
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(one.attention.mean(axis=(1, 2)), one.class_logits, atol=1e-3)
 
