@@ -33,6 +33,7 @@ class Record:
     group: str
     has_mask: bool
     sha256: str
+    source: str = ""
 
     @property
     def target(self) -> int:

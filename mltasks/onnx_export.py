@@ -197,6 +197,17 @@ def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
     return {value.name: onnx.numpy_helper.to_array(value) for value in proto.graph.initializer}
 
 
+def replace_weights(content: bytes, values: dict[str, NDArray[Any]]) -> bytes:
+    """The ONNX file with other values for some of its initialisers, of the same shapes."""
+    onnx = _onnx()
+    proto = onnx.load_model_from_string(content)
+    for value in proto.graph.initializer:
+        if value.name in values:
+            value.CopyFrom(onnx.numpy_helper.from_array(values[value.name], value.name))
+    changed: bytes = proto.SerializeToString(deterministic=True)
+    return changed
+
+
 def load_into(model: Any, content: bytes) -> None:
     """Fill the folded Keras network with the weights of an ONNX file.
 

@@ -140,8 +140,9 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         overlap_n=slices["dice"]["n"],
         misplaced=float(slices["dice"]["empty_or_disjoint"]),
         calibration_error=float(
-            metrics.get("calibration", {}).get(
-                "error_cross_fitted", slices["calibration_error"]["value"]
-            )
+            card.get("calibration", {})
+            .get("cross_fitted", {})
+            .get("plain", {})
+            .get("calibration_error", slices["calibration_error"]["value"])
         ),
     )

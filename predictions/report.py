@@ -39,7 +39,7 @@ def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
             continue
         with Image.open(storage.stream(key), formats=["PNG"]) as stored:
             layer = stored.convert("RGBA").resize(base.size, Image.Resampling.BILINEAR)
-        if kind != "outline":
+        if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
     return base
@@ -56,7 +56,7 @@ def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str =
 def _pictures(pdf: FPDF, prediction: Prediction) -> None:
     columns = (
         ("Your picture", ()),
-        ("Affected area", ("area", "outline")),
+        ("Affected area", ("area", "outline", "contours")),
         ("Attention of the network", ("attention",)),
     )
     top, lowest = pdf.get_y(), pdf.get_y()
@@ -95,6 +95,11 @@ def _details(prediction: Prediction, finding: Finding) -> list[str]:
     lines = []
     if finding.area_percent is not None and prediction.bounding_box:
         left, top, right, bottom = prediction.bounding_box
+        if finding.area_range is not None:
+            lines.append(
+                f"Inner contour (surely affected): {finding.area_range[0]:.1f}% of the picture; "
+                f"outer contour (possibly affected): {finding.area_range[1]:.1f}%."
+            )
         lines.append(
             f"Affected area: {finding.area_percent:.1f}% of the picture, within {right - left} x "
             f"{bottom - top} pixels whose top left corner is at ({left}, {top})."
@@ -134,10 +139,15 @@ def report_pdf(prediction: Prediction) -> bytes:
         size=11,
         colour=_MUTED,
     )
+    if finding.warning:
+        pdf.ln(2)
+        _text(pdf, finding.warning, size=11, style="B")
     pdf.ln(3)
     _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
+    if finding.among and prediction.committed is not None:
+        _text(pdf, f"95% prediction set: {finding.among}.", size=10)
     for doubt in finding.doubts:
         _text(pdf, f"- {doubt}", size=9)
     pdf.ln(3)

@@ -77,7 +77,7 @@ def test_the_confusion_has_a_row_of_answers_for_each_class() -> None:
 def test_the_cross_fitted_calibration_is_preferred() -> None:
     stated_card = card()
     plain = model_figures(stated_card)
-    stated_card["metrics"]["calibration"] = {"error_cross_fitted": 0.05}
+    stated_card["calibration"] = {"cross_fitted": {"plain": {"calibration_error": 0.05}}}
     fitted = model_figures(stated_card)
     assert plain
     assert fitted
