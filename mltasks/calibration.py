@@ -71,7 +71,7 @@ def commit_threshold(
 ) -> float:
     """The lowest probability of the answer from which answers err at most so often.
 
-    If even the surest answers err more often, the threshold that keeps `least_share` of them.
+    Never higher than what keeps `least_share` of the answers, however often these err.
     """
     if not len(target):
         return 1.0

@@ -251,29 +251,27 @@ def _dice_by_threshold(logits: Floats, truth: list[Array], threshold: float) -> 
     return float(np.mean(scores))
 
 
-def fit_masks(logits: Floats, truth: list[Array], groups: Array) -> tuple[float, dict[str, Any]]:
+def fit_masks(logits: Floats, truth: list[Array]) -> tuple[float, dict[str, Any]]:
     """The mask threshold of highest mean Dice, and the contours' thresholds.
 
     Args:
         logits: (n, side, side) of slices with an expert mask.
         truth: n masks (side, side), the tumour's share of each cell, 0 to 1.
-        groups: (n,).
     """
     if not len(logits):
         return 0.5, {"inner": 0.9, "outer": 0.1, "n": 0}
     best = max(_MASK_THRESHOLDS, key=lambda at: _dice_by_threshold(logits, truth, at))
-    weights = conformal.group_weights(groups)
-    precise, complete = {}, {}
+    precise, held = {}, {}
     for at in _CONTOUR_THRESHOLDS:
         inside, found = [], []
         for own, mask in zip(sigmoid(logits), truth, strict=True):
             area = own >= at
             inside.append((mask * area).sum() / area.sum() if area.any() else 1.0)
             found.append((mask * area).sum() / mask.sum() if mask.any() else 1.0)
-        precise[at] = float(((np.array(inside) >= CONTOUR_SHARE) * weights).sum())
-        complete[at] = float(((np.array(found) >= CONTOUR_SHARE) * weights).sum())
+        precise[at] = float((np.array(inside) >= CONTOUR_SHARE).mean())
+        held[at] = float((np.array(found) >= CONTOUR_SHARE).mean())
     inner = [at for at in _CONTOUR_THRESHOLDS if at >= best and precise[at] >= CONTOUR_RATE]
-    outer = [at for at in _CONTOUR_THRESHOLDS if at <= best and complete[at] >= CONTOUR_RATE]
+    outer = [at for at in _CONTOUR_THRESHOLDS if at <= best and held[at] >= CONTOUR_RATE]
     chosen_inner = min(inner) if inner else max(_CONTOUR_THRESHOLDS)
     chosen_outer = max(outer) if outer else min(_CONTOUR_THRESHOLDS)
     return float(best), {
@@ -282,7 +280,7 @@ def fit_masks(logits: Floats, truth: list[Array], groups: Array) -> tuple[float,
         "share": CONTOUR_SHARE,
         "wanted_rate": CONTOUR_RATE,
         "inner_rate": round(precise[chosen_inner], 4),
-        "outer_rate": round(complete[chosen_outer], 4),
+        "outer_rate": round(held[chosen_outer], 4),
         "n": len(logits),
     }
 
@@ -340,21 +338,49 @@ def complete(
         kind=np.array([""] * len(held_out) + [name for name, _ in forms]),
         light=np.array([is_light(s.pixels) for s in held_out] + [is_light(p) for _, p in forms]),
     )
-    far = reference.distance(foreign.features) if len(others) else np.zeros(0)
-    brain = calibration.brain_threshold(
-        sigmoid(plain.brain), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
-    )
     masked = [number for number, sample in enumerate(held_out) if sample.mask is not None]
-    mask_threshold, contours = fit_masks(
-        plain.mask[masked], [_truth(held_out[i], size) for i in masked], group[masked]
+    return fit(
+        card,
+        reference,
+        raw,
+        foreign.features,
+        masks=plain.mask[masked],
+        truth=[_truth(held_out[number], size) for number in masked],
     )
+
+
+def fit(
+    card: dict[str, Any],
+    reference: Reference,
+    raw: Raw,
+    foreign: Floats,
+    *,
+    masks: Floats,
+    truth: list[Array],
+) -> dict[str, bytes]:
+    """Everything of `complete` that needs no forward pass.
+
+    Args:
+        card: see `complete`.
+        reference: of the training slices.
+        raw: held-out slices, plain and changed.
+        foreign: features (n, 1280) of pictures that are no brain MRI.
+        masks: logits (n, side, side) of the plain slices with an expert mask.
+        truth: theirs, see `fit_masks`.
+    """
+    far = reference.distance(foreign)
+    plain = raw.kind == ""
+    brain = calibration.brain_threshold(
+        sigmoid(raw.brain[plain]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
+    )
+    mask_threshold, contours = fit_masks(masks, truth)
     files = {REFERENCE_NAME: reference.to_bytes()}
     card["thresholds"] |= {"brain": brain, "mask": mask_threshold}
     card["doubt"] = fit_doubt(raw, reference.distance(raw.features), far) | {"contours": contours}
     card["files"] |= {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     card["calibration"] = {
-        "slices": len(held_out),
-        "groups": sorted(set(group)),
+        "slices": int(plain.sum()),
+        "groups": sorted(set(raw.group)),
         "cross_fitted": cross_fitted(raw, reference, far, brain),
     }
     return files

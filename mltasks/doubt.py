@@ -46,7 +46,7 @@ class Reference:
     mean: Floats
     basis: Floats
 
-    def distance(self, features: Floats) -> NDArray[np.float64]:
+    def distance(self, features: Array) -> NDArray[np.float64]:
         """The length outside the subspace, (n,), 0 to about 1, of features (n, 1280)."""
         wide = np.asarray(features, np.float64)
         length = np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)

@@ -64,7 +64,8 @@ class Analysis:
         attention: uint8 (height, width), what spoke for the label, 255 the most.
         area_fraction: affected share of the whole picture.
         bounding_box: left, top, right, bottom of the area in pixels, the last two exclusive.
-        hottest_point: pixel (x, y) of the strongest attention, inside the area if there is one.
+        hottest_point: pixel (x, y) of the strongest attention, inside the inner contour if there
+            is one, or else inside the area.
     """
 
     status: str
@@ -173,7 +174,11 @@ class Analyzer:
             attention=attention,
             area_fraction=float(area.mean()),
             bounding_box=box,
-            hottest_point=hottest_point(attention, box, area),
+            # Within the inner contour, as the attention's peak may lie beside the area, and the
+            # nearest pixel of the area is then one at its border.
+            hottest_point=hottest_point(attention, bounding_box(inner), inner)
+            if inner.any()
+            else hottest_point(attention, box, area),
             prediction_set=() if rejected else assessment.prediction_set(index),
             flagged=not rejected and bool(assessment.flagged[index]),
             committed=not rejected and bool(assessment.committed[index]),

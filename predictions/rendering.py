@@ -89,7 +89,7 @@ def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
             grown = _grown(grown)
         return grown & ~mask
 
-    rows, columns = np.indices(outer.shape, sparse=True)
+    rows, columns = np.ogrid[: outer.shape[0], : outer.shape[1]]
     # Diagonal stripes cut a line of any direction into dashes.
     period = 7 * width
     dashes = ((rows + columns) // period + (rows - columns) // period) % 2 == 0

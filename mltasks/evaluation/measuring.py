@@ -81,6 +81,7 @@ def measure(
         "other_pictures": refusal_summary(refusals(analyzer, request.others)),
         "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
         "calibration": analyzer.card.get("calibration", {}).get("cross_fitted", {}),
+        "calibration_note": analyzer.card.get("calibration", {}).get("note", ""),
     }
     if request.corrupted:
         figures["robustness"] = robustness.measure(

@@ -151,13 +151,14 @@ def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path:
         evaluate(fold=9)
     with pytest.raises(CommandError, match="no model in"):
         evaluate(model=tmp_path / "nowhere")
-    for text, options, message in (
+    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
         ("id,label\na,cat\n", {}, "unknown label 'cat' of a"),
         ("id,label\na,glioma\n", {"fold": 0}, "has no column fold"),
         ("id,label\n../a,glioma\n", {}, "cannot be an id"),
         ("id,label\na,glioma\n", {}, "the picture of a is missing"),
         ("id\na\n", {}, "lacks the columns label"),
-    ):
+    )
+    for text, options, message in cases:
         (tmp_path / "manifest.csv").write_text(text)
         with pytest.raises(CommandError, match=message):
             evaluate(tmp_path, **options)

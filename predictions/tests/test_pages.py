@@ -101,7 +101,9 @@ def test_a_result_has_its_pictures_and_its_limits(
     assert 'style="' not in text
 
 
-def test_a_flagged_result_warns_and_says_which_it_may_be(browser: Client, visitor: UUID) -> None:
+def test_a_flagged_result_warns_and_says_which_it_may_be(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
     prediction = finish(
         submit(visitor=visitor),
         flagged=True,
@@ -117,7 +119,9 @@ def test_a_flagged_result_warns_and_says_which_it_may_be(browser: Client, visito
     assert (state["flagged"], state["committed"]) == (True, False)
 
 
-def test_a_result_from_before_says_nothing_of_sets(browser: Client, visitor: UUID) -> None:
+def test_a_result_from_before_says_nothing_of_sets(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
     prediction = finish(submit(visitor=visitor))
     type(prediction).objects.update(
         committed=None, prediction_set=["glioma"], contours_key="", area_range=None

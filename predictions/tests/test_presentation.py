@@ -81,7 +81,7 @@ def test_answers_from_before_have_neither() -> None:
 
 
 def test_the_contours_are_stated_with_their_picture_only() -> None:
-    stated = {"area_range": [0.01, 0.04]}
+    stated: dict[str, Any] = {"area_range": [0.01, 0.04]}
     assert describe(prediction(**stated)).area_range is None
     assert describe(prediction(**stated, contours_key="c")).area_range == pytest.approx((1, 4))
 
