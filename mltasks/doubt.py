@@ -145,6 +145,16 @@ class Doubt:
         at = self._doubt["distance"]
         return np.clip((distance - at["centre"]) / (at["flag"] - at["centre"]), 0, 3)
 
+    def _sets(self, probabilities: Array, top: Array) -> Array:
+        """The labels that reach their threshold, the likeliest, and whatever lies between.
+
+        Thresholds differ by class; a set that left out a label likelier than one it holds would
+        make no sense to people. Larger sets keep the guarantee.
+        """
+        inside = (probabilities >= self._least) | (probabilities == top)
+        lowest = np.where(inside, probabilities, np.inf).min(axis=1, keepdims=True)
+        return np.asarray(probabilities >= lowest)
+
     def assess(self, outputs: Outputs, odd: Array | None = None) -> Assessment:
         """What may be said of each of n pictures.
 
@@ -179,5 +189,5 @@ class Doubt:
             refused=refused,
             flagged=flagged,
             committed=~flagged & ~refused & (top[:, 0] >= answer["commit"]),
-            in_set=(probabilities >= self._least) | (probabilities == top),
+            in_set=self._sets(probabilities, top),
         )

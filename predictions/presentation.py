@@ -50,6 +50,7 @@ class Finding:
         percent: probability of the answer, 0–100.
         rows: (label, name, probability 0–1) of each class, most probable first.
         warning: why the answer is not to be relied on at all; empty if there is no such reason.
+        leaning: the answer in words, where the network does not stand by it; empty otherwise.
         among: the labels of the prediction set in words, as "glioma or meningioma".
         doubts: why it is not surer, a sentence each.
         area_range: share of the picture within the inner and the outer contour, 0–100, or None.
@@ -63,6 +64,7 @@ class Finding:
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     warning: str = ""
+    leaning: str = ""
     among: str = ""
     area_percent: float | None = None
     area_range: tuple[float, float] | None = None
@@ -93,8 +95,10 @@ def _among(prediction: Prediction) -> str:
 
 
 def _headline(prediction: Prediction) -> str:
-    """The finding, unless the network does not stand by it."""
-    if prediction.committed is not False or prediction.flagged:
+    """The finding, unless the network does not stand by it: then it must not look like one."""
+    if prediction.flagged:
+        return "No reliable answer: the picture is unlike those the network learnt from"
+    if prediction.committed is not False:
         return _FOUND[Label(prediction.label)]
     if len(prediction.prediction_set) < 2:
         return f"The network does not commit itself; it leans towards {_among(prediction)}"
@@ -145,6 +149,11 @@ def describe(prediction: Prediction) -> Finding:
     return Finding(
         headline=_headline(prediction),
         warning=UNLIKE if prediction.flagged else "",
+        leaning=(
+            Label(prediction.label).label.lower()
+            if prediction.flagged or prediction.committed is False
+            else ""
+        ),
         among=_among(prediction),
         sureness=next(words for least, words in _SURENESS if top >= least),
         percent=100 * top,

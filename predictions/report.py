@@ -135,7 +135,9 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, finding.headline, size=18, style="B")
     _text(
         pdf,
-        f"It gives this answer {finding.percent:.1f}% and is {finding.sureness}.",
+        f"It leans towards {finding.leaning} with {finding.percent:.1f}%, but does not stand by it."
+        if finding.leaning
+        else f"It gives this answer {finding.percent:.1f}% and is {finding.sureness}.",
         size=11,
         colour=_MUTED,
     )

@@ -20,7 +20,10 @@ def _percent(value: float, digits: int) -> str:
 
 @register.filter
 def share(stated: Any, digits: int = 1) -> str:
-    """A share as percent: of a number, or of a stated figure with its interval."""
+    """A share as percent: of a number, or of a stated figure with its interval.
+
+    What is missing in the figures reaches a filter as an empty string.
+    """
     if isinstance(stated, dict):
         value, interval = stated.get("value", stated.get("share")), stated.get("ci95")
         if value is None:
@@ -29,7 +32,7 @@ def share(stated: Any, digits: int = 1) -> str:
             return _percent(value, digits)
         low, high = (_percent(bound, digits).rstrip("%") for bound in interval)
         return f"{_percent(value, digits)} ({low}–{high})"
-    return _MISSING if stated is None else _percent(float(stated), digits)
+    return _MISSING if stated in {None, ""} else _percent(float(stated), digits)
 
 
 @register.filter
@@ -41,7 +44,7 @@ def number(stated: Any, digits: int = 2) -> str:
         text = f"{stated['value']:.{digits}f}"
         interval = stated.get("ci95")
         return f"{text} ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})" if interval else text
-    return _MISSING if stated is None else f"{float(stated):.{digits}f}"
+    return _MISSING if stated in {None, ""} else f"{float(stated):.{digits}f}"
 
 
 @register.filter

@@ -176,6 +176,15 @@ def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
     assert len(found.prediction_set(0)) == 4
 
 
+def test_a_set_leaves_out_none_that_is_likelier() -> None:
+    card = CARD | {"doubt": CARD["doubt"] | {"sets": dict.fromkeys(CLASSES, 0.9)}}
+    card["doubt"]["sets"] |= {"pituitary": 0.1}
+    doubt = Doubt(card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    raw = outputs([0.05])
+    raw.class_logits[0] = np.log([0.2, 0.6, 0.05, 0.15])
+    assert doubt.assess(raw).prediction_set(0) == ("meningioma", "glioma", "pituitary")
+
+
 def test_a_card_without_doubt_is_refused() -> None:
     reference = Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
     with pytest.raises(ModelError, match=r"complete the model folder with manage\.py calibrate"):
@@ -219,9 +228,9 @@ def test_contour_thresholds_bound_the_mask() -> None:
 @given(st.sampled_from(corruptions.CORRUPTIONS), st.sampled_from(corruptions.STRENGTHS))
 @settings(max_examples=30, deadline=None)
 def test_corruptions_repeat_and_keep_mask_and_picture_together(name: str, strength: int) -> None:
-    pixels = head(1)
+    pixels = np.kron(head(1), np.ones((2, 2), np.uint8))
     mask = np.zeros_like(pixels)
-    mask[60:90, 40:70] = 255
+    mask[120:180, 80:140] = 255
     changed, moved = corruptions.corrupt(pixels, mask, name, strength, "a slice")
     again, _ = corruptions.corrupt(pixels, None, name, strength, "a slice")
     np.testing.assert_array_equal(changed, again)

@@ -71,13 +71,14 @@ def test_an_answer_it_does_not_stand_by_is_no_finding() -> None:
 def test_a_flagged_answer_comes_with_a_warning() -> None:
     finding = describe(prediction(flagged=True, committed=False, ood_score=0.7))
     assert "Do not rely on this answer" in finding.warning
-    assert finding.headline == "The network sees signs of a glioma"
+    assert finding.headline.startswith("No reliable answer")
+    assert finding.leaning == "glioma"
     assert finding.doubts == []
 
 
 def test_answers_from_before_have_neither() -> None:
     finding = describe(prediction())
-    assert (finding.warning, finding.area_range) == ("", None)
+    assert (finding.warning, finding.leaning, finding.area_range) == ("", "", None)
 
 
 def test_the_contours_are_stated_with_their_picture_only() -> None:
