@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,27 +14,74 @@ Array = NDArray[Any]
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-def log_loss(logits: Array, target: Array, temperature: float) -> float:
-    """Mean negative log-likelihood of float (n, classes) logits at a temperature."""
-    probabilities = softmax(logits / temperature)
-    chosen = probabilities[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+def tempered(logits: Array, base: float, slope: float, closeness: Array) -> Array:
+    """Probabilities (n, classes) of logits divided by `base * exp(slope * closeness)`.
 
-
-def fit_temperature(logits: Array, target: Array) -> float:
-    """The temperature of least log-loss (Guo et al., 2017), between 0.2 and 5.
-
-    Golden-section search over its logarithm, in which the loss has one minimum.
+    Args:
+        logits: (n, classes).
+        closeness: (n,), 0 for usual pictures, 1 for those that are flagged, more beyond.
     """
-    low, high = np.log(0.2), np.log(5.0)
+    divisor = base * np.exp(slope * np.asarray(closeness, np.float64))
+    return softmax(np.asarray(logits, np.float64) / divisor[:, None])
+
+
+def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
+    """Weighted negative log-likelihood; the weights add up to 1."""
+    chosen = probabilities[np.arange(len(target)), target]
+    return float(-(weight * np.log(np.maximum(chosen, 1e-12))).sum())
+
+
+def _least(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function with one minimum is least: golden-section search."""
     while high - low > 1e-4:
         inner = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        first, second = (log_loss(logits, target, float(np.exp(value))) for value in inner)
-        if first < second:
+        if loss(inner[0]) < loss(inner[1]):
             high = inner[1]
         else:
             low = inner[0]
-    return float(np.exp((low + high) / 2))
+    return (low + high) / 2
+
+
+def fit_temperature(
+    logits: Array, target: Array, closeness: Array, weight: Array
+) -> tuple[float, float]:
+    """Base and slope of the temperature of least log-loss (after Guo et al., 2017).
+
+    The base lies between 0.2 and 5; the slope between 0 and 1.5, so that a picture farther from
+    those learnt from never gets a surer answer for it.
+    """
+    weight = np.asarray(weight, np.float64) / np.sum(weight)
+
+    def loss(base: float, slope: float) -> float:
+        return log_loss(tempered(logits, base, slope, closeness), target, weight)
+
+    def base_for(slope: float) -> float:
+        low, high = np.log(0.2), np.log(5.0)
+        return float(np.exp(_least(lambda value: loss(float(np.exp(value)), slope), low, high)))
+
+    slope = _least(lambda value: loss(base_for(value), value), 0.0, 1.5)
+    # The search cannot say an exact nought; a slope that gains nothing is none.
+    if loss(base_for(0.0), 0.0) <= loss(base_for(slope), slope) + 1e-6:
+        slope = 0.0
+    return base_for(slope), slope
+
+
+def commit_threshold(
+    probabilities: Array, target: Array, error: float, *, least_share: float = 0.8
+) -> float:
+    """The lowest probability of the answer from which answers err at most so often.
+
+    Never higher than what keeps `least_share` of the answers, however often these err.
+    """
+    if not len(target):
+        return 1.0
+    top, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != target
+    order = np.argsort(-top, kind="stable")
+    kept = np.arange(1, len(order) + 1)
+    errors = np.cumsum(wrong[order]) / kept
+    # From the least sure answer upwards, the first place where the error is low enough.
+    fits = np.flatnonzero((errors <= error) | (kept <= least_share * len(order)))
+    return float(np.floor(top[order][fits[-1]] * 1e4) / 1e4) if fits.size else 1.0
 
 
 def group_halves(groups: Array, *, seed: int = 0) -> Array:
@@ -41,21 +89,6 @@ def group_halves(groups: Array, *, seed: int = 0) -> Array:
     names = np.unique(groups)
     chosen = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
     return np.isin(groups, chosen)
-
-
-def cross_fitted(logits: Array, target: Array, groups: Array) -> Array:
-    """Probabilities of each half of the groups, with the temperature of the other half.
-
-    So the calibration error that is reported was not fitted to the slices it is measured on.
-    """
-    first = group_halves(groups)
-    probabilities = np.empty(np.shape(logits), np.float64)
-    for half in (first, ~first):
-        if half.any():
-            rest = ~half if (~half).any() else half
-            temperature = fit_temperature(logits[rest], target[rest])
-            probabilities[half] = softmax(logits[half] / temperature)
-    return probabilities
 
 
 def brain_threshold(scores: Array, *, refuse: float, ceiling: float) -> float:

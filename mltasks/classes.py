@@ -6,3 +6,11 @@ NO_TUMOR = "no_tumor"
 # evaluate "tumour or none", but nothing can learn a kind from them.
 TUMOR = "tumor"
 LABELS = (*CLASSES, TUMOR)
+# As people read them; `tumor` is any of the three.
+DISPLAY_NAMES = {
+    "glioma": "glioma",
+    "meningioma": "meningioma",
+    "no_tumor": "no tumour",
+    "pituitary": "pituitary",
+    "tumor": "any tumour",
+}

@@ -9,7 +9,7 @@ import numpy as np
 
 from mltasks.preprocessing import Floats
 
-OUTPUTS = ("class_logits", "attention", "mask", "brain")
+OUTPUTS = ("class_logits", "attention", "mask", "brain", "features")
 ENGINES = ("onnx", "tensorflow")
 
 
@@ -19,19 +19,25 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Raw outputs for n pictures, all float32 logits.
+    """Raw outputs for n pictures, all float32; all but the features are logits.
 
     Attributes:
         class_logits: (n, 4).
         attention: (n, rows, columns, 4); its mean over the cells is `class_logits`.
         mask: (n, rows, columns), tumour against anything else.
         brain: (n,), brain MRI against any other picture.
+        features: (n, 1280), the last features, averaged over the cells.
     """
 
     class_logits: Floats
     attention: Floats
     mask: Floats
     brain: Floats
+    features: Floats
+
+    def only(self, index: int) -> Outputs:
+        """The outputs for one of the pictures."""
+        return Outputs(*(getattr(self, name)[index : index + 1] for name in OUTPUTS))
 
 
 class Engine(Protocol):

@@ -19,15 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltasks.classes import CLASSES
-from mltasks.evaluation import (
-    Results,
-    answered_accuracy,
-    calibration_error,
-    macro_f1,
-    median_dice,
-)
+from mltasks.evaluation import Results, bootstrap
 
-Metric = Callable[[Results], float]
+# From results to the measure as a function of weights: how often each slice was drawn.
+Metric = Callable[[Results], bootstrap.Metric]
 Drawn = NDArray[np.float64]
 CONFIDENCE = 0.95
 FEWEST_GROUPS = 10
@@ -98,26 +93,45 @@ class Verdict:
         return {**asdict(self), "confidence": CONFIDENCE}
 
 
-def log_loss(results: Results) -> float:
+def accuracy(results: Results) -> bootstrap.Metric:
+    """Share of slices that are neither refused nor given the wrong class."""
+    return bootstrap.share(results.accepted & results.right)
+
+
+def macro_f1(results: Results) -> bootstrap.Metric:
+    """Mean over the classes of the harmonic mean of precision and sensitivity."""
+    return bootstrap.macro_f1(results.predicted, results.target, len(CLASSES))
+
+
+def median_dice(results: Results) -> bootstrap.Metric:
+    """Median over the slices with an expert mask; a missed tumour counts 0."""
+    return bootstrap.quantile(results.dice, 0.5)
+
+
+def log_loss(results: Results) -> bootstrap.Metric:
     """Mean negative logarithm of the probability given to the true class."""
-    chosen = results.probabilities[np.arange(len(results.target)), results.target]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    chosen = results.probabilities[np.arange(len(results)), results.target]
+    return bootstrap.mean(-np.log(np.maximum(chosen, 1e-12)))
+
+
+def calibration_error(results: Results) -> bootstrap.Metric:
+    """Expected calibration error of the probabilities shown to users."""
+    return bootstrap.calibration_error(results.probabilities.max(axis=1), results.right)
 
 
 def found(index: int) -> Metric:
     """Share of the class's slices that are accepted and given this class."""
 
-    def metric(results: Results) -> float:
-        actual = results.target == index
-        right = results.accepted & (results.predicted == index)
-        return float(right[actual].mean()) if actual.any() else 0.0
+    def metric(results: Results) -> bootstrap.Metric:
+        hits = results.accepted & (results.predicted == index)
+        return bootstrap.share(hits, results.target == index)
 
     return metric
 
 
-def accepted(results: Results) -> float:
+def accepted(results: Results) -> bootstrap.Metric:
     """Share of slices that are not refused as "no brain MRI"."""
-    return float(results.accepted.mean())
+    return bootstrap.share(results.accepted)
 
 
 def _words(label: str) -> str:
@@ -126,7 +140,7 @@ def _words(label: str) -> str:
 
 # Name, metric and whether more of it is better.
 _GAINS: tuple[tuple[str, Metric, bool], ...] = (
-    ("accuracy", answered_accuracy, True),
+    ("accuracy", accuracy, True),
     ("macro F1", macro_f1, True),
     ("median Dice of the area", median_dice, True),
     ("log-loss", log_loss, False),
@@ -178,15 +192,12 @@ def _differences(
     seed: int,
 ) -> dict[str, Drawn]:
     """Candidate's minus production's, float64 (resamples,), on the same drawn groups."""
-    rng = np.random.default_rng(seed)
-    names, inverse = np.unique(candidate.group, return_inverse=True)
-    members = [np.flatnonzero(inverse == number) for number in range(len(names))]
-    values = np.empty((resamples, len(metrics)))
-    for draw in range(resamples):
-        index = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        one, two = candidate.take(index), production.take(index)
-        values[draw] = [metric(one) - metric(two) for metric in metrics.values()]
-    return dict(zip(metrics, values.T, strict=True))
+    draws, member_of = bootstrap.group_draws(candidate.group, resamples=resamples, seed=seed)
+    weights = draws[:, member_of].astype(np.float64)
+    return {
+        name: np.asarray(metric(candidate)(weights) - metric(production)(weights))
+        for name, metric in metrics.items()
+    }
 
 
 def compare(
@@ -220,8 +231,10 @@ def compare(
     rows = []
     for name, metric, more, margin in measures:
         tail = 1 - CONFIDENCE if margin is not None else (1 - CONFIDENCE) / len(_GAINS)
-        lower = float(np.quantile(drawn[name] if more else -drawn[name], tail))
-        values = metric(candidate), metric(production)
+        # Undefined, and left out, where a draw holds no slice that counts.
+        lower = float(np.nanquantile(drawn[name] if more else -drawn[name], tail))
+        once = np.ones((1, len(candidate)))
+        values = float(metric(candidate)(once)[0]), float(metric(production)(once)[0])
         rows.append(_row(name, *values, lower=lower, margin=margin, more=more))
     worse = [row for row in rows if row.margin is not None and not row.passed]
     better = [row for row in rows if row.margin is None and row.passed]

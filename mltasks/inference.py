@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mltasks.background import is_light
 from mltasks.classes import CLASSES, NO_TUMOR
+from mltasks.doubt import REFERENCE_NAME, Doubt, Reference
 from mltasks.engines import Engine, ModelError, Outputs, open_engine
 from mltasks.postprocessing import (
     Mask,
     affected_area,
     attention_map,
     bounding_box,
+    contours,
     entropy,
     hottest_point,
-    sigmoid,
-    softmax,
 )
 from mltasks.preprocessing import Floats, Geometry, Pixels, preprocess, to_grey
 
@@ -52,13 +53,19 @@ class Analysis:
         reason: why it was rejected, as a sentence for users; empty if ok.
         label: one of `CLASSES`, None if rejected.
         probabilities: calibrated, by class, sum 1; also given for rejected pictures.
+        prediction_set: the labels among which the true one is with 95%, the likeliest first.
+        flagged: answered, but unlike the pictures learnt from: not to be relied on.
+        committed: the network stands by its label.
+        unlikeness: 0 to 1, how unlike the pictures learnt from; from 0.5 it is flagged.
         brain_score: 0 to 1, how much the picture looks like a brain MRI.
         uncertainty: normalised entropy of the probabilities, 0 (certain) to 1.
         area: bool (height, width) on the upright picture; empty without a tumour.
+        inner, outer: likewise, bounds of the area: surely affected, and possibly affected.
         attention: uint8 (height, width), what spoke for the label, 255 the most.
         area_fraction: affected share of the whole picture.
         bounding_box: left, top, right, bottom of the area in pixels, the last two exclusive.
-        hottest_point: pixel (x, y) of the strongest attention, inside the area if there is one.
+        hottest_point: pixel (x, y) of the strongest attention, inside the inner contour if there
+            is one, or else inside the area.
     """
 
     status: str
@@ -72,6 +79,12 @@ class Analysis:
     area_fraction: float
     bounding_box: tuple[int, int, int, int] | None
     hottest_point: tuple[int, int] | None
+    prediction_set: tuple[str, ...]
+    flagged: bool
+    committed: bool
+    unlikeness: float
+    inner: Mask
+    outer: Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +95,13 @@ class Prepared:
         inputs: float32 (size, size, 1).
         geometry: leads back to the picture's own pixels.
         blank: all of it has nearly the same brightness.
+        light: its background is light; see `mltasks.doubt`.
     """
 
     inputs: Floats
     geometry: Geometry
     blank: bool
+    light: bool
 
 
 class Analyzer:
@@ -102,14 +117,14 @@ class Analyzer:
         engine: what computes; `engine.forward(batch)` alone serves benchmarks.
     """
 
-    def __init__(self, card: dict[str, Any], digest: str, engine: Engine) -> None:
+    def __init__(self, card: dict[str, Any], digest: str, engine: Engine, doubt: Doubt) -> None:
         self.card = card
         self.name: str = card["name"]
         self.version: str = card["version"]
         self.digest = digest
         self.engine = engine
         self.input_size: int = card["input"]["size"]
-        self._temperature = float(card["temperature"])
+        self.doubt = doubt
         self._thresholds: dict[str, float] = card["thresholds"]
 
     def warm_up(self) -> None:
@@ -141,7 +156,7 @@ class Analyzer:
             ValueError: it is not such an array.
         """
         inputs, geometry = preprocess(image, self.input_size)
-        return Prepared(inputs, geometry, _is_blank(image))
+        return Prepared(inputs, geometry, _is_blank(image), is_light(image))
 
     def forward(self, prepared: Sequence[Prepared]) -> Outputs:
         """One forward pass over at least one picture."""
@@ -150,9 +165,9 @@ class Analyzer:
     def finding(self, prepared: Prepared, outputs: Outputs, index: int) -> Analysis:
         """What a pass says about the picture that was its `index`-th."""
         geometry, blank = prepared.geometry, prepared.blank
-        probabilities = softmax(outputs.class_logits[index] / self._temperature)
-        brain_score = float(sigmoid(outputs.brain[index]))
-        rejected = blank or brain_score < self._thresholds["brain"]
+        assessment = self.doubt.assess(outputs.only(index), np.array([prepared.light]))
+        probabilities = assessment.probabilities[0]
+        rejected = blank or bool(assessment.refused[0])
         best = int(np.argmax(probabilities))
         label = None if rejected else CLASSES[best]
         area = np.zeros((geometry.height, geometry.width), np.bool_)
@@ -166,19 +181,37 @@ class Analyzer:
             )
         if label is not None:
             attention = attention_map(outputs.attention[index, :, :, best], geometry)
+        inner, outer = contours(
+            outputs.mask[index],
+            geometry,
+            area,
+            least=self._thresholds["mask"],
+            inner=self.doubt.inner,
+            outer=self.doubt.outer,
+        )
         box = bounding_box(area)
         return Analysis(
             status="rejected" if rejected else "ok",
             reason=(BLANK if blank else NOT_A_BRAIN) if rejected else "",
             label=label,
             probabilities=dict(zip(CLASSES, map(float, probabilities), strict=True)),
-            brain_score=brain_score,
+            brain_score=float(assessment.brain_score[0]),
             uncertainty=entropy(probabilities),
             area=area,
             attention=attention,
             area_fraction=float(area.mean()),
             bounding_box=box,
-            hottest_point=hottest_point(attention, box, area),
+            # Within the inner contour, as the attention's peak may lie beside the area, and the
+            # nearest pixel of the area is then one at its border.
+            hottest_point=hottest_point(attention, bounding_box(inner), inner)
+            if inner.any()
+            else hottest_point(attention, box, area),
+            prediction_set=() if rejected else assessment.prediction_set(0),
+            flagged=not rejected and bool(assessment.flagged[0]),
+            committed=not rejected and bool(assessment.committed[0]),
+            unlikeness=1.0 if blank else float(assessment.unlikeness[0]),
+            inner=inner,
+            outer=outer,
         )
 
 
@@ -218,7 +251,6 @@ def _read_card(folder: Path) -> dict[str, Any]:
         "version": str,
         "files": dict,
         "input": dict,
-        "temperature": (int, float),
         "thresholds": dict,
     }
     for key, kind in wanted.items():
@@ -227,8 +259,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     for key in ("brain", "mask", "speck_share"):
         if not isinstance(card["thresholds"].get(key), (int, float)):
             raise ModelError(f"{path}: threshold {key} is missing")
-    if not isinstance(card["input"].get("size"), int) or card["temperature"] <= 0:
-        raise ModelError(f"{path}: input size or temperature is wrong")
+    if not isinstance(card["input"].get("size"), int):
+        raise ModelError(f"{path}: input size is wrong")
     return card
 
 
@@ -256,11 +288,30 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes, str]:
     return card, weights, digest
 
 
+def read_reference(folder: Path, card: dict[str, Any]) -> Reference:
+    """The reference features of a model folder.
+
+    Raises:
+        ModelError: they are missing, or not those of the card.
+    """
+    path = Path(folder) / REFERENCE_NAME
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"no reference features: cannot read {path} ({error.strerror}); complete the model "
+            "folder with manage.py calibrate"
+        ) from None
+    if card["files"].get(REFERENCE_NAME) != hashlib.sha256(content).hexdigest():
+        raise ModelError(f"{path} is damaged: its digest is not the card's")
+    return Reference.from_bytes(content)
+
+
 def load_analyzer(folder: Path, *, engine: str = "onnx", threads: int = 0) -> Analyzer:
     """Load a model folder.
 
     Args:
-        folder: holds model.json and model.onnx.
+        folder: holds model.json, model.onnx and reference.npz.
         engine: "onnx" (CPU) or "tensorflow" (GPU where there is one).
         threads: of the ONNX engine; 0 means one per core.
 
@@ -268,4 +319,5 @@ def load_analyzer(folder: Path, *, engine: str = "onnx", threads: int = 0) -> An
         ModelError: see `read_model`.
     """
     card, weights, digest = read_model(folder)
-    return Analyzer(card, digest, open_engine(engine, weights, threads=threads))
+    doubt = Doubt(card, read_reference(folder, card))
+    return Analyzer(card, digest, open_engine(engine, weights, threads=threads), doubt)

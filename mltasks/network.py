@@ -154,7 +154,8 @@ def build_network(
     Returns:
         Model from float32 (n, size, size, 1) to a dict of float32 logits: `class_logits`
         (n, 4), `attention` (n, size / 32, size / 32, 4), `mask` (n, size / 2, size / 2, 1),
-        `brain` (n, 1).
+        `brain` (n, 1). The folded form also gives `features` (n, 1280): what both heads see,
+        averaged over the cells, for detectors of unlike pictures.
 
     Raises:
         ModelError: Keras is not installed.
@@ -180,6 +181,8 @@ def build_network(
         "mask": mask,
         "brain": brain,
     }
+    if folded:
+        outputs["features"] = pooled
     return keras.Model(inputs, outputs, name="tumorsite")
 
 

@@ -143,6 +143,7 @@ def to_onnx(model: Any) -> bytes:
         "attention": ["n", size // 32, size // 32, 4],
         "mask": ["n", size // 2, size // 2],
         "brain": ["n"],
+        "features": ["n", model.get_layer("pooled").output.shape[1]],
     }
     proto = helper.make_model(
         helper.make_graph(
@@ -176,6 +177,7 @@ def _finish(graph: _Graph) -> None:
         helper.make_node("Transpose", ["attention/raw"], ["attention"], perm=[0, 2, 3, 1]),
         helper.make_node("Squeeze", ["mask/raw", "mask/axes"], ["mask"]),
         helper.make_node("Reshape", ["brain/raw", "brain/shape"], ["brain"]),
+        helper.make_node("Identity", ["pooled"], ["features"]),
     ]
     graph.values["mask/axes"] = np.array([1], np.int64)
     graph.values["brain/shape"] = np.array([-1], np.int64)
@@ -193,6 +195,17 @@ def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
     except Exception as error:  # protobuf's DecodeError has no public home
         raise ModelError(f"not an ONNX file: {error}") from error
     return {value.name: onnx.numpy_helper.to_array(value) for value in proto.graph.initializer}
+
+
+def replace_weights(content: bytes, values: dict[str, NDArray[Any]]) -> bytes:
+    """The ONNX file with other values for some of its initialisers, of the same shapes."""
+    onnx = _onnx()
+    proto = onnx.load_model_from_string(content)
+    for value in proto.graph.initializer:
+        if value.name in values:
+            value.CopyFrom(onnx.numpy_helper.from_array(values[value.name], value.name))
+    changed: bytes = proto.SerializeToString(deterministic=True)
+    return changed
 
 
 def load_into(model: Any, content: bytes) -> None:

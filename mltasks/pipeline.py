@@ -7,19 +7,15 @@ import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mltasks import calibration, detector, evaluation, negatives, release
-from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
-from mltasks.engines import OUTPUTS, Outputs
-from mltasks.inference import Analyzer, load_analyzer
+from mltasks import completion, detector, evaluation, negatives, release
+from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
+from mltasks.inference import load_analyzer
 from mltasks.lazy import tensorflow_module
-from mltasks.postprocessing import affected_area, sigmoid
-from mltasks.preprocessing import Geometry, Pixels, preprocess
+from mltasks.preprocessing import Pixels
 from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
 from mltasks.training.loop import Watch
@@ -30,13 +26,11 @@ Named = list[tuple[str, Pixels]]
 CHECKPOINTS = "checkpoints"
 # Of the pictures drawn for training and, others, for evaluation.
 _DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
-DRAWN_HELD_OUT, _PER_SOURCE = DataConfig().drawn_held_out, DataConfig().per_source
+_USUAL = DataConfig()
+DRAWN, DRAWN_HELD_OUT = _USUAL.drawn, _USUAL.drawn_held_out
+_PER_SOURCE = _USUAL.per_source
 # Every so many slices is used to fit the detector: they differ less than the other pictures do.
 _REFIT_STEP = 3
-# The mask thresholds that are tried.
-_MASK_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-# Share of validation slices that may be refused, and the highest threshold.
-_REFUSE, _BRAIN_CEILING = 0.002, 0.15
 _LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime", "numpy", "pillow")
 
 
@@ -115,10 +109,27 @@ def train_model(request: TrainingRequest, *, watch: Watch, report: Report) -> di
         drawn=wanted.drawn_held_out,
     )
     validation = load_samples(request.data, held_out)
-    report(f"calibrating and evaluating on {len(validation)} slices of fold {wanted.fold}")
-    complete(card, content, validation, held_out_others)
-    card["metrics"]["validation"]["fold"] = wanted.fold
-    release.write_model(request.output, card, content)
+    report(f"calibrating on {len(validation)} slices of fold {wanted.fold}")
+    extras = completion.complete(
+        card,
+        content,
+        learnt=[sample.pixels for sample in samples[:: completion.REFERENCE_STEP]],
+        held_out=validation,
+        others=[pixels for _, pixels in others],
+        threads=request.threads,
+        report=report,
+    )
+    report("evaluating")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        release.write_model(folder, card, content, extras)
+        results = evaluation.run(load_analyzer(folder), validation)
+        fates = evaluation.refusals(load_analyzer(folder), held_out_others)
+    card["metrics"] = {
+        "validation": evaluation.summary(results) | {"fold": wanted.fold},
+        "other_pictures": evaluation.refusal_summary(fates),
+    }
+    release.write_model(request.output, card, content, extras)
     write_history(request.output, run.history)
     return card
 
@@ -189,79 +200,18 @@ def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]
     return learnt, held_out
 
 
+def learnt_pictures(folder: Path | None, *, per_source: int = _PER_SOURCE) -> Named:
+    """Pictures that are no brain MRI of the kinds and sources learnt from, with their source."""
+    named = negatives.drawn(DRAWN, _DRAWN_SEED)
+    return named if folder is None else named + negatives.real(folder, per_source)
+
+
 def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Named:
     """Pictures that are no brain MRI and were not trained on, with their source."""
     named = [
         (f"drawn: {kind}", pixels) for kind, pixels in negatives.drawn(drawn, _DRAWN_HELD_OUT_SEED)
     ]
     return named if folder is None else named + negatives.real(folder, _PER_SOURCE)
-
-
-def complete(card: dict[str, Any], content: bytes, validation: list[Sample], others: Named) -> None:
-    """Fit temperature and thresholds, measure, and fill both into the card."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
-        release.write_model(folder, card, content)
-        outputs, geometries = _forward(load_analyzer(folder), validation)
-        target = np.array([sample.record.target for sample in validation])
-        groups = np.array([sample.record.group for sample in validation])
-        card["temperature"] = round(calibration.fit_temperature(outputs.class_logits, target), 4)
-        card["thresholds"]["brain"] = calibration.brain_threshold(
-            sigmoid(outputs.brain), refuse=_REFUSE, ceiling=_BRAIN_CEILING
-        )
-        card["thresholds"]["mask"] = _best_mask_threshold(
-            validation, outputs, geometries, card["thresholds"]["speck_share"]
-        )
-        release.write_card(folder, card)
-        fitted = load_analyzer(folder)
-        results = evaluation.run(fitted, validation)
-        crossed = replace(
-            results,
-            probabilities=calibration.cross_fitted(outputs.class_logits, target, groups),
-        )
-        refused = evaluation.refusals(fitted, others)
-        card["metrics"] = {
-            "validation": evaluation.summary(results),
-            "calibration": {
-                "method": "temperature cross-fitted between two halves of the groups",
-                "temperature_from": "all slices of the validation fold",
-                "error_cross_fitted": round(evaluation.calibration_error(crossed), 4),
-            },
-            "other_pictures": evaluation.refusal_summary(refused, card["thresholds"]["brain"]),
-        }
-
-
-def _forward(analyzer: Analyzer, samples: list[Sample]) -> tuple[Outputs, list[Geometry]]:
-    """The network's raw outputs for all slices, and where each lies in its input."""
-    parts: list[Outputs] = []
-    geometries: list[Geometry] = []
-    for start in range(0, len(samples), 16):
-        chunk = samples[start : start + 16]
-        prepared = [preprocess(sample.pixels, analyzer.input_size) for sample in chunk]
-        parts.append(analyzer.engine.forward(np.stack([inputs for inputs, _ in prepared])))
-        geometries += [geometry for _, geometry in prepared]
-    return (
-        Outputs(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTPUTS)),
-        geometries,
-    )
-
-
-def _best_mask_threshold(
-    samples: list[Sample], outputs: Outputs, geometries: list[Geometry], speck_share: float
-) -> float:
-    """The tried threshold with the highest mean Dice over the slices with an expert mask."""
-    means = []
-    for threshold in _MASK_THRESHOLDS:
-        scores = [
-            evaluation.dice_score(
-                affected_area(logits, geometry, threshold=threshold, speck_share=speck_share),
-                sample.mask > 127,
-            )
-            for sample, logits, geometry in zip(samples, outputs.mask, geometries, strict=True)
-            if sample.mask is not None
-        ]
-        means.append(float(np.mean(scores)) if scores else 0.0)
-    return _MASK_THRESHOLDS[int(np.argmax(means))]
 
 
 def _versions() -> dict[str, str]:

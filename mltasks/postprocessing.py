@@ -108,6 +108,38 @@ def affected_area(
     return area
 
 
+def contours(
+    mask_logits: Floats, geometry: Geometry, area: Mask, *, least: float, inner: float, outer: float
+) -> tuple[Mask, Mask]:
+    """What is surely affected, and what may be: bounds of the affected area.
+
+    Args:
+        mask_logits: float32 (n, n) over the network's input.
+        area: bool (height, width), as `affected_area` gives it.
+        least: probability that a part needs somewhere to count at all.
+        inner, outer: probability from which a place lies within the inner and outer bound.
+
+    Returns:
+        Two bool masks (height, width): one inside `area`, one around it. Empty if it is.
+    """
+    sure, possible = np.zeros((2, *area.shape), np.bool_)
+    if not area.any():
+        return sure, possible
+    probability = sigmoid(mask_logits)
+    labels, count = components(probability >= min(outer, least))
+    strong = np.unique(labels[probability >= least])
+    kept = np.isin(labels, strong[strong > 0]) if count else np.zeros(labels.shape, np.bool_)
+    window = _window(kept, geometry) if kept.any() else None
+    if window is None:
+        return area.copy(), area.copy()
+    left, top, right, bottom = window
+    values = geometry.resample(np.where(kept, probability, np.float32(0)), window)
+    inside = np.s_[top:bottom, left:right]
+    sure[inside] = area[inside] & (values >= inner)
+    possible[inside] = values >= outer
+    return sure, possible | area
+
+
 def _window(cells: Mask, geometry: Geometry) -> Box | None:
     """The picture pixels that the cells, and one cell around them, can reach."""
     cell = geometry.size / cells.shape[0]

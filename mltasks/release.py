@@ -46,7 +46,6 @@ def draft_card(config: NetworkConfig, content: bytes, *, name: str) -> dict[str,
             "fit": "framed to the head, letterboxed on black; shrunk by area, enlarged bilinearly",
         },
         "network": config.as_dict(),
-        "temperature": 1.0,
         "thresholds": {"brain": 0.5, "mask": 0.5, "speck_share": 0.3},
         "files": {WEIGHTS_NAME: hashlib.sha256(content).hexdigest()},
         "attribution": ATTRIBUTION,
@@ -61,16 +60,26 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     temporary.replace(folder / CARD_NAME)
 
 
-def write_model(folder: Path, card: dict[str, Any], content: bytes) -> None:
+def write_model(
+    folder: Path, card: dict[str, Any], content: bytes, extras: dict[str, bytes]
+) -> None:
     """Write a model folder; readers see the old one or the whole new one.
 
     Checkpoints in the old folder are kept.
+
+    Args:
+        folder: to write or replace.
+        card: for model.json.
+        content: of model.onnx.
+        extras: other files by name, see `completion.complete`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     (fresh / WEIGHTS_NAME).write_bytes(content)
+    for name, data in extras.items():
+        (fresh / name).write_bytes(data)
     write_card(fresh, card)
     if folder.exists():
         old = folder.with_name(f".{folder.name}.old")

@@ -169,6 +169,11 @@ class Streamer:
                 "uncertainty": analysis.uncertainty,
                 "hottest_point": analysis.hottest_point,
                 "bounding_box": analysis.bounding_box,
+                "prediction_set": list(analysis.prediction_set),
+                "flagged": analysis.flagged,
+                "committed": analysis.committed,
+                "unlikeness": analysis.unlikeness,
+                "area_range": [float(analysis.inner.mean()), float(analysis.outer.mean())],
             }
         )
 
@@ -188,6 +193,11 @@ class Streamer:
                 "uncertainty": None,
                 "hottest_point": None,
                 "bounding_box": None,
+                "prediction_set": None,
+                "flagged": None,
+                "committed": None,
+                "unlikeness": None,
+                "area_range": None,
             }
         )
 

@@ -48,4 +48,5 @@ class TensorFlowEngine:
             attention=results["attention"],
             mask=results["mask"][..., 0],
             brain=results["brain"][:, 0],
+            features=results["features"],
         )

@@ -6,7 +6,8 @@ from predictions.models import Label, Prediction
 
 COLUMNS = (
     "prediction", "scan", "name", "uploaded", "status", "finding", "glioma", "meningioma",
-    "no_tumor", "pituitary", "uncertainty", "area_fraction", "box", "model", "message",
+    "no_tumor", "pituitary", "prediction_set", "committed", "flagged", "unlikeness", "uncertainty",
+    "area_fraction", "area_inner", "area_outer", "box", "model", "message",
 )  # fmt: skip
 
 
@@ -26,8 +27,13 @@ def csv_row(row: Prediction) -> list[object]:
         row.status,
         row.label,
         *(_number(shares.get(label)) for label in Label.values),
+        " or ".join(row.prediction_set),
+        "" if row.committed is None else int(row.committed),
+        int(row.flagged),
+        _number(row.ood_score),
         _number(row.uncertainty),
         _number(row.area_fraction),
+        *(_number(share) for share in row.area_range or (None, None)),
         " ".join(map(str, row.bounding_box or [])),
         str(row.model_version),
         row.message,

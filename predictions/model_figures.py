@@ -65,6 +65,37 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """How the network's own doubt held on groups it was not fitted to.
+
+    Attributes:
+        covered: share of slices whose true class was in the 95% prediction set.
+        committed: share of slices whose answer it stood by.
+        wrong_if_committed: share of these that were wrong, None if there were none.
+        flagged: share of real slices that got the warning.
+        error: mean distance between its probabilities and how often it is right.
+        error_corrupted: the same on slices made worse.
+    """
+
+    covered: float
+    committed: float
+    wrong_if_committed: float | None
+    flagged: float
+    error: float
+    error_corrupted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worsened:
+    """Accuracy when slices arrive worse, in one way, at three strengths."""
+
+    name: str
+    mild: Share
+    middle: Share
+    strong: Share
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The measured errors of one network.
 
@@ -75,6 +106,7 @@ class Figures:
         overlap: median Dice of its area with the experts'.
         misplaced: share of areas that do not touch the experts' at all.
         calibration_error: mean distance between its probabilities and how often it is right.
+        doubt: None for networks from before it was measured; likewise `worsened` is empty.
     """
 
     n: int
@@ -89,6 +121,8 @@ class Figures:
     overlap_n: int
     misplaced: float
     calibration_error: float
+    doubt: Doubt | None
+    worsened: list[Worsened]
 
     def of_label(self, label: str) -> ClassFigures | None:
         return next((figures for figures in self.classes if figures.label == label), None)
@@ -117,12 +151,38 @@ def _class(metrics: dict[str, Any], label: str) -> ClassFigures:
     )
 
 
+def _doubt(card: dict[str, Any]) -> Doubt | None:
+    crossed = card.get("calibration", {}).get("cross_fitted", {})
+    plain, corrupted = crossed.get("plain", {}), crossed.get("corrupted", {})
+    if not plain.get("n") or not corrupted.get("n"):
+        return None
+    return Doubt(
+        covered=plain["set_coverage"],
+        committed=plain["committed"],
+        wrong_if_committed=plain["error_when_committed"],
+        flagged=plain["flagged"],
+        error=plain["calibration_error"],
+        error_corrupted=corrupted["calibration_error"],
+    )
+
+
+def _worsened(metrics: dict[str, Any]) -> list[Worsened]:
+    return [
+        Worsened(
+            name,
+            *(Share.of(own[strength]["accuracy"]) for strength in ("mild", "middle", "strong")),
+        )
+        for name, own in metrics.get("robustness", {}).get("corruptions", {}).items()
+    ]
+
+
 def model_figures(card: dict[str, Any]) -> Figures | None:
     """The figures of a model card; None if it states none, as that of an unfinished network."""
     metrics = card.get("metrics") or {}
     slices, others = metrics.get("validation"), metrics.get("other_pictures")
     if not slices or not others:
         return None
+    doubt = _doubt(card)
     missed, refused = slices["tumor_called_no_tumor"], slices["refused"]
     return Figures(
         n=slices["n"],
@@ -139,9 +199,7 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         overlap=Share.of(slices["dice"]["median"]),
         overlap_n=slices["dice"]["n"],
         misplaced=float(slices["dice"]["empty_or_disjoint"]),
-        calibration_error=float(
-            metrics.get("calibration", {}).get(
-                "error_cross_fitted", slices["calibration_error"]["value"]
-            )
-        ),
+        calibration_error=float(doubt.error if doubt else slices["calibration_error"]["value"]),
+        doubt=doubt,
+        worsened=_worsened(metrics),
     )

@@ -224,17 +224,25 @@ class Prediction(models.Model):
 
     label = models.CharField(max_length=10, choices=Label, blank=True, default="")
     probabilities = models.JSONField(default=dict, blank=True)
-    prediction_set = models.JSONField("labels that together reach 95%", default=list, blank=True)
+    prediction_set = models.JSONField(
+        "labels among which the true one is with 95%", default=list, blank=True
+    )
     uncertainty = models.FloatField(
         "uncertainty (0–1)",
         null=True,
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(1)],
     )
-    ood_score = models.FloatField("unlikeness to a brain MRI (0–1)", null=True, blank=True)
+    ood_score = models.FloatField("unlikeness to what it learnt from (0–1)", null=True, blank=True)
+    # Answered with the warning not to rely on it. Workers of an older release do not know these
+    # four, so the database has defaults of its own.
+    flagged = models.BooleanField("unlike what it learnt from", default=False, db_default=False)
+    committed = models.BooleanField("stands by its answer", null=True, blank=True)
     area_key = models.CharField(max_length=200, blank=True, default="")
     outline_key = models.CharField(max_length=200, blank=True, default="")
     attention_key = models.CharField(max_length=200, blank=True, default="")
+    contours_key = models.CharField(max_length=200, blank=True, default="", db_default="")
+    area_range = models.JSONField("share within inner and outer contour", null=True, blank=True)
     area_fraction = models.FloatField("share of the picture", null=True, blank=True)
     bounding_box = models.JSONField("left, top, right, bottom", null=True, blank=True)
     hottest_point = models.JSONField("x, y of most attention", null=True, blank=True)

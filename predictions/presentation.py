@@ -10,6 +10,13 @@ from predictions.models import Label, Prediction, Status
 # Words for the share of the calibrated probability that lies on the answer.
 _SURENESS = ((0.95, "very sure"), (0.8, "fairly sure"), (0.6, "not very sure"), (0.0, "unsure"))
 
+# From here on a picture that is not flagged is still said to be less usual.
+LESS_USUAL = 0.3
+UNLIKE = (
+    "This picture is unlike those the network learnt from – another kind of MRI perhaps, other "
+    "colours, or not a brain. Do not rely on this answer."
+)
+
 _FOUND = {
     Label.GLIOMA: "The network sees signs of a glioma",
     Label.MENINGIOMA: "The network sees signs of a meningioma",
@@ -42,7 +49,11 @@ class Finding:
         sureness: how sure the network is, in words.
         percent: probability of the answer, 0–100.
         rows: (label, name, probability 0–1) of each class, most probable first.
+        warning: why the answer is not to be relied on at all; empty if there is no such reason.
+        leaning: the answer in words, where the network does not stand by it; empty otherwise.
+        among: the labels of the prediction set in words, as "glioma or meningioma".
         doubts: why it is not surer, a sentence each.
+        area_range: share of the picture within the inner and the outer contour, 0–100, or None.
         area_percent: the affected area's share of the picture, 0–100, or None.
         box: the rectangle around the affected area, or None.
     """
@@ -52,7 +63,11 @@ class Finding:
     percent: float = 0.0
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    warning: str = ""
+    leaning: str = ""
+    among: str = ""
     area_percent: float | None = None
+    area_range: tuple[float, float] | None = None
     box: Box | None = None
 
 
@@ -75,15 +90,35 @@ def _box(prediction: Prediction) -> Box | None:
     )
 
 
+def _among(prediction: Prediction) -> str:
+    return " or ".join(Label(label).label.lower() for label in prediction.prediction_set)
+
+
+def _headline(prediction: Prediction) -> str:
+    """The finding, unless the network does not stand by it: then it must not look like one."""
+    if prediction.flagged:
+        return "No reliable answer: the picture is unlike those the network learnt from"
+    if prediction.committed is not False:
+        return _FOUND[Label(prediction.label)]
+    if len(prediction.prediction_set) < 2:
+        return f"The network does not commit itself; it leans towards {_among(prediction)}"
+    return f"The network does not commit itself: {_among(prediction)}"
+
+
 def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
     doubts = []
     runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
-    if runners:
+    if runners and prediction.committed is not None:
+        doubts.append(
+            f"It cannot rule out {' or '.join(runners)}. Sets like {_among(prediction)} hold the "
+            "true answer in at least 95 of 100 pictures like those it was measured on."
+        )
+    elif runners:
         doubts.append(
             f"It cannot rule out {' or '.join(runners)}: together with the answer "
             "these reach 95% of the probability."
         )
-    if (prediction.ood_score or 0) > 0.2:
+    if not prediction.flagged and (prediction.ood_score or 0) > LESS_USUAL:
         doubts.append(
             "The picture is not quite like the MRI slices the network learnt from, "
             "so its probabilities may be off."
@@ -112,7 +147,14 @@ def describe(prediction: Prediction) -> Finding:
     ]
     top = shares[prediction.label]
     return Finding(
-        headline=_FOUND[Label(prediction.label)],
+        headline=_headline(prediction),
+        warning=UNLIKE if prediction.flagged else "",
+        leaning=(
+            Label(prediction.label).label.lower()
+            if prediction.flagged or prediction.committed is False
+            else ""
+        ),
+        among=_among(prediction),
         sureness=next(words for least, words in _SURENESS if top >= least),
         percent=100 * top,
         rows=rows,
@@ -120,6 +162,11 @@ def describe(prediction: Prediction) -> Finding:
         area_percent=(
             100 * prediction.area_fraction
             if prediction.area_fraction is not None and prediction.label != Label.NO_TUMOR
+            else None
+        ),
+        area_range=(
+            (100 * prediction.area_range[0], 100 * prediction.area_range[1])
+            if prediction.area_range and prediction.contours_key
             else None
         ),
         box=_box(prediction),

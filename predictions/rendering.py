@@ -15,6 +15,7 @@ THUMBNAIL_SIDE = 240
 ATTENTION_SIDE, ATTENTION_SHORT = 96, 24
 AREA_COLOUR = (255, 122, 0)
 OUTLINE_COLOUR = (255, 214, 0)
+CONTOUR_COLOUR = (255, 255, 255)
 
 # Control points of an even, colour-blind-safe map from dark blue over green to yellow, after the
 # idea of "viridis" (van der Walt and Smith, 2015); colours between them are interpolated.
@@ -84,6 +85,28 @@ def outline_png(mask: NDArray[np.bool_]) -> bytes:
             outer = _grown(outer)
         line[around] = outer & ~mask[around]
     return _flat_png(line, OUTLINE_COLOUR)
+
+
+def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
+    """The bounds of the affected area: the inner as a thin line, the outer as a dashed one.
+
+    Args:
+        inner: bool, (height, width), surely affected.
+        outer: bool, (height, width), possibly affected.
+    """
+    width = max(1, round(max(outer.shape) / 360))
+
+    def line(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        grown = mask
+        for _ in range(width):
+            grown = _grown(grown)
+        return grown & ~mask
+
+    rows, columns = np.ogrid[: outer.shape[0], : outer.shape[1]]
+    # Diagonal stripes cut a line of any direction into dashes.
+    period = 7 * width
+    dashes = ((rows + columns) // period + (rows - columns) // period) % 2 == 0
+    return _flat_png(line(inner) | (line(outer) & dashes), CONTOUR_COLOUR)
 
 
 def attention_png(attention: NDArray[np.uint8]) -> bytes:

@@ -46,7 +46,7 @@ def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
             continue
         with Image.open(storage.stream(key), formats=["PNG"]) as stored:
             layer = stored.convert("RGBA").resize(base.size, Image.Resampling.BILINEAR)
-        if kind != "outline":
+        if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
     return base
@@ -71,7 +71,7 @@ def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
 def _pictures(pdf: FPDF, prediction: Prediction) -> None:
     columns = (
         ("Your picture", ()),
-        ("Affected area", ("area", "outline")),
+        ("Affected area", ("area", "outline", "contours")),
         ("Attention of the network", ("attention",)),
     )
     top, lowest = pdf.get_y(), pdf.get_y()
@@ -145,6 +145,12 @@ def _details(prediction: Prediction, finding: Finding) -> list[str]:
     lines = []
     if finding.area_percent is not None and prediction.bounding_box:
         left, top, right, bottom = prediction.bounding_box
+        if finding.area_range is not None:
+            inner, outer = (percent(share / 100) for share in finding.area_range)
+            lines.append(
+                f"Inner contour (surely affected): {inner} of the picture; "
+                f"outer contour (possibly affected): {outer}."
+            )
         lines.append(
             f"Affected area: {percent(finding.area_percent / 100)} of the picture, within "
             f"{right - left} x {bottom - top} pixels whose top left corner is at ({left}, {top})."
@@ -181,14 +187,22 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, finding.headline, size=18, style="B")
     _text(
         pdf,
-        f"It gives this answer {percent(finding.percent / 100)} and is {finding.sureness}.",
+        f"It leans towards {finding.leaning} with {percent(finding.percent / 100)}, "
+        "but does not stand by it."
+        if finding.leaning
+        else f"It gives this answer {percent(finding.percent / 100)} and is {finding.sureness}.",
         size=11,
         colour=_MUTED,
     )
+    if finding.warning:
+        pdf.ln(2)
+        _text(pdf, finding.warning, size=11, style="B")
     pdf.ln(3)
     _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
+    if finding.among and prediction.committed is not None:
+        _text(pdf, f"95% prediction set: {finding.among}.", size=10)
     pdf.ln(2)
     _pictures(pdf, prediction)
     _section(pdf, "Why not surer", finding.doubts or [NO_DOUBT])

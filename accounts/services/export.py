@@ -108,7 +108,7 @@ def _pictures(scan: Scan, runs: list[Prediction]) -> Iterator[tuple[str, str]]:
     yield scan.image_key, f"scans/{scan.pk}/image.png"
     yield scan.thumbnail_key, f"scans/{scan.pk}/thumbnail.png"
     for run in runs:
-        for kind in ("area", "outline", "attention"):
+        for kind in ("area", "outline", "contours", "attention"):
             if key := getattr(run, f"{kind}_key"):
                 yield key, f"scans/{scan.pk}/{run.pk}/{kind}.png"
 

@@ -99,7 +99,10 @@ def test_its_table_and_pictures(client: Client, ada: User, answered: Prediction)
     folder = f"scans/{answered.scan_id}"
     assert names == {
         "data.json", "history.csv", "README.txt", f"{folder}/image.png", f"{folder}/thumbnail.png",
-        *(f"{folder}/{answered.pk}/{kind}.png" for kind in ("area", "outline", "attention")),
+        *(
+            f"{folder}/{answered.pk}/{kind}.png"
+            for kind in ("area", "outline", "contours", "attention")
+        ),
     }  # fmt: skip
     image = archive.read(f"tumorsite-data/{folder}/image.png")
     assert image == storage.get(answered.scan.image_key)

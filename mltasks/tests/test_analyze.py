@@ -64,6 +64,12 @@ class Stub(Analyzer):
             area_fraction=0.25,
             bounding_box=(0, 0, width // 2, height // 2),
             hottest_point=(0, 0),
+            prediction_set=("glioma", "meningioma"),
+            flagged=False,
+            committed=True,
+            unlikeness=0.1,
+            inner=area,
+            outer=area,
         )
 
 

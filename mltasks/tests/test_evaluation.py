@@ -1,62 +1,95 @@
-"""Figures worked out by hand."""
+"""Figures worked out by hand, and intervals against a case that can be computed otherwise."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mltasks.calibration import (
-    brain_threshold,
-    cross_fitted,
-    fit_temperature,
-    group_halves,
-    log_loss,
-)
-from mltasks.evaluation import (
-    Results,
-    accuracy,
-    answered_accuracy,
-    calibration_error,
-    dice_score,
-    interval,
-    macro_f1,
-    median_dice,
-    proportion_interval,
-    refusal_summary,
-    sensitivity,
-    specificity,
-    summary,
-)
-from mltasks.postprocessing import softmax
-from mltasks.robustness import CHANGES
+from mltasks.evaluation import bootstrap, refusal_summary, summary
+from mltasks.evaluation.curves import curves, precision_recall, roc
+from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score
+
+ONES = np.ones((1, 4))
 
 
 def results(
-    target: list[int], predicted: list[int], *, confidence: float = 0.7, refused: int = 0
+    target: list[int], predicted: list[int], *, confidence: float = 0.7, **changes: Any
 ) -> Results:
+    """Slices in groups of two with an expert mask wherever there is a tumour."""
     count = len(target)
     probabilities = np.full((count, 4), (1 - confidence) / 3)
     probabilities[np.arange(count), predicted] = confidence
-    return Results(
-        target=np.array(target),
-        probabilities=probabilities,
-        accepted=np.arange(count) >= refused,
-        brain_score=np.ones(count),
-        dice=np.where(np.array(target) == 2, np.nan, 0.8),
-        group=np.arange(count) // 2,
+    none = np.array(target) == 2
+    values: dict[str, Any] = {
+        "target": np.array(target),
+        "probabilities": probabilities,
+        "accepted": np.ones(count, np.bool_),
+        "flagged": np.zeros(count, np.bool_),
+        "committed": np.ones(count, np.bool_),
+        "in_set": probabilities > 0.5,
+        "brain_score": np.ones(count),
+        "unlikeness": np.zeros(count),
+        "dice": np.where(none, np.nan, 0.8),
+        "inside": np.where(none, np.nan, 1.0),
+        "area": np.where(none, 0, 0.1),
+        "size": np.where(none, np.nan, 0.015),
+        "inner_right": np.where(none, np.nan, 0.95),
+        "outer_found": np.where(none, np.nan, 0.5),
+        "group": (np.arange(count) // 2).astype(str),
+        "plane": np.array(["axial"] * count),
+        "source": np.array(["one", "two"] * count)[:count],
+        "id": np.arange(count).astype(str),
+    }
+    return Results(**(values | changes))
+
+
+def value(stated: dict[str, Any]) -> float:
+    return float(stated["value"])
+
+
+def test_figures_by_hand() -> None:
+    four = results([0, 0, 1, 2], [0, 1, 1, 2], accepted=np.array([False, True, True, True]))
+    figures = summary(four, resamples=20)
+    assert value(figures["accuracy"]) == 0.75
+    assert value(figures["accuracy_refusals_count_as_errors"]) == 0.5
+    assert value(figures["per_class"]["glioma"]["sensitivity"]) == 0.5
+    assert value(figures["per_class"]["meningioma"]["specificity"]) == pytest.approx(
+        2 / 3, abs=1e-4
     )
+    assert figures["per_class"]["pituitary"]["sensitivity"] == {"value": None, "ci95": None}
+    # Over the three classes that occur.
+    assert value(figures["macro_f1"]) == pytest.approx((2 / 3 + 2 / 3 + 1) / 3, abs=1e-4)
+    assert value(figures["calibration_error"]) == pytest.approx(0.05)
+    assert value(figures["dice"]["median"]) == pytest.approx(0.8)
+    assert value(figures["area_on_tumor_free"]) == 0
+    assert figures["refused"]["count"] == 1
+    assert figures["confusion"]["counts"][0] == [1, 1, 0, 0]
+    contours = figures["doubt"]["contours"]
+    assert value(contours["inner_at_least_90"]) == 1
+    assert value(contours["outer_at_least_90"]) == 0
+    assert set(figures["by"]["source"]) == {"one", "two"}
+    assert set(figures["by"]["tumour_size"]) == {"1–2%"}
 
 
-def test_shares() -> None:
-    four = results([0, 0, 1, 2], [0, 1, 1, 2], refused=1)
-    assert accuracy(four) == 0.75
-    assert answered_accuracy(four) == 0.5
-    assert sensitivity(0)(four) == 0.5
-    assert specificity(1)(four) == pytest.approx(2 / 3)
-    assert sensitivity(3)(four) == 0.0
-    assert macro_f1(four) == pytest.approx((2 / 3 + 2 / 3 + 1 + 1) / 4)
-    assert median_dice(four) == pytest.approx(0.8)
-    assert calibration_error(four) == pytest.approx(0.05)
+def test_a_set_that_knows_only_tumour_or_none() -> None:
+    found = results([KIND_UNKNOWN, KIND_UNKNOWN, 2, 2], [0, 2, 2, 1])
+    figures = summary(found, resamples=20)
+    assert figures["accuracy"]["value"] == 0.5
+    assert figures["tumor_or_none"]["tumors"] == 2
+    assert value(figures["tumor_or_none"]["called_tumor_of_tumors"]) == 0.5
+    assert figures["tumor_called_no_tumor"] == {"n": 2, "count": 1}
+    assert np.sum(figures["confusion"]["counts"]) == 2
+    assert set(curves(found)["roc"]) == {"tumor"}
+
+
+def test_a_set_of_one_class_has_no_curves() -> None:
+    found = results([2, 2], [2, 2])
+    figures = summary(found, resamples=20)
+    assert figures["dice"]["n"] == 0
+    assert figures["tumor_or_none"]["auc"] == {"value": None, "ci95": None}
+    assert curves(found)["roc"] == {}
 
 
 def test_dice() -> None:
@@ -68,76 +101,68 @@ def test_dice() -> None:
     assert dice_score(one, two) == 0.5
 
 
-def test_summary_of_slices_without_masks() -> None:
-    figures = summary(results([2, 2], [2, 2]))
-    assert figures["dice"]["n"] == 0
-    assert figures["accuracy"] == {"value": 1.0, "ci95": [1.0, 1.0]}
+def test_weighted_quantiles_are_those_of_the_repeated_values() -> None:
+    rng = np.random.default_rng(0)
+    values = np.r_[rng.normal(size=11), np.nan]
+    metric = bootstrap.quantile(values, 0.5)
+    assert metric(np.ones((1, 12)))[0] == pytest.approx(np.nanmedian(values))
+    weights = rng.integers(0, 4, (30, 12))
+    for own, got in zip(weights, metric(weights.astype(float)), strict=True):
+        assert got == pytest.approx(np.nanmedian(np.repeat(values, own)))
+
+
+def test_weighted_areas_are_those_of_the_repeated_slices() -> None:
+    rng = np.random.default_rng(1)
+    score, positive = rng.integers(0, 6, 15) / 5, rng.random(15) < 0.5
+    weights = rng.integers(0, 3, (30, 15))
+    got = bootstrap.area_under_roc(score, positive)(weights.astype(float))
+    for own, area in zip(weights, got, strict=True):
+        up, down = (np.repeat(score[part], own[part]) for part in (positive, ~positive))
+        wins = (up[:, None] > down).mean() + (up[:, None] == down).mean() / 2
+        assert area == pytest.approx(wins)
+
+
+def test_sensitivity_at_a_specificity() -> None:
+    score = np.array([0.1, 0.2, 0.3, 0.4, 0.35, 0.5, 0.05, 0.6])
+    positive = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.bool_)
+    ones = np.ones((1, 8))
+    assert bootstrap.sensitivity_at(score, positive, 1.0)(ones)[0] == 0.5
+    assert bootstrap.sensitivity_at(score, positive, 0.75)(ones)[0] == 0.75
+    tied = np.zeros(8)
+    assert bootstrap.sensitivity_at(tied, positive, 0.95)(ones)[0] == 0
 
 
 def test_intervals_draw_whole_groups() -> None:
-    target, predicted = [0] * 40, [0] * 20 + [1] * 20
-    wide = results(target, predicted)
-    one_group = Results(
-        wide.target,
-        wide.probabilities,
-        wide.accepted,
-        wide.brain_score,
-        wide.dice,
-        np.zeros(40),
-    )
-    assert interval(one_group, accuracy) == [0.5, 0.5]
-    low, high = interval(wide, accuracy)
-    assert 0.2 < low < 0.4 < 0.6 < high < 0.8
+    hits = np.array([1.0] * 20 + [0.0] * 20)
+    metric = bootstrap.share(hits)
+    assert bootstrap.interval(metric, np.zeros(40)) == [0.5, 0.5]
+    assert bootstrap.interval(metric, np.repeat(["a", "b"], 20)) == [0.0, 1.0]
+
+
+def test_the_interval_of_a_mean_is_that_of_theory() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(3, 1, 400)
+    low, high = bootstrap.interval(bootstrap.mean(values), np.arange(400)) or (0, 0)
+    error = values.std() / 20
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
 
 
 def test_interval_of_a_share() -> None:
-    assert proportion_interval(0, 0) == [0.0, 1.0]
-    assert proportion_interval(0, 100) == pytest.approx([0, 0.037], abs=1e-3)
-    assert proportion_interval(50, 100) == pytest.approx([0.404, 0.596], abs=1e-3)
+    assert bootstrap.proportion_interval(0, 0) == [0.0, 1.0]
+    assert bootstrap.proportion_interval(0, 100) == pytest.approx([0, 0.037], abs=1e-3)
+    assert bootstrap.proportion_interval(50, 100) == pytest.approx([0.404, 0.596], abs=1e-3)
 
 
-def test_changes_keep_what_they_promise() -> None:
-    pixels = np.arange(200 * 100, dtype=np.uint32).reshape(200, 100).astype(np.uint8)
-    changed = {name: change(pixels) for name, change in CHANGES.items()}
-    assert all(values.dtype == np.uint8 for values in changed.values())
-    assert changed["turned"].shape == (100, 200)
-    assert changed["cropped"].shape == (120, 60)
-    assert changed["framed"].shape == (240, 140)
-    assert changed["tiny"].shape == (96, 48)
-    assert changed["coloured"].shape == (200, 100, 3)
-    np.testing.assert_array_equal(changed["inverted"], 255 - pixels)
+def test_curves_end_where_they_must() -> None:
+    score, positive = np.array([0.9, 0.8, 0.3, 0.1]), np.array([1, 0, 1, 0], np.bool_)
+    assert roc(score, positive) == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
+    assert precision_recall(score, positive)[0] == [0.5, 1.0]
+    assert precision_recall(score, positive)[-1] == [1.0, 0.5]
 
 
 def test_other_pictures() -> None:
-    figures = refusal_summary({"a": np.array([0.1, 0.9]), "b": np.array([0.0])}, 0.5)
-    assert (figures["n"], figures["accepted"]) == (3, 1)
-    assert figures["by_source"]["a"]["share"] == 0.5
-    assert refusal_summary({}, 0.5)["n"] == 0
-
-
-def test_the_temperature_is_found() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (4000, 4))
-    target = np.array([rng.choice(4, p=p) for p in softmax(logits)])
-    assert fit_temperature(logits, target) == pytest.approx(1, abs=0.1)
-    assert fit_temperature(logits * 2.5, target) == pytest.approx(2.5, abs=0.25)
-    assert log_loss(logits, target, 1.0) < log_loss(logits, target, 3.0)
-
-
-def test_cross_fitting_keeps_groups_whole() -> None:
-    rng = np.random.default_rng(1)
-    groups = rng.integers(0, 30, 300).astype(str)
-    first = group_halves(groups)
-    assert not set(groups[first]) & set(groups[~first])
-    logits, target = rng.normal(0, 2, (300, 4)), rng.integers(0, 4, 300)
-    probabilities = cross_fitted(logits, target, groups)
-    assert probabilities.sum(axis=1) == pytest.approx(1)
-    one_group = cross_fitted(logits, target, np.zeros(300))
-    assert one_group.sum(axis=1) == pytest.approx(1)
-
-
-def test_the_refusal_threshold_is_lenient() -> None:
-    scores = np.linspace(0.9, 1, 1000)
-    assert brain_threshold(scores, refuse=0.01, ceiling=0.5) == 0.5
-    scores[:20] = 0.05
-    assert brain_threshold(scores, refuse=0.01, ceiling=0.5) == pytest.approx(0.05)
+    figures = refusal_summary({"a": np.array([0, 2, 1]), "b": np.array([0])})
+    assert (figures["n"], figures["accepted"], figures["flagged"]) == (4, 1, 1)
+    assert figures["by_source"]["a"]["share"] == pytest.approx(1 / 3, abs=1e-4)
+    assert refusal_summary({})["n"] == 0

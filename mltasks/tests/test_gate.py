@@ -31,9 +31,21 @@ def results(
         target=target,
         probabilities=probabilities,
         accepted=np.ones(count, np.bool_),
+        flagged=np.zeros(count, np.bool_),
+        committed=np.ones(count, np.bool_),
+        in_set=probabilities > 0.05,
         brain_score=np.ones(count),
+        unlikeness=np.zeros(count),
         dice=np.where(target == 2, np.nan, overlap),
+        inside=np.where(target == 2, np.nan, 1.0),
+        area=np.where(target == 2, 0.0, 0.05),
+        size=np.where(target == 2, np.nan, 0.05),
+        inner_right=np.ones(count),
+        outer_found=np.ones(count),
         group=np.array([f"g{number}" for number in np.arange(count) // EACH]),
+        plane=np.full(count, "axial"),
+        source=np.full(count, "made up"),
+        id=np.array([f"s{number}" for number in range(count)]),
     )
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from django.conf import settings
 
-from mltasks import negatives
+from mltasks import model_card, negatives
 from mltasks.classes import NO_TUMOR
 from mltasks.data import load_sample, read_manifest
+from mltasks.doubt import REFERENCE_NAME
 from mltasks.engines import ENGINES, open_engine
+from mltasks.evaluation import dice_score
 from mltasks.inference import (
     CARD_NAME,
     CLASSES,
@@ -26,6 +28,7 @@ from mltasks.inference import (
     ModelError,
     load_analyzer,
 )
+from mltasks.phantom import drawn_head
 from mltasks.preprocessing import Pixels
 from mltasks.tests.conftest import head
 
@@ -63,6 +66,16 @@ def check(found: Analysis, picture: Pixels) -> None:
         assert found.reason.endswith(".")
     if found.label in {None, NO_TUMOR}:
         assert not found.area.any()
+    assert not (found.inner & ~found.area).any()
+    assert not (found.area & ~found.outer).any()
+    assert found.outer.any() == found.area.any()
+    assert 0 <= found.unlikeness <= 1
+    if found.label is not None:
+        assert found.prediction_set[0] == found.label
+    assert not (found.flagged and found.committed)
+    if found.flagged:
+        assert max(found.probabilities.values()) <= 0.85 + 1e-9
+        assert found.unlikeness >= 0.5
 
 
 def test_answers_keep_their_promises(analyzer: Analyzer) -> None:
@@ -93,6 +106,37 @@ def test_a_batch_gives_what_single_pictures_give(analyzer: Analyzer) -> None:
         assert together.status == alone.status
         assert together.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
         assert together.brain_score == pytest.approx(alone.brain_score, abs=1e-4)
+
+
+def test_a_mirrored_picture_gets_a_mirrored_area(analyzer: Analyzer) -> None:
+    """Of drawn heads with a tumour: near, as the network itself is not quite symmetric."""
+    overlaps = []
+    for seed in range(4):
+        picture, _ = drawn_head(seed)
+        straight, mirrored = analyzer.analyze([picture, np.ascontiguousarray(picture[:, ::-1])])
+        if straight.area.any() or mirrored.area.any():
+            overlaps.append(dice_score(straight.area, mirrored.area[:, ::-1]))
+    assert overlaps
+    assert np.median(overlaps) > 0.7
+
+
+def test_black_for_white_is_never_answered_surely(analyzer: Analyzer) -> None:
+    for found in analyzer.analyze([255 - drawn_head(seed)[0] for seed in range(3)]):
+        assert found.status == "rejected" or found.flagged
+
+
+def test_a_damaged_reference_is_refused(folder: Path) -> None:
+    path = folder / REFERENCE_NAME
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelError, match="damaged"):
+        load_analyzer(folder)
+    path.unlink()
+    with pytest.raises(ModelError, match="no reference features"):
+        load_analyzer(folder)
+
+
+def test_the_model_card_states_what_model_json_states(analyzer: Analyzer) -> None:
+    assert (SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card.text(analyzer.card)
 
 
 def test_no_pictures_no_answers(analyzer: Analyzer) -> None:
@@ -141,8 +185,8 @@ def test_the_onnx_process_never_imports_tensorflow() -> None:
         ({"classes": ["glioma"]}, "the classes must be"),
         ({"name": 7}, "name is missing"),
         ({"thresholds": {"brain": 0.5, "mask": 0.5}}, "threshold speck_share is missing"),
-        ({"input": {}}, "input size or temperature is wrong"),
-        ({"temperature": 0}, "input size or temperature is wrong"),
+        ({"input": {}}, "input size is wrong"),
+        ({"doubt": {}}, r"lacks doubt\.temperature\.base"),
         ({"files": {}}, "damaged"),
     ],
 )

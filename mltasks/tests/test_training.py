@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ import numpy as np
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from PIL import Image
 
+from mltasks import model_card
+from mltasks.corruptions import CORRUPTIONS
 from mltasks.data import data_digest, read_manifest
-from mltasks.engines import open_engine
+from mltasks.doubt import REFERENCE_NAME
+from mltasks.engines import OUTPUTS, open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
 from mltasks.network import NetworkConfig, build_network
-from mltasks.robustness import CHANGES
-from mltasks.tests.conftest import write_recipe
+from mltasks.tests.conftest import head, write_recipe
 
 Trained = tuple[Path, dict[str, Any], str]
 
@@ -48,6 +53,7 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
         "history.csv",
         CARD_NAME,
         WEIGHTS_NAME,
+        REFERENCE_NAME,
     ]
     assert (card["name"], card["version"]) == ("tiny", "7")
     assert card["training"]["command"].startswith("python manage.py train tiny-7 --data DATA")
@@ -59,41 +65,109 @@ def test_both_engines_agree(trained: Trained) -> None:
     batch = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype(np.float32)
     one = open_engine("onnx", weights).forward(batch)
     two = open_engine("tensorflow", weights).forward(batch)
-    for name in ("class_logits", "attention", "mask", "brain"):
+    for name in OUTPUTS:
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(one.attention.mean(axis=(1, 2)), one.class_logits, atol=1e-3)
 
 
-def test_evaluate_repeats_the_cards_figures(
+def test_evaluate_repeats_the_cards_figures_and_writes_a_report(
     trained: Trained, slices: Path, others: Path, tmp_path: Path
 ) -> None:
     folder, card, _ = trained
+    model = shutil.copytree(folder, tmp_path / "model")
     out = io.StringIO()
     call_command(
         "evaluate",
-        model=folder,
+        model=model,
         data=slices,
+        fold=0,
         negatives=others / "holdout",
         drawn=16,
-        changed=True,
-        output=tmp_path / "figures.json",
+        corruptions=1,
+        output=tmp_path / "report",
+        card=True,
         stdout=out,
     )
-    figures = json.loads(out.getvalue())
-    assert figures == json.loads((tmp_path / "figures.json").read_text())
-    expected = {k: v for k, v in card["metrics"]["validation"].items() if k != "fold"}
-    assert figures["validation"] == expected
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert out.getvalue().strip().endswith("report.html")
+    figures = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert figures["validation"] == card["metrics"]["validation"]
     assert figures["other_pictures"] == card["metrics"]["other_pictures"]
-    assert set(figures["changed"]) == set(CHANGES)
-    assert all(changed["n"] == 8 for changed in figures["changed"].values())
+    assert set(figures["robustness"]["corruptions"]) == set(CORRUPTIONS)
+    assert figures["data"]["groups_calibrated_on"] == 8
+    for miss in figures["misses"]:
+        assert miss["picture"] in page
+        assert (tmp_path / "report" / miss["picture"]).stat().st_size > 100
+    assert page.index("Failures first") < page.index("Accuracy")
+    assert page.count("<svg") == page.count('role="img"') >= 5
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    recorded = json.loads((model / CARD_NAME).read_text())
+    assert recorded["metrics"]["validation"] == figures["validation"]
+    assert (model / "MODEL_CARD.md").read_text() == model_card.text(recorded)
+
+
+def test_a_set_of_others_is_evaluated_too(trained: Trained, tmp_path: Path) -> None:
+    """Only ids and labels, other formats, tumours of unknown kind, no masks."""
+    (tmp_path / "images").mkdir()
+    rows = ["id,label"]
+    for number in range(6):
+        Image.fromarray(head(number)).save(tmp_path / "images" / f"web_{number}.png")
+        rows.append(f"web_{number},{'tumor' if number % 2 else 'no_tumor'}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    options = {"model": trained[0], "data": tmp_path, "drawn": 0, "corruptions": 0}
+    report = tmp_path / "report"
+    for _ in range(2):  # An earlier report is replaced.
+        call_command("evaluate", **options, output=report)
+    figures = json.loads((report / "report.json").read_text())["validation"]
+    assert figures["tumor_or_none"]["tumors"] == 3
+    assert figures["tumor_or_none"]["auc"]["value"] is not None
+    assert figures["dice"]["n"] == 0
+    assert set(figures["by"]["source"]) == {"web"}
+    with pytest.raises(CommandError, match="no slice of glioma"):
+        call_command("evaluate", **options, output=report, card=True)
+
+
+def test_calibrate_repeats_what_training_fitted(
+    trained: Trained, slices: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(trained[0], tmp_path / "model")
+    (model / REFERENCE_NAME).unlink()
+    out = io.StringIO()
+    call_command("calibrate", model=model, data=slices, stdout=out)
+    card = json.loads((model / CARD_NAME).read_text())
+    assert card["thresholds"] == trained[1]["thresholds"]
+    assert card["doubt"]["contours"] == trained[1]["doubt"]["contours"]
+    assert card["calibration"]["groups"] == trained[1]["calibration"]["groups"]
+    assert "plain: n 8" in out.getvalue()
+    with pytest.raises(CommandError, match="no model in"):
+        call_command("calibrate", model=tmp_path / "nowhere", data=slices)
 
 
 def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path: Path) -> None:
-    folder, _, _ = trained
+    def evaluate(data: Path = slices, output: Path = tmp_path / "report", **options: Any) -> None:
+        chosen = {"model": trained[0], "data": data, "output": output, "drawn": 0, **options}
+        call_command("evaluate", **chosen)
+
     with pytest.raises(CommandError, match="no slices in fold 9"):
-        call_command("evaluate", model=folder, data=slices, fold=9)
+        evaluate(fold=9)
     with pytest.raises(CommandError, match="no model in"):
-        call_command("evaluate", model=tmp_path, data=slices)
+        evaluate(model=tmp_path / "nowhere")
+    cases: tuple[tuple[str, dict[str, Any], str], ...] = (
+        ("id,label\na,cat\n", {}, "unknown label 'cat' of a"),
+        ("id,label\na,glioma\n", {"fold": 0}, "has no column fold"),
+        ("id,label\n../a,glioma\n", {}, "cannot be an id"),
+        ("id,label\na,glioma\n", {}, "the picture of a is missing"),
+        ("id\na\n", {}, "lacks the columns label"),
+    )
+    for text, options, message in cases:
+        (tmp_path / "manifest.csv").write_text(text)
+        with pytest.raises(CommandError, match=message):
+            evaluate(tmp_path, **options)
+    with pytest.raises(CommandError, match="something else than a report"):
+        evaluate(output=tmp_path)
+    assert not (tmp_path / "report").exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_train_says_what_is_missing(settings: Any, tmp_path: Path, slices: Path) -> None:

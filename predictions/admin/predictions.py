@@ -71,7 +71,8 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 "Details",
                 {
                     "fields": [
-                        "uncertainty", "ood_score", "prediction_set", "area_fraction",
+                        "uncertainty", "ood_score", "flagged", "committed", "prediction_set",
+                        "area_fraction", "area_range",
                         "bounding_box", "hottest_point", "model_version", "scan_link",
                         owner_column(request),
                     ]

@@ -32,8 +32,6 @@ from predictions.task import ANALYZE, send_on_commit
 
 logger = logging.getLogger(__name__)
 
-# Labels are listed until their probabilities add up to this.
-SET_COVERAGE = 0.95
 # After this many attempts lost to outages, waiting longer is no help to the person who waits.
 MAX_OUTAGES = 100
 
@@ -177,6 +175,7 @@ def store_pictures(*, prediction: Prediction, analysis: Analysis) -> dict[str, s
     if analysis.area.any():
         pictures["area"] = rendering.area_png(analysis.area)
         pictures["outline"] = rendering.outline_png(analysis.area)
+        pictures["contours"] = rendering.contours_png(analysis.inner, analysis.outer)
     folder = _folder(prediction)
     for kind, content in pictures.items():
         storage.put(f"{folder}{kind}.png", content)
@@ -203,7 +202,7 @@ def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]
         "finished_at": timezone.now(),
         "probabilities": dict(analysis.probabilities),
         "uncertainty": analysis.uncertainty,
-        "ood_score": 1 - analysis.brain_score,
+        "ood_score": analysis.unlikeness,
     }
     if analysis.status == "rejected":
         return _move(
@@ -217,7 +216,12 @@ def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]
         prediction,
         Status.SUCCEEDED,
         label=analysis.label,
-        prediction_set=prediction_set(analysis.probabilities),
+        prediction_set=list(analysis.prediction_set),
+        flagged=analysis.flagged,
+        committed=analysis.committed,
+        area_range=[float(analysis.inner.mean()), float(analysis.outer.mean())]
+        if analysis.area.any()
+        else None,
         area_fraction=analysis.area_fraction,
         bounding_box=list(analysis.bounding_box) if analysis.bounding_box else None,
         hottest_point=list(analysis.hottest_point) if analysis.hottest_point else None,
@@ -232,18 +236,6 @@ def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]
         ).exists():
             storage.delete_prefix(_folder(prediction))
     return recorded
-
-
-def prediction_set(probabilities: dict[str, float]) -> list[str]:
-    """The fewest labels, most probable first, whose probabilities reach `SET_COVERAGE`."""
-    labels: list[str] = []
-    total = 0.0
-    for label, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
-        labels.append(label)
-        total += probability
-        if total >= SET_COVERAGE:
-            break
-    return labels
 
 
 def fail(*, prediction: Prediction, code: str, message: str) -> bool:

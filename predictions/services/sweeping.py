@@ -81,7 +81,9 @@ def _recorded_keys(scan_ids: list[UUID]) -> set[str]:
     for row in Scan.objects.filter(pk__in=scan_ids).values_list("image_key", "thumbnail_key"):
         keys.update(row)
     predictions = Prediction.objects.filter(scan_id__in=scan_ids)
-    for names in predictions.values_list("area_key", "outline_key", "attention_key"):
+    for names in predictions.values_list(
+        "area_key", "outline_key", "attention_key", "contours_key"
+    ):
         keys.update(names)
     return keys
 

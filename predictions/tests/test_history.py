@@ -321,7 +321,7 @@ class TestCompare:
         ids = [submit(visitor=visitor, seed=n).pk for n in range(2)]
         for pk in ids:
             assert conclude(start(Prediction.objects.get(pk=pk)), rejection())
-        answer = visitor_client.get("/scans/compare/", {"result": ids})
+        answer = visitor_client.get("/scans/compare/", {"result": [str(pk) for pk in ids]})
         assert [pair for _, pair in answer.context["shares"]] == [[None, None]] * 4
         assert "bar-part" not in answer.content.decode()
 

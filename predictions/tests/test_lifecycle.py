@@ -16,7 +16,6 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from predictions import storage
 from predictions.models import TRANSITIONS, ModelVersion, Prediction, Status
 from predictions.services import lifecycle
-from predictions.services.lifecycle import prediction_set
 from tests.support.pictures import opened
 from tests.support.records import (
     analysis,
@@ -134,7 +133,9 @@ class TestClaim:
 
 class TestComplete:
     def test_records_the_answer_with_its_pictures(self, queued: Prediction) -> None:
-        row = finish(queued, label="meningioma", share=0.93)
+        row = finish(
+            queued, label="meningioma", share=0.93, prediction_set=("meningioma", "glioma")
+        )
         assert row.status == Status.SUCCEEDED
         assert row.label == "meningioma"
         assert row.prediction_set == ["meningioma", "glioma"]
@@ -143,19 +144,22 @@ class TestComplete:
         assert row.hottest_point == [12, 8]
         assert row.area_fraction == pytest.approx(100 / 1200)
         assert row.ood_score == pytest.approx(0.03)
+        assert (row.flagged, row.committed) == (False, True)
+        assert row.area_range == pytest.approx([80 / 1200, 144 / 1200])
         assert row.finished_at is not None
         prefix = f"scans/{row.scan_id}/predictions/{row.pk}/1/"
         assert row.area_key == f"{prefix}area.png"
         area = np.array(opened(storage.get(row.area_key)).convert("RGBA"))
         assert area.shape == (30, 40, 4)
         assert (area[..., 3] > 0).sum() == 100
-        for key in (row.outline_key, row.attention_key):
+        for key in (row.outline_key, row.attention_key, row.contours_key):
             assert key.startswith(prefix)
             assert storage.exists(key)
 
     def test_without_a_tumour_there_is_no_area(self, queued: Prediction) -> None:
         row = finish(queued, label="no_tumor")
         assert (row.area_key, row.outline_key, row.bounding_box) == ("", "", None)
+        assert (row.contours_key, row.area_range) == ("", None)
         assert storage.exists(row.attention_key)
 
     def test_a_rejection_has_a_reason_and_no_answer(self, queued: Prediction) -> None:
@@ -198,6 +202,7 @@ class TestComplete:
             row.attention_key,
             row.area_key,
             row.outline_key,
+            row.contours_key,
         }
 
     def test_an_attempt_that_records_twice_keeps_its_pictures(self, queued: Prediction) -> None:
@@ -350,22 +355,6 @@ class TestRebind:
         row = fresh(queued)
         assert row.status == Status.CANCELLED
         assert "newer network" in row.message
-
-
-@pytest.mark.parametrize(
-    ("shares", "expected"),
-    [
-        ((0.97, 0.01, 0.01, 0.01), ["glioma"]),
-        ((0.5, 0.46, 0.02, 0.02), ["glioma", "meningioma"]),
-        ((0.25, 0.25, 0.25, 0.25), ["glioma", "meningioma", "no_tumor", "pituitary"]),
-        ((0.02, 0.03, 0.9, 0.05), ["no_tumor", "pituitary"]),
-    ],
-)
-def test_the_prediction_set_is_the_fewest_labels_that_reach_95_percent(
-    shares: tuple[float, ...], expected: list[str]
-) -> None:
-    names = ("glioma", "meningioma", "no_tumor", "pituitary")
-    assert prediction_set(dict(zip(names, shares, strict=True))) == expected
 
 
 def test_an_empty_area_is_no_picture(queued: Prediction) -> None:

@@ -50,6 +50,36 @@ def card() -> dict[str, Any]:
     }
 
 
+def crossed() -> dict[str, Any]:
+    """What a calibration writes."""
+    part = {
+        "n": 10,
+        "calibration_error": 0.05,
+        "set_coverage": 0.96,
+        "committed": 0.9,
+        "error_when_committed": 0.02,
+        "flagged": 0.01,
+    }
+    return {"cross_fitted": {"plain": part, "corrupted": part | {"calibration_error": 0.07}}}
+
+
+def test_doubt_and_worse_pictures_are_read() -> None:
+    complete = card() | {"calibration": crossed()}
+    complete["metrics"]["robustness"] = {
+        "corruptions": {
+            "blur": {name: {"accuracy": stated(0.9)} for name in ("mild", "middle", "strong")}
+        }
+    }
+    figures = model_figures(complete)
+    assert figures
+    assert figures.doubt
+    assert (figures.doubt.covered, figures.doubt.error_corrupted) == (0.96, 0.07)
+    assert [(own.name, own.strong.value) for own in figures.worsened] == [("blur", 0.9)]
+    before = model_figures(card())
+    assert before
+    assert (before.doubt, before.worsened) == (None, [])
+
+
 def test_it_reads_a_card() -> None:
     figures = model_figures(card())
     assert figures
@@ -77,7 +107,7 @@ def test_the_confusion_has_a_row_of_answers_for_each_class() -> None:
 def test_the_cross_fitted_calibration_is_preferred() -> None:
     stated_card = card()
     plain = model_figures(stated_card)
-    stated_card["metrics"]["calibration"] = {"error_cross_fitted": 0.05}
+    stated_card["calibration"] = crossed()
     fitted = model_figures(stated_card)
     assert plain
     assert fitted

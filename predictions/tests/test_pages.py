@@ -92,13 +92,43 @@ def test_a_result_has_its_pictures_and_its_limits(
     model.save()
     prediction = finish(submit(visitor=visitor))
     text = page(browser, prediction.get_absolute_url())
-    for kind in ("image", "area", "outline", "attention"):
+    for kind in ("image", "area", "outline", "contours", "attention"):
         assert reverse("picture", args=[prediction.pk, kind]) in text
     assert "This is not a diagnosis." in text
     assert "90.0%" in text
     assert "upper left" in text
     assert "recognised <strong>90.0%</strong> of the 25 slices with glioma" in text
     assert 'style="' not in text
+
+
+def test_a_flagged_result_warns_and_says_which_it_may_be(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = finish(
+        submit(visitor=visitor),
+        flagged=True,
+        committed=False,
+        unlikeness=0.7,
+        prediction_set=("glioma", "meningioma"),
+    )
+    text = page(browser, prediction.get_absolute_url())
+    assert "Do not rely on this answer" in text
+    assert "glioma or meningioma" in text
+    state = browser.get(reverse("state", args=[prediction.pk])).json()
+    assert state["prediction_set"] == ["glioma", "meningioma"]
+    assert (state["flagged"], state["committed"]) == (True, False)
+
+
+def test_a_result_from_before_says_nothing_of_sets(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = finish(submit(visitor=visitor))
+    type(prediction).objects.update(
+        committed=None, prediction_set=["glioma"], contours_key="", area_range=None
+    )
+    text = page(browser, prediction.get_absolute_url())
+    assert "With 95%" not in text
+    assert 'data-layer="contours"' not in text
 
 
 def test_a_result_without_a_tumour_tells_of_missed_ones(

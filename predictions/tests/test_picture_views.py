@@ -25,7 +25,7 @@ from tests.support.servers import S3
 from tests.support.stores import use_s3
 
 pytestmark = pytest.mark.django_db
-KINDS = ("image", "thumbnail", "area", "outline", "attention")
+KINDS = ("image", "thumbnail", "area", "outline", "contours", "attention")
 
 
 def url(prediction: Prediction, kind: str = "image") -> str:
@@ -92,7 +92,7 @@ def test_an_account_is_written_down_as_such(client: Client, model: ModelVersion)
     assert (entry.user, entry.visitor) == (user, None)
 
 
-@pytest.mark.parametrize("kind", ["area", "outline", "attention", "nonsense"])
+@pytest.mark.parametrize("kind", ["area", "outline", "contours", "attention", "nonsense"])
 def test_what_there_is_not_yet_is_not_found(
     visitor_client: Client, mine: Prediction, kind: str
 ) -> None:

@@ -45,6 +45,10 @@ def test_an_answer_without_doubts() -> None:
     ("changes", "words"),
     [
         ({"prediction_set": ["glioma", "meningioma"]}, "cannot rule out meningioma"),
+        (
+            {"prediction_set": ["glioma", "meningioma"], "committed": True},
+            "glioma or meningioma hold the true answer",
+        ),
         ({"ood_score": 0.5}, "not quite like the MRI slices"),
         ({"area_key": "", "bounding_box": None}, "no clear border"),
         ({"scan": {"width": 100}}, "small"),
@@ -55,6 +59,32 @@ def test_each_doubt_is_said(changes: dict[str, Any], words: str) -> None:
     doubts = describe(prediction(**changes)).doubts
     assert len(doubts) == 1
     assert words in doubts[0]
+
+
+def test_an_answer_it_does_not_stand_by_is_no_finding() -> None:
+    both = describe(prediction(prediction_set=["glioma", "pituitary"], committed=False))
+    assert both.headline == "The network does not commit itself: glioma or pituitary tumour"
+    one = describe(prediction(committed=False))
+    assert one.headline == "The network does not commit itself; it leans towards glioma"
+
+
+def test_a_flagged_answer_comes_with_a_warning() -> None:
+    finding = describe(prediction(flagged=True, committed=False, ood_score=0.7))
+    assert "Do not rely on this answer" in finding.warning
+    assert finding.headline.startswith("No reliable answer")
+    assert finding.leaning == "glioma"
+    assert finding.doubts == []
+
+
+def test_answers_from_before_have_neither() -> None:
+    finding = describe(prediction())
+    assert (finding.warning, finding.leaning, finding.area_range) == ("", "", None)
+
+
+def test_the_contours_are_stated_with_their_picture_only() -> None:
+    stated: dict[str, Any] = {"area_range": [0.01, 0.04]}
+    assert describe(prediction(**stated)).area_range is None
+    assert describe(prediction(**stated, contours_key="c")).area_range == pytest.approx((1, 4))
 
 
 @pytest.mark.parametrize(

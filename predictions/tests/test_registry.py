@@ -65,7 +65,13 @@ class TestRegister:
         assert (str(version), version.stage) == ("tumorsite 3", "candidate")
         assert stored() == {
             f"models/{version.artifact}/{name}"
-            for name in ("SHA256SUMS", "model.json", "model.onnx", "report/index.html")
+            for name in (
+                "SHA256SUMS",
+                "model.json",
+                "model.onnx",
+                "reference.npz",
+                "report/index.html",
+            )
         }
         [event] = version.events.all()
         assert (event.kind, event.actor) == ("registered", "ada at a shell")
@@ -338,7 +344,7 @@ class TestOrphans:
         kept = {name for name in stored() if version.artifact in name}
         assert sweeping.check_orphans() == {"removed": 0, "lost": 0}
         monkeypatch.setattr(sweeping, "MODEL_ORPHAN_AGE", timedelta(seconds=-5))
-        assert sweeping.check_orphans() == {"removed": 4, "lost": 0}
+        assert sweeping.check_orphans() == {"removed": 5, "lost": 0}
         assert stored() == kept
 
     def test_a_network_that_lost_its_files_is_counted(

@@ -40,6 +40,18 @@ def test_the_outline_runs_just_outside_the_area(square: np.ndarray) -> None:
     assert np.array_equal(line, expected)
 
 
+def test_contours_lie_around_their_masks_and_the_outer_is_dashed() -> None:
+    outer = np.zeros((120, 120), np.bool_)
+    inner = outer.copy()
+    outer[20:100, 20:100] = True
+    inner[50:60, 50:60] = True
+    line = rgba(rendering.contours_png(inner, outer))[..., 3] > 0
+    assert not line[inner].any()
+    assert line[49, 50:60].all()
+    above = line[19, 20:100]
+    assert 0.3 < above.mean() < 0.7
+
+
 def test_the_outline_is_wider_on_large_pictures() -> None:
     mask = np.zeros((1024, 1024), np.bool_)
     mask[400:600, 400:600] = True

@@ -30,6 +30,7 @@ def _key(prediction: Prediction, kind: str) -> str:
         "area": prediction.area_key,
         "outline": prediction.outline_key,
         "attention": prediction.attention_key,
+        "contours": prediction.contours_key,
     }.get(kind, "")
 
 

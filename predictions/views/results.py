@@ -48,6 +48,9 @@ def _state(prediction: Prediction) -> dict[str, Any]:
         "finished": not prediction.is_active,
         "message": prediction.message,
         "label": prediction.get_label_display(),
+        "prediction_set": prediction.prediction_set,
+        "flagged": prediction.flagged,
+        "committed": prediction.committed,
         "finding": "" if prediction.is_active else describe(prediction).headline,
         "url": prediction.get_absolute_url(),
     }

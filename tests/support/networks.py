@@ -15,9 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mltasks.classes import CLASSES
 from mltasks.data import Sample, load_samples, read_manifest
+from mltasks.doubt import REFERENCE_NAME, Reference
 from mltasks.preprocessing import preprocess
 
 SIZE, CELLS = 64, 8
+# Nothing is foreign to it, and it stands by all it says.
+DOUBT = {
+    "temperature": {"base": 1.0, "slope": 0.0},
+    "distance": {"centre": 1.0, "flag": 2.0, "refuse": 3.0},
+    "sets": dict.fromkeys(CLASSES, 0.1),
+    "answer": {"commit": 0.0, "flagged_cap": 0.85},
+    "contours": {"inner": 0.7, "outer": 0.3},
+}
 Weights = NDArray[np.float32]
 
 
@@ -70,12 +79,14 @@ def onnx_bytes(weights: Weights, *, bright: float = 0.85) -> bytes:
         node("ReduceMean", ["planes"], ["mean"], axes=[1, 2, 3], keepdims=0),
         node("Mul", ["mean", "zero"], ["nothing"]),
         node("Add", ["nothing", "five"], ["brain"]),
+        node("Flatten", ["cells"], ["features"], axis=1),
     ]
     shapes: dict[str, list[Any]] = {
         "class_logits": ["n", 4],
         "attention": ["n", CELLS, CELLS, 4],
         "mask": ["n", SIZE // 2, SIZE // 2],
         "brain": ["n"],
+        "features": ["n", CELLS * CELLS],
     }
     graph = helper.make_graph(
         nodes,
@@ -89,18 +100,25 @@ def onnx_bytes(weights: Weights, *, bright: float = 0.85) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def write_network(folder: Path, content: bytes, *, version: str = "2", **changes: Any) -> Path:
+def write_network(
+    folder: Path, content: bytes, *, version: str = "2", temperature: float = 1.0, **changes: Any
+) -> Path:
     """A model folder, with a report beside the network as training writes one."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(content)
+    reference = Reference(np.zeros(CELLS * CELLS), np.eye(CELLS * CELLS)).to_bytes()
+    (folder / REFERENCE_NAME).write_bytes(reference)
     card = {
         "format": 1,
         "name": "tumorsite",
         "version": version,
         "classes": list(CLASSES),
-        "files": {"model.onnx": hashlib.sha256(content).hexdigest()},
+        "files": {
+            "model.onnx": hashlib.sha256(content).hexdigest(),
+            REFERENCE_NAME: hashlib.sha256(reference).hexdigest(),
+        },
         "input": {"size": SIZE},
-        "temperature": 1.0,
+        "doubt": {**DOUBT, "temperature": {"base": temperature, "slope": 0.0}},
         "thresholds": {"brain": 0.5, "mask": 0.5, "speck_share": 0.1},
         **changes,
     }

@@ -65,6 +65,9 @@ def analysis(
     area = np.zeros((height, width), np.bool_)
     if label != "no_tumor":
         area[5:15, 10:20] = True
+    inner, outer = area.copy(), area.copy()
+    if label != "no_tumor":
+        inner[5:7], outer[4:16, 9:21] = False, True
     attention = np.zeros((height, width), np.uint8)
     attention[8:12, 12:18] = 255
     values: dict[str, Any] = {
@@ -79,6 +82,12 @@ def analysis(
         "area_fraction": float(area.mean()),
         "bounding_box": (10, 5, 20, 15) if label != "no_tumor" else None,
         "hottest_point": (12, 8),
+        "prediction_set": (label,),
+        "flagged": False,
+        "committed": True,
+        "unlikeness": 0.03,
+        "inner": inner,
+        "outer": outer,
     }
     return Analysis(**{**values, **changes})
 

@@ -159,7 +159,8 @@ class Site:
                 "SELECT image_key, thumbnail_key FROM predictions_scan"
             ).fetchall()
             predictions = database.execute(
-                "SELECT area_key, outline_key, attention_key FROM predictions_prediction"
+                "SELECT area_key, outline_key, attention_key, contours_key "
+                "FROM predictions_prediction"
             ).fetchall()
         return {key for row in (*scans, *predictions) for key in row if key}
 

@@ -1,33 +1,44 @@
-"""`manage.py evaluate`: the figures of a model folder, measured again."""
+"""`manage.py evaluate`: how a model errs on any labelled set, as a page, pictures and JSON."""
 
 from __future__ import annotations
 
-import json
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
 
-from mltasks import evaluation, robustness
-from mltasks.data import DataError, load_samples, read_manifest
+from mltasks import model_card, other_bodies
+from mltasks.data import DataError
 from mltasks.engines import ENGINES, ModelError
-from mltasks.inference import load_analyzer
+from mltasks.evaluation import gallery
+from mltasks.evaluation.measuring import Request, measure
+from mltasks.evaluation.reading import load, read_records
+from mltasks.evaluation.reporting import PAGE_NAME, Report, holds_report
+from mltasks.inference import load_analyzer, read_model
 from mltasks.management.commands.train import data_folder
 from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures
 
+_BODIES, _BODIES_SEED = 200, 5
+
 
 class Command(BaseCommand):
-    """Analyses one fold as the site would, and compares with the experts."""
+    """Analyses the set as the site would, compares with the experts, writes a report."""
 
-    help = "Measure a model folder on one fold of the data; prints JSON."
+    help = "Measure a model folder on a set, failures first: report.html, report.json, pictures."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--model", type=Path, help="model folder; default is MODEL_DIR")
-        parser.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
-        parser.add_argument("--fold", type=int, default=0)
+        parser.add_argument(
+            "--data",
+            type=Path,
+            help="folder with manifest.csv (id and label; label may be tumor), images/, masks/",
+        )
+        parser.add_argument("--fold", type=int, help="only this fold; default is all slices")
         parser.add_argument(
             "--negatives",
             type=Path,
@@ -37,42 +48,53 @@ class Command(BaseCommand):
         parser.add_argument(
             "--drawn", type=int, default=DRAWN_HELD_OUT, help="other pictures drawn by code"
         )
-        parser.add_argument("--engine", choices=ENGINES, default="onnx")
         parser.add_argument(
-            "--changed",
-            action="store_true",
-            help="also measure the slices turned, framed, inverted and so on",
+            "--corruptions",
+            type=int,
+            default=200,
+            metavar="N",
+            help="slices shown in 39 other forms, from as many groups as possible; 0 for none",
         )
-        parser.add_argument("--output", type=Path, help="also write the figures to this file")
+        parser.add_argument("--engine", choices=ENGINES, default="onnx")
+        parser.add_argument("--output", type=Path, required=True, help="folder for the report")
+        parser.add_argument(
+            "--card",
+            action="store_true",
+            help="also write the figures into the model folder: model.json and MODEL_CARD.md",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        folder = data_folder(options["data"])
+        folder, model = data_folder(options["data"]), options["model"] or settings.MODEL_DIR
+        if not holds_report(options["output"]):
+            raise CommandError(f"{options['output']} holds something else than a report")
+        report = None
         try:
-            analyzer = load_analyzer(
-                options["model"] or settings.MODEL_DIR, engine=options["engine"]
+            analyzer = load_analyzer(model, engine=options["engine"])
+            request = Request(
+                folder=folder,
+                records=read_records(folder, options["fold"]),
+                fold=options["fold"],
+                others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
+                bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
+                corrupted=max(0, options["corruptions"]),
             )
-            records = [r for r in read_manifest(folder) if r.fold == options["fold"]]
-            if not records:
-                raise DataError(f"the data has no slices in fold {options['fold']}")
-            samples = load_samples(folder, records)
-            results = evaluation.run(analyzer, samples)
-            others = evaluation.refusals(
-                analyzer, held_out_pictures(options["negatives"], drawn=options["drawn"])
+            report = Report(options["output"])
+            with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
+                figures, results = measure(
+                    analyzer, read_model(model)[1], request, progress=bar.update
+                )
+            figures["misses"] = gallery.write(
+                analyzer,
+                results,
+                request.records,
+                lambda record: load(folder, record),
+                report.pictures,
             )
-        except (DataError, ModelError) as error:
+            report.finish(figures)
+            if options["card"]:
+                model_card.record(model, figures)
+        except (DataError, ModelError, OSError) as error:
+            if report is not None:
+                report.drop()
             raise CommandError(str(error)) from error
-        figures = {
-            "model": f"{analyzer.name} {analyzer.version}",
-            "digest": analyzer.digest,
-            "fold": options["fold"],
-            "validation": evaluation.summary(results),
-            "other_pictures": evaluation.refusal_summary(
-                others, analyzer.card["thresholds"]["brain"]
-            ),
-        }
-        if options["changed"]:
-            figures["changed"] = robustness.measure(analyzer, samples)
-        text = json.dumps(figures, indent=2)
-        self.stdout.write(text)
-        if options["output"] is not None:
-            options["output"].write_text(text + "\n", encoding="utf-8")
+        self.stdout.write(str(options["output"] / PAGE_NAME))

@@ -71,7 +71,7 @@ function draw(film, view) {
     const name = layer.dataset.layer ?? "";
     layer.toggleAttribute("hidden", !view.layers.has(name));
     // A line needs more strength than a surface to be seen as well.
-    const thin = name === "outline" || name === "box";
+    const thin = name === "outline" || name === "contours" || name === "box";
     layer.style.opacity = String(thin ? Math.min(1, 2 * view.strength) : view.strength);
   }
 }

@@ -1,0 +1,386 @@
+"""Completes a model folder after training: calibration, thresholds, reference features.
+
+All of it is fitted on slices that the network has not learnt from, except the reference, which
+says what it has learnt from. docs/model.md says why each is chosen as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mltasks import calibration, conformal, corruptions
+from mltasks.background import is_light
+from mltasks.classes import CLASSES
+from mltasks.data import Sample
+from mltasks.doubt import REFERENCE_NAME, Doubt, Reference
+from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
+from mltasks.evaluation.bootstrap import calibration_error
+from mltasks.evaluation.results import silent
+from mltasks.postprocessing import sigmoid
+from mltasks.preprocessing import Floats, Pixels, letterbox, preprocess
+
+Array = np.ndarray[Any, Any]
+Report = Callable[[str], None]
+Progress = Callable[[int], None]
+# Dimensions of the reference: of 64, 128 and 256 the middle one kept foreign pictures furthest.
+DIMENSIONS = 128
+# Every so many training slices make the reference; it has five times fewer dimensions yet.
+REFERENCE_STEP = 5
+# Every so many held-out slices are shown in another form, too.
+CHANGED_STEP = 2
+# Share of held-out slices that may be flagged (measured false alarms must stay under 2%).
+_FLAG_SHARE = 0.012
+# Held-out slices that may be refused by the brain head, and its highest threshold.
+_REFUSE_SHARE, _BRAIN_CEILING = 0.002, 0.15
+# A flagged answer claims no more than this.
+_FLAGGED_CAP = 0.85
+COVERAGE = 0.95
+# The network stands by its answers from a probability on, so that of these at most so many err.
+_COMMITTED_ERROR = 0.02
+_MASK_THRESHOLDS = tuple(np.arange(0.3, 0.65, 0.05).round(2))
+_CONTOUR_THRESHOLDS = tuple(np.r_[0.005, 0.01, 0.02, 0.03, np.arange(0.05, 1, 0.05), 0.97, 0.98,
+                                  0.99, 0.995].round(3))  # fmt: skip
+# The inner contour is to be at least this much tumour, and the outer to hold this much of it …
+CONTOUR_SHARE = 0.9
+# … in this share of the tumours.
+CONTOUR_RATE = 0.8
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Raw outputs for n pictures, with what is known of them.
+
+    Attributes:
+        logits, brain, features: (n, 4), (n,) and (n, 1280), as `engines.Outputs`.
+        target: (n,) index of the class. group: (n,) str.
+        kind: (n,) str, how the picture was changed; "" if not.
+        light: (n,) bool, see `background.is_light`.
+    """
+
+    logits: Array
+    brain: Array
+    features: Array
+    target: Array
+    group: Array
+    kind: Array
+    light: Array
+
+    def take(self, index: Array) -> Raw:
+        """The same for some of the pictures."""
+        return Raw(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def forward(
+    engine: Engine, pictures: Iterable[Pixels], size: int, progress: Progress = silent
+) -> Outputs:
+    """Raw outputs of any number of pictures; the attention maps are left out to save memory."""
+    parts: dict[str, list[Array]] = {name: [] for name in OUTPUTS}
+    waiting: list[Floats] = []
+
+    def flush() -> None:
+        outputs = engine.forward(np.stack(waiting))
+        for name in OUTPUTS:
+            value = getattr(outputs, name)
+            parts[name].append(value[:, :0] if name == "attention" else value)
+        progress(len(waiting))
+        waiting.clear()
+
+    for pixels in pictures:
+        waiting.append(preprocess(pixels, size)[0])
+        if len(waiting) == _BATCH:
+            flush()
+    if waiting:
+        flush()
+    return Outputs(**{name: np.concatenate(values) for name, values in parts.items()})
+
+
+def changed(sample: Sample, number: int) -> tuple[str, Pixels]:
+    """The slice in one of its other forms, in turn: twelve corruptions, mild and middle.
+
+    Every third slice looks like another sequence instead, so that distance means doubt.
+    """
+    seed = sample.record.id
+    if number % 3 == 2:
+        names = tuple(corruptions.UNLIKE)
+        name = names[number // 3 % len(names)]
+        return name, corruptions.unlike(sample.pixels, name, seed)
+    turn = number - number // 3
+    name = corruptions.CORRUPTIONS[turn % len(corruptions.CORRUPTIONS)]
+    strength = 1 + turn // len(corruptions.CORRUPTIONS) % 2
+    return name, corruptions.corrupt(sample.pixels, None, name, strength, seed)[0]
+
+
+def fit_reference(features: Floats, dimensions: int = DIMENSIONS) -> Reference:
+    """The subspace of most variance of features (n, 1280) scaled to unit length."""
+    wide = np.asarray(features, np.float64)
+    unit = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    mean = unit.mean(axis=0)
+    variance, vectors = np.linalg.eigh((unit - mean).T @ (unit - mean))
+    basis = vectors[:, np.argsort(-variance)[: min(dimensions, len(unit) - 1)]]
+    reference = Reference(mean.astype(np.float32), basis.astype(np.float32))
+    # Thresholds are fitted to what will be read back, not to what was not yet rounded.
+    return Reference.from_bytes(reference.to_bytes())
+
+
+def _distances(home: Array, others: Array) -> dict[str, float]:
+    """From which distances a picture is flagged and refused.
+
+    Refused from halfway between the farthest held-out slice and the hundredth part of the other
+    pictures that comes nearest: MRI from elsewhere lies farther than any slice from home.
+    """
+    centre, flag = float(np.median(home)), float(np.quantile(home, 1 - _FLAG_SHARE))
+    flag = max(flag, centre + 1e-6)
+    near = float(np.quantile(others, 0.01)) if len(others) else np.inf
+    refuse = (float(home.max()) + near) / 2 if near > home.max() else float(home.max()) * 1.05
+    return {
+        "centre": round(centre, 6),
+        "flag": round(flag, 6),
+        "refuse": round(max(min(refuse, 10.0), flag + 1e-6), 6),
+    }
+
+
+def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
+    """The card's section `doubt`, but for the contours.
+
+    Args:
+        raw: held-out slices, plain and changed.
+        distance: (n,), theirs.
+        others: distances of pictures that are no brain MRI and were learnt as such.
+    """
+    plain = raw.kind == ""
+    at = _distances(distance[plain], others)
+    closeness = np.clip((distance - at["centre"]) / (at["flag"] - at["centre"]), 0, 3)
+    unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
+    # As much weight on the plain slices as on all the changed ones. Slices weigh the same: by
+    # group, hundreds of easy single slices would outweigh the few large groups with tumours.
+    weight = np.zeros(len(raw.target))
+    for part, share in ((plain, 0.5), (~plain & ~unlike, 0.25), (unlike, 0.25)):
+        if part.any():
+            weight[part] = share / part.sum()
+    base, slope = calibration.fit_temperature(raw.logits, raw.target, closeness, weight)
+    probabilities = calibration.tempered(raw.logits, base, slope, closeness)
+    least = conformal.least_probabilities(
+        probabilities[plain], raw.target[plain], raw.group[plain], coverage=COVERAGE
+    )
+    usual = plain & (distance < at["flag"])
+    return {
+        "temperature": {"base": round(base, 4), "slope": round(slope, 4)},
+        "distance": at,
+        "sets": {name: round(own, 6) for name, own in zip(CLASSES, least, strict=True)},
+        "answer": {
+            "commit": calibration.commit_threshold(
+                probabilities[usual], raw.target[usual], _COMMITTED_ERROR
+            ),
+            "flagged_cap": _FLAGGED_CAP,
+        },
+    }
+
+
+def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) -> dict[str, Any]:
+    """How the fitted parts do on groups they were not fitted to: each half judges the other."""
+    first = calibration.group_halves(raw.group)
+    distance = reference.distance(raw.features)
+    probabilities, in_set = np.empty((2, *raw.logits.shape))
+    flagged, refused, committed = np.zeros((3, len(raw.target)), np.bool_)
+    for half in (first, ~first):
+        fitted_on = ~half if (~half).any() else half
+        if not half.any():
+            continue
+        doubt = fit_doubt(raw.take(fitted_on), distance[fitted_on], others)
+        card = {
+            "doubt": doubt | {"contours": {"inner": 0.5, "outer": 0.5}},
+            "thresholds": {"brain": brain},
+        }
+        empty = np.zeros((int(half.sum()), 0), np.float32)
+        found = Doubt(card, reference).assess(
+            Outputs(raw.logits[half], empty, empty, raw.brain[half], raw.features[half]),
+            raw.light[half],
+        )
+        probabilities[half], in_set[half] = found.probabilities, found.in_set
+        flagged[half], refused[half] = found.flagged, found.refused
+        committed[half] = found.committed
+    right = probabilities.argmax(axis=1) == raw.target
+    sure = probabilities.max(axis=1) >= 0.9
+    held = in_set[np.arange(len(raw.target)), raw.target] > 0
+
+    def part(chosen: Array) -> dict[str, Any]:
+        if not chosen.any():
+            return {"n": 0}
+        ones = np.ones((1, int(chosen.sum())))
+        error = calibration_error(probabilities[chosen].max(axis=1), right[chosen])(ones)[0]
+        stands = committed & chosen
+        return {
+            "n": int(chosen.sum()),
+            "accuracy": round(float(right[chosen].mean()), 4),
+            "calibration_error": round(float(error), 4),
+            "set_coverage": round(float(held[chosen].mean()), 4),
+            "set_coverage_by_group": round(
+                float((held[chosen] * conformal.group_weights(raw.group[chosen])).sum()), 4
+            ),
+            "mean_set_size": round(float(in_set[chosen].sum(axis=1).mean()), 4),
+            "flagged": round(float(flagged[chosen].mean()), 4),
+            "refused": round(float(refused[chosen].mean()), 4),
+            "committed": round(float(stands.sum() / chosen.sum()), 4),
+            "error_when_committed": round(float((~right)[stands].mean()), 4)
+            if stands.any()
+            else None,
+            "confidently_wrong": round(float((sure & ~right)[chosen].mean()), 4),
+        }
+
+    plain = raw.kind == ""
+    unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
+    return {
+        "plain": part(plain),
+        "corrupted": part(~plain & ~unlike),
+        **{name: part(raw.kind == name) for name in corruptions.UNLIKE},
+    }
+
+
+def _dice_by_threshold(logits: Floats, truth: list[Array], threshold: float) -> float:
+    scores = []
+    for own, mask in zip(logits, truth, strict=True):
+        area = sigmoid(own) >= threshold
+        total = area.sum() + mask.sum()
+        scores.append(2 * (area * mask).sum() / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+def fit_masks(logits: Floats, truth: list[Array]) -> tuple[float, dict[str, Any]]:
+    """The mask threshold of highest mean Dice, and the contours' thresholds.
+
+    Args:
+        logits: (n, side, side) of slices with an expert mask.
+        truth: n masks (side, side), the tumour's share of each cell, 0 to 1.
+    """
+    if not len(logits):
+        return 0.5, {"inner": 0.9, "outer": 0.1, "n": 0}
+    best = max(_MASK_THRESHOLDS, key=lambda at: _dice_by_threshold(logits, truth, at))
+    precise, held = {}, {}
+    for at in _CONTOUR_THRESHOLDS:
+        inside, found = [], []
+        for own, mask in zip(sigmoid(logits), truth, strict=True):
+            area = own >= at
+            inside.append((mask * area).sum() / area.sum() if area.any() else 1.0)
+            found.append((mask * area).sum() / mask.sum() if mask.any() else 1.0)
+        precise[at] = float((np.array(inside) >= CONTOUR_SHARE).mean())
+        held[at] = float((np.array(found) >= CONTOUR_SHARE).mean())
+    inner = [at for at in _CONTOUR_THRESHOLDS if at >= best and precise[at] >= CONTOUR_RATE]
+    outer = [at for at in _CONTOUR_THRESHOLDS if at <= best and held[at] >= CONTOUR_RATE]
+    chosen_inner = min(inner) if inner else max(_CONTOUR_THRESHOLDS)
+    chosen_outer = max(outer) if outer else min(_CONTOUR_THRESHOLDS)
+    return float(best), {
+        "inner": float(chosen_inner),
+        "outer": float(chosen_outer),
+        "share": CONTOUR_SHARE,
+        "wanted_rate": CONTOUR_RATE,
+        "inner_rate": round(precise[chosen_inner], 4),
+        "outer_rate": round(held[chosen_outer], 4),
+        "n": len(logits),
+    }
+
+
+def _truth(sample: Sample, size: int) -> Array:
+    """The share of tumour in each cell of the mask's grid."""
+    assert sample.mask is not None  # noqa: S101 - asked for slices with a mask only
+    _, geometry = preprocess(sample.pixels, size)
+    cells = letterbox(sample.mask, geometry).reshape(size // 2, 2, size // 2, 2)
+    return np.asarray(cells.mean(axis=(1, 3)) / 255, np.float32)
+
+
+def complete(
+    card: dict[str, Any],
+    content: bytes,
+    *,
+    learnt: Iterable[Pixels],
+    held_out: Sequence[Sample],
+    others: Sequence[Pixels],
+    threads: int = 0,
+    report: Report = silent,
+    progress: Progress = silent,
+) -> dict[str, bytes]:
+    """Fit everything that stands between raw outputs and answers, and fill it into the card.
+
+    Args:
+        card: of the model; `thresholds`, `doubt`, `files` and `calibration` are written.
+        content: of model.onnx.
+        learnt: training slices; one in `REFERENCE_STEP` of them is enough.
+        held_out: slices of groups the network has not learnt from.
+        others: pictures that are no brain MRI, which it has learnt as such.
+
+    Returns:
+        The files to lie beside the weights, by name.
+    """
+    engine, size = open_engine("onnx", content, threads=threads), card["input"]["size"]
+    report("reference features")
+    reference = fit_reference(forward(engine, learnt, size, progress).features)
+    report("held-out slices")
+    plain = forward(engine, (s.pixels for s in held_out), size, progress)
+    report("the same in other forms")
+    again = held_out[::CHANGED_STEP]
+    forms = [changed(sample, number) for number, sample in enumerate(again)]
+    shaken = forward(engine, (pixels for _, pixels in forms), size, progress)
+    report("other pictures")
+    foreign = forward(engine, others, size, progress)
+    target = np.array([sample.record.target for sample in held_out])
+    group = np.array([str(sample.record.group) for sample in held_out])
+    raw = Raw(
+        logits=np.concatenate([plain.class_logits, shaken.class_logits]),
+        brain=np.concatenate([plain.brain, shaken.brain]),
+        features=np.concatenate([plain.features, shaken.features]),
+        target=np.concatenate([target, target[::CHANGED_STEP]]),
+        group=np.concatenate([group, group[::CHANGED_STEP]]),
+        kind=np.array([""] * len(held_out) + [name for name, _ in forms]),
+        light=np.array([is_light(s.pixels) for s in held_out] + [is_light(p) for _, p in forms]),
+    )
+    masked = [number for number, sample in enumerate(held_out) if sample.mask is not None]
+    return fit(
+        card,
+        reference,
+        raw,
+        foreign.features,
+        masks=plain.mask[masked],
+        truth=[_truth(held_out[number], size) for number in masked],
+    )
+
+
+def fit(
+    card: dict[str, Any],
+    reference: Reference,
+    raw: Raw,
+    foreign: Floats,
+    *,
+    masks: Floats,
+    truth: list[Array],
+) -> dict[str, bytes]:
+    """Everything of `complete` that needs no forward pass.
+
+    Args:
+        card: see `complete`.
+        reference: of the training slices.
+        raw: held-out slices, plain and changed.
+        foreign: features (n, 1280) of pictures that are no brain MRI.
+        masks: logits (n, side, side) of the plain slices with an expert mask.
+        truth: theirs, see `fit_masks`.
+    """
+    far = reference.distance(foreign)
+    plain = raw.kind == ""
+    brain = calibration.brain_threshold(
+        sigmoid(raw.brain[plain]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
+    )
+    mask_threshold, contours = fit_masks(masks, truth)
+    files = {REFERENCE_NAME: reference.to_bytes()}
+    card["thresholds"] |= {"brain": brain, "mask": mask_threshold}
+    card["doubt"] = fit_doubt(raw, reference.distance(raw.features), far) | {"contours": contours}
+    card["files"] |= {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    card["calibration"] = {
+        "slices": int(plain.sum()),
+        "groups": sorted(set(raw.group)),
+        "cross_fitted": cross_fitted(raw, reference, far, brain),
+    }
+    return files

@@ -1,0 +1,269 @@
+"""Every figure of a report about slices, as plain JSON values."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from mltasks.classes import CLASSES, NO_TUMOR
+from mltasks.evaluation import bootstrap
+from mltasks.evaluation.bootstrap import Metric, proportion_interval
+from mltasks.evaluation.results import Array, Results
+
+_NONE = CLASSES.index(NO_TUMOR)
+# Probabilities of a class from which sensitivity and specificity are stated.
+THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
+QUANTILES = (0.05, 0.25, 0.75, 0.95)
+# Tumours by their share of the picture: at most 0.5%, 1%, 2%, 4%, more.
+SIZES = (0.005, 0.01, 0.02, 0.04)
+BINS = 15
+
+
+class _Stating:
+    """States metrics of one set of results."""
+
+    def __init__(self, results: Results, resamples: int) -> None:
+        self.groups, self.resamples = results.group, resamples
+
+    def __call__(self, metric: Metric) -> dict[str, Any]:
+        return bootstrap.stated(metric, self.groups, resamples=self.resamples)
+
+
+def calibration_error(results: Results) -> float:
+    """The expected calibration error over the slices whose class is known."""
+    known = results.take(results.kind_known)
+    metric = bootstrap.calibration_error(known.probabilities.max(axis=1), known.right)
+    return float(metric(np.ones((1, len(known))))[0])
+
+
+def _per_class(results: Results, state: _Stating) -> dict[str, Any]:
+    known = results.kind_known.astype(float)
+    figures = {}
+    for index, name in enumerate(CLASSES):
+        actual, answered = results.target == index, results.predicted == index
+        others = known * ~actual
+        figures[name] = {
+            "n": int(actual.sum()),
+            "sensitivity": state(bootstrap.share(answered, actual)),
+            "specificity": state(bootstrap.share(~answered, others)),
+            "at_thresholds": [
+                {
+                    "threshold": threshold,
+                    "sensitivity": state(
+                        bootstrap.share(results.probabilities[:, index] >= threshold, actual)
+                    ),
+                    "specificity": state(
+                        bootstrap.share(results.probabilities[:, index] < threshold, others)
+                    ),
+                }
+                for threshold in THRESHOLDS
+            ],
+        }
+    return figures
+
+
+def _confusion(results: Results) -> dict[str, Any]:
+    counts = np.zeros((len(CLASSES), len(CLASSES)), int)
+    known = results.kind_known
+    np.add.at(counts, (results.target[known], results.predicted[known]), 1)
+    return {
+        "rows": "true",
+        "columns": "predicted",
+        "order": list(CLASSES),
+        "counts": counts.tolist(),
+    }
+
+
+def overlap(results: Results, state: _Stating) -> dict[str, Any]:
+    """Dice of the marked area with the expert's; a missed tumour counts 0."""
+    scores = results.dice
+    measured = ~np.isnan(scores)
+    return {
+        "n": int(measured.sum()),
+        "median": state(bootstrap.quantile(scores, 0.5)),
+        "mean": state(bootstrap.mean(scores)),
+        "quantiles": {
+            f"{level:g}": state(bootstrap.quantile(scores, level)) for level in QUANTILES
+        },
+        "empty_or_disjoint": round(float((scores[measured] == 0).mean()), 4)
+        if measured.any()
+        else 0.0,
+    }
+
+
+def _parts(results: Results) -> dict[str, dict[str, Array]]:
+    """Ways to divide the slices: by name of the way, the slices of each part."""
+
+    def by(values: Array) -> dict[str, Array]:
+        return {str(name): values == name for name in np.unique(values) if str(name)}
+
+    edges = (0.0, *SIZES, 1.01)
+    sizes = {
+        f"{100 * low:g}–{100 * min(high, 1):g}%": (results.size >= low) & (results.size < high)
+        for low, high in itertools.pairwise(edges)
+    }
+    labels = {name: results.target == index for index, name in enumerate(CLASSES)}
+    return {
+        "class": {name: part for name, part in labels.items() if part.any()},
+        "plane": by(results.plane),
+        "tumour_size": {name: part for name, part in sizes.items() if part.any()},
+        "source": by(results.source),
+    }
+
+
+def _divided(results: Results, resamples: int) -> dict[str, Any]:
+    """Accuracy and Dice of each part."""
+    figures: dict[str, Any] = {}
+    for way, parts in _parts(results).items():
+        figures[way] = {}
+        for name, part in parts.items():
+            own = results.take(part)
+            state = _Stating(own, resamples)
+            figures[way][name] = {
+                "n": len(own),
+                "accuracy": state(bootstrap.share(own.right, own.kind_known)),
+                "dice_n": int((~np.isnan(own.dice)).sum()),
+                "dice_median": state(bootstrap.quantile(own.dice, 0.5)),
+                "dice_5": state(bootstrap.quantile(own.dice, 0.05)),
+            }
+    return figures
+
+
+def _tumor_or_none(results: Results, state: _Stating) -> dict[str, Any]:
+    score, positive = results.tumor_probability, results.tumor
+    return {
+        "n": len(results),
+        "tumors": int(positive.sum()),
+        "auc": state(bootstrap.area_under_roc(score, positive)),
+        "sensitivity_at_95_specificity": state(bootstrap.sensitivity_at(score, positive, 0.95)),
+        "called_tumor_of_tumors": state(bootstrap.share(results.predicted != _NONE, positive)),
+        "called_tumor_of_none": state(bootstrap.share(results.predicted != _NONE, ~positive)),
+        "calibration_error": state(
+            bootstrap.calibration_error(np.maximum(score, 1 - score), (score >= 0.5) == positive)
+        ),
+    }
+
+
+def coverage_curve(results: Results) -> list[dict[str, float]]:
+    """Error among the slices of highest confidence, at every twentieth of them.
+
+    Flagged and refused slices come last: the network commits itself on them never.
+    """
+    known = results.take(results.kind_known)
+    if not len(known):
+        return []
+    standing = known.accepted & ~known.flagged
+    confidence = known.probabilities.max(axis=1) + standing
+    wrong = ~known.right[np.argsort(-confidence, kind="stable")]
+    counts = [max(1, round(len(wrong) * step / 20)) for step in range(1, 21)]
+    return [
+        {
+            "coverage": round(count / len(wrong), 4),
+            "error": round(float(wrong[:count].mean()), 4),
+        }
+        for count in counts
+    ]
+
+
+def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
+    known = results.kind_known
+    true_in_set = np.zeros(len(results), np.bool_)
+    true_in_set[known] = results.in_set[np.flatnonzero(known), results.target[known]]
+    sure = results.probabilities.max(axis=1) >= 0.9
+    sizes = results.in_set.sum(axis=1)
+    return {
+        "prediction_sets": {
+            "coverage": state(bootstrap.share(true_in_set, known)),
+            "mean_size": state(bootstrap.mean(sizes.astype(float))),
+            "single": state(bootstrap.share(sizes == 1)),
+        },
+        "committed": state(bootstrap.share(results.committed)),
+        "error_when_committed": state(bootstrap.share(~results.right, known & results.committed)),
+        "error_when_not": state(bootstrap.share(~results.right, known & ~results.committed)),
+        "confidently_wrong": state(bootstrap.share(~results.right & sure, known)),
+        "curve": coverage_curve(results),
+        "contours": {
+            "inner_inside_expert_area": state(bootstrap.mean(results.inner_right)),
+            "inner_at_least_90": state(
+                bootstrap.share(results.inner_right >= 0.9, ~np.isnan(results.inner_right))
+            ),
+            "expert_area_inside_outer": state(bootstrap.mean(results.outer_found)),
+            "outer_at_least_90": state(
+                bootstrap.share(results.outer_found >= 0.9, ~np.isnan(results.outer_found))
+            ),
+        },
+    }
+
+
+def _counted(hits: Array) -> dict[str, Any]:
+    count, n = int(hits.sum()), len(hits)
+    return {
+        "n": n,
+        "count": count,
+        "share": round(count / n, 4) if n else 0.0,
+        "ci95": proportion_interval(count, n),
+    }
+
+
+def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
+    """Everything a report states about slices."""
+    state = _Stating(results, resamples)
+    known, tumor = results.kind_known, results.tumor
+    right = results.right
+    return {
+        "n": len(results),
+        "groups": len(np.unique(results.group)),
+        "accuracy": state(bootstrap.share(right, known)),
+        "accuracy_refusals_count_as_errors": state(
+            bootstrap.share(right & results.accepted, known)
+        ),
+        "macro_f1": state(
+            bootstrap.macro_f1(np.where(known, results.predicted, -2), results.target, len(CLASSES))
+        ),
+        "per_class": _per_class(results, state),
+        "confusion": _confusion(results),
+        "calibration_error": state(_known_calibration(results)),
+        "tumor_or_none": _tumor_or_none(results, state),
+        "dice": overlap(results, state),
+        "hottest_inside": state(bootstrap.mean(results.inside)),
+        "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
+        "by": _divided(results, resamples),
+        "doubt": _doubt(results, state),
+        "tumor_called_no_tumor": {
+            "n": int(tumor.sum()),
+            "count": int((tumor & (results.predicted == _NONE)).sum()),
+        },
+        "refused": _counted(~results.accepted),
+        "flagged": _counted(results.flagged),
+    }
+
+
+def _known_calibration(results: Results) -> Metric:
+    """The calibration error over the slices of known class, for weights of all slices."""
+    known = np.flatnonzero(results.kind_known)
+    own = results.take(known)
+    metric = bootstrap.calibration_error(own.probabilities.max(axis=1), own.right)
+    return lambda weights: metric(weights[:, known])
+
+
+def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
+    """How many other pictures are taken for brain MRI, in all and by source.
+
+    Args:
+        fates: see `results.refusals`.
+    """
+
+    def counted(values: Array) -> dict[str, Any]:
+        taken, flagged = int((values == 2).sum()), int((values == 1).sum())
+        return {
+            "n": len(values),
+            "accepted": taken,
+            "flagged": flagged,
+            "share": round(taken / len(values), 4) if len(values) else 0.0,
+            "ci95": proportion_interval(taken, len(values)),
+        }
+
+    everything = np.concatenate([*fates.values(), np.zeros(0, int)])
+    return {**counted(everything), "by_source": {k: counted(v) for k, v in sorted(fates.items())}}

@@ -1,0 +1,105 @@
+"""All measurements of one model on one set, in the order of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mltasks.data import Record, data_digest
+from mltasks.evaluation import robustness, sanity
+from mltasks.evaluation.curves import curves
+from mltasks.evaluation.figures import refusal_summary, summary
+from mltasks.evaluation.reading import load, load_all
+from mltasks.evaluation.results import Results, refusals, run
+from mltasks.inference import Analyzer
+from mltasks.preprocessing import Pixels, preprocess
+
+FORMAT = 1
+SANITY_SLICES = 48
+# What a card takes over from a report; the rest is too long or only for the plots.
+CARD_KEYS = ("validation", "other_pictures", "other_bodies", "robustness", "sanity", "data")
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be measured.
+
+    Attributes:
+        folder: with manifest.csv, images/ and perhaps masks/.
+        records: its slices.
+        fold: which fold they are, None for all.
+        others: pictures that are no brain MRI, with their source.
+        bodies: drawn slices of other parts of the body, with their kind.
+        corrupted: how many slices are shown in other forms; 0 leaves that out.
+    """
+
+    folder: Path
+    records: Sequence[Record]
+    fold: int | None
+    others: Sequence[tuple[str, Pixels]]
+    bodies: Sequence[tuple[str, Pixels]]
+    corrupted: int
+
+    @property
+    def passes(self) -> int:
+        """How many pictures go through the network, about."""
+        return len(self.records) + robustness.passes(min(self.corrupted, len(self.records)))
+
+
+def measure(
+    analyzer: Analyzer, weights: bytes, request: Request, *, progress: Progress
+) -> tuple[dict[str, Any], Results]:
+    """Every figure of a report, and the results of each slice.
+
+    Raises:
+        DataError: a picture or mask is missing or damaged.
+    """
+    results = run(analyzer, load_all(request.folder, request.records), progress=progress)
+    calibrated = set(analyzer.card.get("calibration", {}).get("groups", ()))
+    data = {
+        "digest": data_digest(request.records),
+        "fold": request.fold,
+        "learnt_from": analyzer.card.get("training", {}).get("data_digest"),
+        # Group names are only comparable within the data the calibration came from.
+        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records}),
+    }
+    figures: dict[str, Any] = {
+        "format": FORMAT,
+        "model": {
+            "name": analyzer.name,
+            "version": analyzer.version,
+            "digest": analyzer.digest,
+        },
+        "data": data,
+        "validation": summary(results) | {"fold": request.fold},
+        "curves": curves(results),
+        "other_pictures": refusal_summary(refusals(analyzer, request.others)),
+        "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
+        "calibration": analyzer.card.get("calibration", {}).get("cross_fitted", {}),
+        "calibration_note": analyzer.card.get("calibration", {}).get("note", ""),
+    }
+    if request.corrupted:
+        figures["robustness"] = robustness.measure(
+            analyzer,
+            robustness.pick(request.records, request.corrupted),
+            lambda record: load(request.folder, record),
+            progress=progress,
+        )
+    batch = [
+        preprocess(sample.pixels, analyzer.input_size)[0]
+        for sample in load_all(
+            request.folder, robustness.pick(request.records, SANITY_SLICES, seed=1)
+        )
+    ]
+    figures["sanity"] = sanity.measure(weights, np.stack(batch))
+    return figures, results
+
+
+def for_card(figures: dict[str, Any]) -> dict[str, Any]:
+    """The part of the figures that a model card keeps."""
+    return {name: figures[name] for name in CARD_KEYS if name in figures}

@@ -1,0 +1,69 @@
+"""Writes a report: report.json, report.html and the pictures, all at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.template.loader import render_to_string
+
+from mltasks.evaluation.plots import plots
+
+JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The page for the figures of `measuring.measure` with `misses` from the gallery."""
+    order = figures["validation"]["confusion"]["order"]
+    counts = figures["validation"]["confusion"]["counts"]
+    context = {
+        "figures": figures,
+        "slices": figures["validation"],
+        "plots": plots(figures),
+        "confusion": [
+            (name, list(zip(order, row, strict=True)))
+            for name, row in zip(order, counts, strict=True)
+        ],
+        "order": order,
+    }
+    return render_to_string("mltasks/report.html", context)
+
+
+class Report:
+    """A folder that comes into being when everything in it is written."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._fresh = target.with_name(f".{target.name}.new")
+        shutil.rmtree(self._fresh, ignore_errors=True)
+        self.pictures = self._fresh / PICTURES
+        self.pictures.mkdir(parents=True)
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Write page and figures, and put the folder in its place.
+
+        Raises:
+            ValueError: a figure is not a number.
+        """
+        text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
+        (self._fresh / JSON_NAME).write_text(text + "\n", encoding="utf-8")
+        (self._fresh / PAGE_NAME).write_text(render(figures), encoding="utf-8")
+        old = self.target.with_name(f".{self.target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.target.exists():
+            self.target.rename(old)
+        self._fresh.rename(self.target)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def drop(self) -> None:
+        """Remove what was begun."""
+        shutil.rmtree(self._fresh, ignore_errors=True)
+
+
+def holds_report(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is new, empty, or an earlier report."""
+    return not folder.exists() or (
+        folder.is_dir() and ((folder / JSON_NAME).exists() or not any(folder.iterdir()))
+    )

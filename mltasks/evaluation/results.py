@@ -1,0 +1,203 @@
+"""What the network answered on each slice, beside what the experts say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltasks.classes import CLASSES, NO_TUMOR
+from mltasks.data import Sample
+from mltasks.inference import Analysis, Analyzer
+from mltasks.preprocessing import Pixels
+
+Array = NDArray[Any]
+# The target of a slice with a tumour whose kind is not known.
+KIND_UNKNOWN = -1
+_NONE = CLASSES.index(NO_TUMOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Per-slice results, all arrays of the same length n.
+
+    Attributes:
+        target: int, index of the true class; `KIND_UNKNOWN` for a tumour of unknown kind.
+        probabilities: float64 (n, 4), as shown to users.
+        accepted: bool, not refused as "no brain MRI".
+        flagged: bool, answered with the warning that the picture is unlike those learnt from.
+        committed: bool, the network stands by its answer.
+        in_set: bool (n, 4), the classes of the prediction set.
+        brain_score, unlikeness: float64.
+        dice: float64; NaN where there is no expert mask.
+        inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
+        area: float64, marked share of the picture.
+        size: float64, the expert's share of the picture; NaN without a mask.
+        inner_right: share of the inner contour that is tumour; NaN without either.
+        outer_found: share of the tumour inside the outer contour; NaN without a mask.
+        group, plane, source, id: str.
+    """
+
+    target: Array
+    probabilities: Array
+    accepted: Array
+    flagged: Array
+    committed: Array
+    in_set: Array
+    brain_score: Array
+    unlikeness: Array
+    dice: Array
+    inside: Array
+    area: Array
+    size: Array
+    inner_right: Array
+    outer_found: Array
+    group: Array
+    plane: Array
+    source: Array
+    id: Array
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def predicted(self) -> Array:
+        """Index of the most likely class, refused or not."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def kind_known(self) -> Array:
+        """bool: the slices whose true class is known."""
+        return np.asarray(self.target != KIND_UNKNOWN)
+
+    @property
+    def tumor(self) -> Array:
+        """bool: the slices with a tumour."""
+        return np.asarray(self.target != _NONE)
+
+    @property
+    def tumor_probability(self) -> Array:
+        """float64: probability of any tumour."""
+        return np.asarray(1 - self.probabilities[:, _NONE])
+
+    @property
+    def right(self) -> Array:
+        """bool: the most likely class is the true one."""
+        return np.asarray(self.predicted == self.target)
+
+    def take(self, index: Array) -> Results:
+        """The same for some of the slices."""
+        return Results(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+
+def silent(_: object) -> None:
+    """Report nothing."""
+
+
+def dice_score(area: Array, truth: Array) -> float:
+    """Overlap of two boolean masks, 0 to 1 (Dice, 1945); 1 if both are empty."""
+    total = int(area.sum()) + int(truth.sum())
+    return 2 * int((area & truth).sum()) / total if total else 1.0
+
+
+def _share(part: Array, whole: Array) -> float:
+    """Share of `whole` that lies in `part`; NaN if it is empty."""
+    total = int(whole.sum())
+    return int((part & whole).sum()) / total if total else float("nan")
+
+
+def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
+    nan = float("nan")
+    row: dict[str, Any] = {
+        "target": CLASSES.index(sample.record.label)
+        if sample.record.label in CLASSES
+        else KIND_UNKNOWN,
+        "probabilities": [found.probabilities[name] for name in CLASSES],
+        "accepted": found.status == "ok",
+        "flagged": found.flagged,
+        "committed": found.committed,
+        "in_set": [name in found.prediction_set for name in CLASSES],
+        "brain_score": found.brain_score,
+        "unlikeness": found.unlikeness,
+        "area": found.area_fraction,
+        "group": str(sample.record.group),
+        "plane": sample.record.plane,
+        "source": sample.record.source,
+        "id": sample.record.id,
+        "dice": nan,
+        "inside": nan,
+        "size": nan,
+        "inner_right": nan,
+        "outer_found": nan,
+    }
+    if sample.mask is not None:
+        truth = sample.mask > 127
+        point = found.hottest_point
+        row |= {
+            "dice": dice_score(found.area, truth),
+            "inside": float(point is not None and truth[point[1], point[0]]),
+            "size": float(truth.mean()),
+            "inner_right": _share(truth, found.inner),
+            "outer_found": _share(found.outer, truth),
+        }
+    return row
+
+
+def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """The samples in lists of `size`, the last one shorter."""
+    waiting: list[Sample] = []
+    for sample in samples:
+        waiting.append(sample)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def run(
+    analyzer: Analyzer,
+    samples: Iterable[Sample],
+    *,
+    batch: int = 16,
+    progress: Callable[[int], None] = silent,
+) -> Results:
+    """Analyse the slices exactly as the site does; holds one batch of pictures at a time.
+
+    Raises:
+        ValueError: there is no slice.
+    """
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for chunk in batches(samples, batch):
+        for sample, found in zip(chunk, analyzer.analyze([s.pixels for s in chunk]), strict=True):
+            for name, value in _row(sample, found).items():
+                rows[name].append(value)
+        progress(len(chunk))
+    if not rows:
+        raise ValueError("there is no slice to evaluate")
+    return Results(**{name: np.asarray(values) for name, values in rows.items()})
+
+
+def refusals(
+    analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]], *, batch: int = 16
+) -> dict[str, Array]:
+    """How other pictures fare, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
+    fates: dict[str, list[int]] = defaultdict(list)
+    waiting: list[tuple[str, Pixels]] = []
+
+    def flush() -> None:
+        found = analyzer.analyze([pixels for _, pixels in waiting])
+        for (source, _), answer in zip(waiting, found, strict=True):
+            fates[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
+        waiting.clear()
+
+    for item in pictures:
+        waiting.append(item)
+        if len(waiting) == batch:
+            flush()
+    flush()
+    return {source: np.asarray(values) for source, values in fates.items()}

@@ -1,0 +1,110 @@
+"""How answers hold when a slice arrives in another form than those learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mltasks import corruptions
+from mltasks.data import Record, Sample
+from mltasks.evaluation import bootstrap
+from mltasks.evaluation.results import Results, run, silent
+from mltasks.inference import Analyzer
+
+Load = Callable[[Record], Sample]
+Progress = Callable[[int], None]
+# For the many forms fewer draws are enough: the intervals are wide anyhow.
+_RESAMPLES = 400
+
+
+def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record]:
+    """At most `count` slices, from as many groups as possible, the same ones every time."""
+    rng = np.random.default_rng(seed)
+    by_group: dict[str, list[Record]] = {}
+    for number in rng.permutation(len(records)):
+        by_group.setdefault(str(records[number].group), []).append(records[number])
+    picked: list[Record] = []
+    depth = 0
+    while len(picked) < min(count, len(records)):
+        layer = [own[depth] for own in by_group.values() if len(own) > depth]
+        picked += layer[: count - len(picked)]
+        depth += 1
+    return sorted(picked, key=lambda record: record.id)
+
+
+def _stated(results: Results) -> dict[str, Any]:
+    def state(metric: bootstrap.Metric) -> dict[str, Any]:
+        return bootstrap.stated(metric, results.group, resamples=_RESAMPLES)
+
+    sure = results.probabilities.max(axis=1) >= 0.9
+    known = results.kind_known
+    return {
+        "n": len(results),
+        "accuracy": state(bootstrap.share(results.right, known)),
+        "tumor_or_none": state(
+            bootstrap.share((results.tumor_probability >= 0.5) == results.tumor)
+        ),
+        "dice_median": state(bootstrap.quantile(results.dice, 0.5)),
+        "confidently_wrong": state(bootstrap.share(sure & ~results.right, known)),
+        "flagged": round(float(results.flagged.mean()), 4),
+        "refused": round(float((~results.accepted).mean()), 4),
+        "committed": round(float(results.committed.mean()), 4),
+    }
+
+
+def _changed(load: Load, records: Iterable[Record], name: str, strength: int) -> Iterator[Sample]:
+    for record in records:
+        sample = load(record)
+        pixels, mask = corruptions.corrupt(sample.pixels, sample.mask, name, strength, record.id)
+        yield Sample(record, pixels, mask)
+
+
+def _unlike(load: Load, records: Iterable[Record], name: str) -> Iterator[Sample]:
+    for record in records:
+        sample = load(record)
+        yield Sample(record, corruptions.unlike(sample.pixels, name, record.id), sample.mask)
+
+
+def measure(
+    analyzer: Analyzer,
+    records: Sequence[Record],
+    load: Load,
+    *,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Scores under each of twelve corruptions at three strengths, and on unlike pictures.
+
+    Args:
+        records: the slices to change; `pick` keeps them few.
+        load: decodes one of them; called anew for each change, so that memory stays small.
+
+    Returns:
+        `plain`, `corruptions` by name and strength (mild, middle, strong), `unlike` by name.
+    """
+    names = {str(record.group) for record in records}
+    return {
+        "n": len(records),
+        "groups": len(names),
+        "plain": _stated(run(analyzer, map(load, records), progress=progress)),
+        "corruptions": {
+            name: {
+                corruptions.STRENGTH_NAMES[strength]: _stated(
+                    run(analyzer, _changed(load, records, name, strength), progress=progress)
+                )
+                for strength in corruptions.STRENGTHS
+            }
+            for name in corruptions.CORRUPTIONS
+        },
+        "unlike": {
+            name: _stated(run(analyzer, _unlike(load, records, name), progress=progress))
+            for name in corruptions.UNLIKE
+        },
+    }
+
+
+def passes(count: int) -> int:
+    """How many forward passes `measure` needs for `count` slices."""
+    forms = 1 + len(corruptions.CORRUPTIONS) * len(corruptions.STRENGTHS) + len(corruptions.UNLIKE)
+    return forms * count

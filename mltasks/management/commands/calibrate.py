@@ -1,0 +1,74 @@
+"""`manage.py calibrate`: completes a model folder, so that its answers state their doubt."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from mltasks import completion, release
+from mltasks.data import DataError, load_sample, load_samples, read_manifest
+from mltasks.engines import ModelError
+from mltasks.inference import read_model
+from mltasks.management.commands.train import data_folder
+from mltasks.pipeline import learnt_pictures, split
+
+_PER_SOURCE = 40
+
+
+class Command(BaseCommand):
+    """Fits temperature, prediction sets, detectors and contours on a held-out fold."""
+
+    help = (
+        "Complete a model folder: temperature, prediction sets, abstention, thresholds and the "
+        "reference features of the detector. Needs slices the network has not learnt from."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--model", type=Path, required=True, help="model folder to complete")
+        parser.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
+        parser.add_argument("--fold", type=int, default=0, help="fold the network has not seen")
+        parser.add_argument(
+            "--negatives",
+            type=Path,
+            help="folder with <source>/…: pictures that are no brain MRI, as used in training",
+        )
+        parser.add_argument("--threads", type=int, default=settings.INFERENCE_THREADS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder, model = data_folder(options["data"]), options["model"]
+        try:
+            card, content, _ = read_model(model)
+            learnt, held_out = split(read_manifest(folder), options["fold"])
+            thinned = learnt[:: completion.REFERENCE_STEP]
+            others = learnt_pictures(options["negatives"], per_source=_PER_SOURCE)
+            with tqdm(
+                total=len(thinned)
+                + len(held_out)
+                + len(held_out[:: completion.CHANGED_STEP])
+                + len(others),
+                unit="pass",
+                file=sys.stderr,
+            ) as bar:
+                extras = completion.complete(
+                    card,
+                    content,
+                    learnt=(load_sample(folder, record).pixels for record in thinned),
+                    held_out=load_samples(folder, held_out),
+                    others=[pixels for _, pixels in others],
+                    threads=options["threads"],
+                    report=bar.set_description_str,
+                    progress=bar.update,
+                )
+            release.write_model(model, card, content, extras)
+        except (DataError, ModelError, OSError) as error:
+            raise CommandError(str(error)) from error
+        for name, figures in card["calibration"]["cross_fitted"].items():
+            stated = ", ".join(f"{key} {value}" for key, value in figures.items())
+            self.stdout.write(f"{name}: {stated}")

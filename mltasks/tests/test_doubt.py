@@ -1,0 +1,251 @@
+"""Calibration, prediction sets and the detector, on data whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mltasks import calibration, completion, conformal, corruptions, other_bodies
+from mltasks.background import is_light
+from mltasks.classes import CLASSES
+from mltasks.doubt import Doubt, Reference, cap
+from mltasks.engines import ModelError, Outputs
+from mltasks.postprocessing import softmax
+from mltasks.tests.conftest import head
+
+CARD: dict[str, Any] = {
+    "thresholds": {"brain": 0.2},
+    "doubt": {
+        "temperature": {"base": 1.0, "slope": 0.5},
+        "distance": {"centre": 0.1, "flag": 0.5, "refuse": 0.8},
+        "sets": dict.fromkeys(CLASSES, 0.2),
+        "answer": {"commit": 0.9, "flagged_cap": 0.85},
+        "contours": {"inner": 0.8, "outer": 0.2},
+    },
+}
+
+
+def draw(count: int, seed: int, *, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, sharper than the truth by `scale`, and classes drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (count, 4))
+    target = np.array([rng.choice(4, p=p) for p in softmax(logits)])
+    return logits * scale, target
+
+
+def outputs(distances: list[float], *, brain: float = 9.0, top: float = 9.0) -> Outputs:
+    """Answers with one high logit, at these distances from the reference of `doubt`."""
+    count = len(distances)
+    across = np.array(distances)
+    features = np.stack([np.sqrt(1 - across**2), across, np.zeros(count)], axis=1)
+    logits = np.zeros((count, 4), np.float32)
+    logits[:, 1] = top
+    empty = np.zeros((count, 0), np.float32)
+    return Outputs(
+        logits, empty, empty, np.full(count, brain, np.float32), features.astype(np.float32)
+    )
+
+
+@pytest.fixture
+def doubt() -> Doubt:
+    return Doubt(CARD, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+
+
+def test_the_temperature_is_found() -> None:
+    flat = np.zeros(4000)
+    for scale in (1.0, 2.5):
+        logits, target = draw(4000, 0, scale=scale)
+        base, slope = calibration.fit_temperature(logits, target, flat, np.ones(4000))
+        assert base == pytest.approx(scale, rel=0.1)
+        assert slope == 0
+
+
+def test_doubt_that_grows_with_distance_is_found() -> None:
+    logits, target = draw(4000, 1)
+    closeness = np.random.default_rng(2).uniform(0, 2, 4000)
+    sharper = logits * np.exp(0.6 * closeness)[:, None]
+    base, slope = calibration.fit_temperature(sharper, target, closeness, np.ones(4000))
+    assert base == pytest.approx(1, abs=0.15)
+    assert slope == pytest.approx(0.6, abs=0.1)
+
+
+def test_distance_never_makes_an_answer_surer() -> None:
+    logits, target = draw(2000, 3)
+    closeness = np.random.default_rng(4).uniform(0, 2, 2000)
+    duller = logits * np.exp(-0.5 * closeness)[:, None]
+    assert calibration.fit_temperature(duller, target, closeness, np.ones(2000))[1] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sets_hold_the_truth_as_often_as_promised(seed: int) -> None:
+    """Groups of very different sizes that share their difficulty: exchangeable, not independent."""
+    rng = np.random.default_rng(seed)
+
+    def groups(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        sizes = rng.integers(1, 20, count)
+        names = np.repeat(np.arange(count), sizes)
+        hardness = rng.gamma(2, 1, count)[names]
+        target = rng.integers(0, 4, len(names))
+        logits = rng.normal(0, 1, (len(names), 4)) * hardness[:, None]
+        logits[np.arange(len(names)), target] += 3
+        return softmax(logits), target, names
+
+    covered = []
+    for _ in range(20):
+        least = np.array(conformal.least_probabilities(*groups(150), coverage=0.9))
+        probabilities, target, names = groups(150)
+        held = probabilities[np.arange(len(target)), target] >= least[target]
+        covered.append(float((held * conformal.group_weights(names)).sum()))
+    assert 0.88 < np.mean(covered) < 0.95
+
+
+def test_too_few_groups_promise_nothing_less_than_everything() -> None:
+    probabilities, target = np.full((5, 4), 0.25), np.zeros(5, int)
+    assert conformal.least_probabilities(probabilities, target, np.arange(5)) == [0, 0, 0, 0]
+
+
+def test_answers_are_stood_by_where_they_err_seldom() -> None:
+    top = np.linspace(0.3, 0.99, 400)
+    probabilities = np.stack([top, *[(1 - top) / 3] * 3], axis=1)
+    target = np.where(np.arange(400) < 60, 1, 0)
+    at = calibration.commit_threshold(probabilities, target, 0.0)
+    assert at == pytest.approx(top[60], abs=1e-3)
+    hopeless = calibration.commit_threshold(probabilities, np.ones(400, int), 0.0)
+    assert hopeless == pytest.approx(top[80], abs=0.01)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=4, max_size=4), st.floats(0.3, 1))
+def test_a_cap_keeps_the_order(shares: list[float], highest: float) -> None:
+    probabilities = np.array([shares]) / np.sum(shares)
+    capped = cap(probabilities, highest)
+    assert capped.sum() == pytest.approx(1)
+    assert capped.max() <= max(highest, 0) + 1e-9 or probabilities.max() <= highest
+    assert capped.argmax() == probabilities.argmax()
+    if probabilities.max() <= highest:
+        np.testing.assert_allclose(capped, probabilities)
+
+
+def test_far_pictures_are_flagged_and_farther_ones_refused(doubt: Doubt) -> None:
+    found = doubt.assess(outputs([0.05, 0.3, 0.6, 0.9]))
+    assert found.flagged.tolist() == [False, False, True, False]
+    assert found.refused.tolist() == [False, False, False, True]
+    assert found.committed.tolist() == [True, True, False, False]
+    assert found.unlikeness == pytest.approx([0, 0.25, 0.5 + 0.5 / 3, 1], abs=1e-3)
+    assert found.probabilities[2].max() == pytest.approx(0.85)
+    assert (np.diff(found.probabilities[:3].max(axis=1)) < 0).all()
+    assert found.prediction_set(0) == ("meningioma",)
+
+
+def test_the_brain_head_refuses_with_the_distance_and_flags_alone(doubt: Doubt) -> None:
+    found = doubt.assess(outputs([0.05, 0.6], brain=-9.0))
+    assert found.refused.tolist() == [False, True]
+    assert found.flagged.tolist() == [True, False]
+
+
+def test_a_light_background_flags_alone(doubt: Doubt) -> None:
+    found = doubt.assess(outputs([0.05, 0.05]), np.array([True, False]))
+    assert found.flagged.tolist() == [True, False]
+    assert found.unlikeness.tolist() == [0.5, 0]
+
+
+def test_black_for_white_is_noticed_and_a_frame_is_not() -> None:
+    pixels = head(3)
+    assert is_light(255 - pixels)
+    assert is_light(np.stack([255 - pixels] * 3, axis=-1))
+    assert not is_light(pixels)
+    assert not is_light(np.pad(pixels, 20, constant_values=255))
+    assert not is_light(np.full((40, 40), 200, np.uint8))
+
+
+def test_each_class_is_covered_by_itself() -> None:
+    probabilities, target = np.full((400, 4), 0.01), np.repeat([0, 1], 200)
+    probabilities[np.arange(400), target] = np.r_[np.full(200, 0.97), np.linspace(0.2, 0.9, 200)]
+    groups = np.r_[np.arange(200), np.repeat([900, 901], 100)]
+    least = conformal.least_probabilities(probabilities, target, groups)
+    assert least[0] == pytest.approx(0.97)
+    assert 0.2 < least[1] < 0.25
+    assert least[2:] == [0, 0]
+
+
+def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
+    found = doubt.assess(outputs([0.05], top=0.0))
+    assert found.in_set.all()
+    assert len(found.prediction_set(0)) == 4
+
+
+def test_a_set_leaves_out_none_that_is_likelier() -> None:
+    card = CARD | {"doubt": CARD["doubt"] | {"sets": dict.fromkeys(CLASSES, 0.9)}}
+    card["doubt"]["sets"] |= {"pituitary": 0.1}
+    doubt = Doubt(card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    raw = outputs([0.05])
+    raw.class_logits[0] = np.log([0.2, 0.6, 0.05, 0.15])
+    assert doubt.assess(raw).prediction_set(0) == ("meningioma", "glioma", "pituitary")
+
+
+def test_a_card_without_doubt_is_refused() -> None:
+    reference = Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
+    with pytest.raises(ModelError, match=r"complete the model folder with manage\.py calibrate"):
+        Doubt({"thresholds": {"brain": 0.2}}, reference)
+
+
+def test_the_reference_knows_its_own_subspace() -> None:
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(6, 40))
+    home = rng.normal(size=(300, 6)) @ plane
+    reference = completion.fit_reference(home.astype(np.float32), 6)
+    assert len(reference.to_bytes()) < 1_000_000
+    near, far = reference.distance(home), reference.distance(rng.normal(size=(50, 40)))
+    assert near.max() < 0.05 < 0.5 < far.min()
+    np.testing.assert_allclose(reference.distance(home * 7), near, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no zip", Reference(np.zeros(3, np.float32), np.eye(2, dtype=np.float32)).to_bytes()],
+)
+def test_a_foreign_reference_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelError, match=r"reference\.npz holds"):
+        Reference.from_bytes(content)
+
+
+def test_contour_thresholds_bound_the_mask() -> None:
+    rng = np.random.default_rng(5)
+    truth, logits = [], []
+    y, x = np.mgrid[:32, :32]
+    for _ in range(30):
+        distance = np.hypot(y - rng.uniform(12, 20), x - rng.uniform(12, 20))
+        truth.append((distance < 8).astype(np.float32))
+        logits.append((8 - distance + rng.normal(0, 1)) * 0.8)
+    best, contours = completion.fit_masks(np.array(logits, np.float32), truth)
+    assert contours["outer"] <= best <= contours["inner"]
+    assert contours["inner_rate"] >= 0.8
+    assert contours["outer_rate"] >= 0.8
+
+
+@given(st.sampled_from(corruptions.CORRUPTIONS), st.sampled_from(corruptions.STRENGTHS))
+@settings(max_examples=30, deadline=None)
+def test_corruptions_repeat_and_keep_mask_and_picture_together(name: str, strength: int) -> None:
+    pixels = np.kron(head(1), np.ones((2, 2), np.uint8))
+    mask = np.zeros_like(pixels)
+    mask[120:180, 80:140] = 255
+    changed, moved = corruptions.corrupt(pixels, mask, name, strength, "a slice")
+    again, _ = corruptions.corrupt(pixels, None, name, strength, "a slice")
+    np.testing.assert_array_equal(changed, again)
+    assert changed.dtype == np.uint8
+    assert moved is not None
+    assert moved.shape == changed.shape
+    assert set(np.unique(moved)) <= {0, 255}
+    assert (moved > 0).any()
+    assert changed.shape != pixels.shape or (changed != pixels).any()
+
+
+def test_unlike_pictures_are_unlike() -> None:
+    pixels = head(2)
+    for name in corruptions.UNLIKE:
+        changed = corruptions.unlike(pixels, name, "a slice")
+        assert changed.shape == pixels.shape
+        assert (changed != pixels).mean() > 0.2
+    assert {kind for kind, _ in other_bodies.drawn(4, 0)} == set(other_bodies.GENERATORS)
