@@ -190,7 +190,7 @@ def plots(figures: dict[str, Any]) -> dict[str, Plot]:
     if curves["dice_by_size"]:
         drawn["size"] = _drawn(
             "Dice against tumour size",
-            "A dot for each tumour: small tumours spread from 0 to 1, large ones lie near 1.",
+            "A dot for each tumour: its share of the picture, and how well the marked area fits.",
             lambda axes: _sizes(curves["dice_by_size"], axes),
         )
     if figures["validation"]["doubt"]["curve"]:

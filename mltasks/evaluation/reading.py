@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,11 +20,6 @@ from mltasks.classes import CLASSES
 from mltasks.data import PICTURE_SUFFIXES, DataError, Record, Sample
 
 TUMOR = "tumor"
-
-
-def source_of(identity: str) -> str:
-    """What stands in an id before its number: `brisc2025_test_00011_gl` gives `brisc2025_test`."""
-    return re.split(r"[_\-. ]+\d", identity, maxsplit=1)[0]
 
 
 def read_records(folder: Path, fold: int | None) -> list[Record]:
@@ -75,7 +69,7 @@ def _record(path: Path, row: dict[str, str]) -> Record:
         group=row.get("group") or identity,
         has_mask=has_mask,
         sha256=row.get("sha256") or "",
-        source=row.get("source") or source_of(identity),
+        source=row.get("source") or "",
     )
 
 

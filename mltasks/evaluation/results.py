@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltasks.classes import CLASSES, NO_TUMOR
-from mltasks.data import Sample
+from mltasks.data import Record, Sample
 from mltasks.inference import Analysis, Analyzer
 from mltasks.preprocessing import Pixels
 
@@ -104,6 +105,14 @@ def dice_score(area: Array, truth: Array) -> float:
     return 2 * int((area & truth).sum()) / total if total else 1.0
 
 
+def source_of(record: Record) -> str:
+    """The source stated, or what stands in the id before its number.
+
+    `brisc2025_test_00011_gl` gives `brisc2025_test`.
+    """
+    return record.source or re.split(r"[_\-. ]+\d", record.id, maxsplit=1)[0]
+
+
 def _share(part: Array, whole: Array) -> float:
     """Share of `whole` that lies in `part`; NaN if it is empty."""
     total = int(whole.sum())
@@ -126,7 +135,7 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "area": found.area_fraction,
         "group": str(sample.record.group),
         "plane": sample.record.plane,
-        "source": sample.record.source,
+        "source": source_of(sample.record),
         "id": sample.record.id,
         "dice": nan,
         "inside": nan,
