@@ -15,7 +15,6 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mltasks.training.curves import draw_curves
 from predictions.admin.common import RecordAdmin
 from training import services
 from training.models import TrainingRun
@@ -62,7 +61,7 @@ class TrainingRunAdmin(RecordAdmin):
         if obj is None:
             return ["recipe"]
         return [
-            "recipe", "status", "bar", "progress", "message", "curves", "accuracy", "dice",
+            "recipe", "status", "bar", "progress", "message", "picture", "accuracy", "dice",
             "digest", "attempt", "queued_at", "started_at", "heartbeat_at", "finished_at",
             "started_by", "recipe_text",
         ]  # fmt: skip
@@ -79,7 +78,7 @@ class TrainingRunAdmin(RecordAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         run = get_object_or_404(TrainingRun, pk=run_id)
-        response = HttpResponse(draw_curves(run.history), content_type="image/svg+xml")
+        response = HttpResponse(run.curves, content_type="image/svg+xml")
         response["Cache-Control"] = "private, no-cache"
         return response
 
@@ -105,8 +104,8 @@ class TrainingRunAdmin(RecordAdmin):
         )
 
     @admin.display(description="curves")
-    def curves(self, run: TrainingRun) -> str | SafeString:
-        if not run.history:
+    def picture(self, run: TrainingRun) -> str | SafeString:
+        if not run.curves:
             return "–"
         address = reverse("admin:training_trainingrun_curves", args=[run.pk])
         last = ", ".join(f"{name} {value:.3f}" for name, value in run.history[-1].items())

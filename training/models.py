@@ -39,6 +39,8 @@ class TrainingRun(models.Model):
     share = models.FloatField(default=0.0)
     progress = models.CharField(max_length=200, blank=True, default="")
     history = models.JSONField("figures by epoch", default=list, blank=True)
+    # Drawn by the worker: the web process has nothing to draw with.
+    curves = models.TextField("curves as SVG", blank=True, default="")
     metrics = models.JSONField("figures on the held-out fold", default=dict, blank=True)
     digest = models.CharField("SHA-256 of the weights", max_length=64, blank=True, default="")
     message = models.CharField(max_length=500, blank=True, default="")

@@ -57,13 +57,10 @@ def _follow(run: TrainingRun) -> None:
     def watch(progress: Progress) -> None:
         nonlocal noted
         if time.monotonic() - noted >= _NOTE_EVERY or progress.step == progress.steps:
-            services.note(
-                run=run,
-                share=progress.share,
-                progress=progress.sentence()[:200],
-                history=progress.history,
-            )
+            services.note(run=run, share=progress.share, progress=progress.sentence()[:200])
             noted = time.monotonic()
+        if len(progress.history) > len(run.history):
+            _note_history(run, progress.history)
 
     output = services.folder_of(run.pk) / "model"
     request = pipeline.TrainingRequest(
@@ -79,7 +76,8 @@ def _follow(run: TrainingRun) -> None:
         watch=watch,
         report=lambda line: services.note(run=run, progress=line[:200]),
     )
-    services.note(run=run, history=card["training"]["history"], progress="storing the network")
+    _note_history(run, card["training"]["history"])
+    services.note(run=run, progress="storing the network")
     registry.register(folder=output, by=run.started_by, actor=f"training run {run.pk}")
     services.finish(
         run=run,
@@ -89,6 +87,13 @@ def _follow(run: TrainingRun) -> None:
             "dice": card["metrics"]["validation"]["dice"]["median"],
         },
     )
+
+
+def _note_history(run: TrainingRun, history: list[dict[str, float]]) -> None:
+    from mltasks.training.curves import draw_curves
+
+    run.history = list(history)
+    services.note(run=run, history=run.history, curves=draw_curves(run.history).decode())
 
 
 @project_task()

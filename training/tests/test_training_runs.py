@@ -161,6 +161,7 @@ def test_a_real_run_leaves_a_network_and_its_figures(
     assert [row["epoch"] for row in run.history] == [1]
     assert 0 <= run.metrics["accuracy"]["value"] <= 1
     assert run.share == 1.0
+    assert "<svg" in run.curves
     candidate = ModelVersion.objects.get(digest=run.digest)
     assert (str(candidate), candidate.stage) == ("tiny 1", ModelVersion.Stage.CANDIDATE)
 
@@ -187,7 +188,8 @@ class TestAdmin:
         assert sent == [(str(run.pk),)]
 
     def test_shows_how_far_it_is_and_its_curves(self, staff: Client) -> None:
-        run = make_run(status=Status.RUNNING, share=0.25, history=[{"epoch": 1, "classes": 0.5}])
+        history = [{"epoch": 1, "classes": 0.5}]
+        run = make_run(status=Status.RUNNING, share=0.25, history=history, curves="<svg></svg>")
         listed = staff.get(reverse("admin:training_trainingrun_changelist")).content.decode()
         assert "25%" in listed
         page = staff.get(reverse("admin:training_trainingrun_change", args=[run.pk]))
