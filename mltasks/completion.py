@@ -156,13 +156,9 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     plain = raw.kind == ""
     at = _distances(distance[plain], others)
     closeness = np.clip((distance - at["centre"]) / (at["flag"] - at["centre"]), 0, 3)
-    unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
-    # As much weight on the plain slices as on all the changed ones. Slices weigh the same: by
-    # group, hundreds of easy single slices would outweigh the few large groups with tumours.
-    weight = np.zeros(len(raw.target))
-    for part, share in ((plain, 0.5), (~plain & ~unlike, 0.25), (unlike, 0.25)):
-        if part.any():
-            weight[part] = share / part.sum()
+    # Flagged pictures are capped anyhow: they must not cost the others their sureness. Slices weigh
+    # the same: by group, hundreds of easy ones would outweigh the few large groups with tumours.
+    weight = ((distance < at["flag"]) & ~raw.light).astype(np.float64)
     base, slope = calibration.fit_temperature(raw.logits, raw.target, closeness, weight)
     probabilities = calibration.tempered(raw.logits, base, slope, closeness)
     least = conformal.least_probabilities(
