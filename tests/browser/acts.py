@@ -11,7 +11,9 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 # The headline of whatever the network answers.
-ANSWER = re.compile(r"The network sees|This does not look like a brain MRI")
+ANSWER = re.compile(
+    r"The network (sees|does not commit)|No reliable answer|This does not look like a brain MRI"
+)
 
 
 def payload(content: bytes, name: str = "brain.png", mime_type: str = "image/png") -> FilePayload:
