@@ -43,7 +43,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Milliseconds of one pass: by the clock, and of processor time over all threads."""
+    """Milliseconds of a pass, by the clock and of processor time over all threads.
+
+    The median pass of some; of matrix products the fastest.
+    """
 
     wall: float
     processor: float
