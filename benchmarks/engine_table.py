@@ -253,7 +253,7 @@ def header(measured: Measured, work: Work, kind: str, load: tuple[float, float])
     how = (
         f"The network: {work.network / 1e9:.3f} GFLOP an image in convolutions, its encoder "
         f"{work.encoder / 1e9:.3f}. Peak, the fastest float32 matrix product of side "
-        f"{MATMUL_SIDE}: {' and '.join(peaks)}. Medians of {rounds} repetitions by turns, ratios within each "
-        "repetition, every engine in a process of its own."
+        f"{MATMUL_SIDE}: {' and '.join(peaks)}. Medians of {rounds} repetitions by turns, "
+        "ratios within each repetition, every engine in a process of its own."
     )
     return [f"## Engines: {kind}", "", machine, how]
