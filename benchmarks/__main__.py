@@ -92,24 +92,53 @@ def _history(site: Site, many: int) -> None:
     _row("queries", counts[1] / counts[0], f"{counts[1]} : {counts[0]}")
 
 
+def _engines(folder: Path, rounds: int, seconds: float) -> None:
+    from django.conf import settings
+
+    from benchmarks.engine_run import report
+    from mltasks.data import DataError
+
+    folder = folder / "engines"
+    folder.mkdir()
+    try:
+        text = report(
+            settings.MODEL_DIR, settings.TRAINING_DATA, folder, rounds=rounds, seconds=seconds
+        )
+    except DataError as error:
+        raise SystemExit(f"TRAINING_DATA: {error}") from None
+    print(f"\n{text}")
+
+
+def _site(folder: Path, options: argparse.Namespace) -> None:
+    with running_site(folder, SWEEP_SECONDS="600") as site:
+        # After the start, as the settings read the broker's address from the data folder.
+        import django
+
+        django.setup()
+        if options.only != "history":
+            _network(site, folder, options.images)
+        if options.only != "network":
+            _history(site, options.scans)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--images", type=int, default=400, help="pictures sent through the queue")
     parser.add_argument("--scans", type=int, default=1_000_000, help="scans of the long history")
-    parser.add_argument("--only", choices=("network", "history"))
+    parser.add_argument("--only", choices=("network", "history", "engines"))
+    parser.add_argument("--rounds", type=int, default=9, help="repetitions of the engines")
+    parser.add_argument(
+        "--seconds", type=float, default=0.4, help="for each engine and batch in a repetition"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tumorsite-bench-") as name:
         os.environ["DATA_DIR"] = name
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tumorsite.settings")
-        with running_site(Path(name), SWEEP_SECONDS="600") as site:
-            # After the start, as the settings read the broker's address from the data folder.
-            import django
-
-            django.setup()
-            if options.only != "history":
-                _network(site, Path(name), options.images)
-            if options.only != "network":
-                _history(site, options.scans)
+        if options.only != "engines":
+            _site(Path(name), options)
+        # After the site has ended, as its processes would take part of the time.
+        if options.only in {None, "engines"}:
+            _engines(Path(name), options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,26 +50,37 @@ class Engine(Protocol):
         ...
 
 
+def onnx_session(weights: bytes, *, threads: int = 0) -> Any:
+    """An ONNX Runtime session on the CPU, set up as the site's workers use it.
+
+    Args:
+        weights: content of an ONNX file.
+        threads: 0 means one per core.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads that spin would take the cores from the web processes beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exception classes have no common base
+        raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+
+
 class OnnxEngine:
     """ONNX Runtime on the CPU."""
 
     name = "onnx"
 
     def __init__(self, weights: bytes, *, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Idle threads that spin would take the cores from the web processes beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                weights, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's own exception classes have no common base
-            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+        self._session = onnx_session(weights, threads=threads)
         names = {output.name for output in self._session.get_outputs()}
         if names != set(OUTPUTS):
             raise ModelError(f"the model's outputs are {sorted(names)}, not {sorted(OUTPUTS)}")

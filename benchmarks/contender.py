@@ -1,0 +1,184 @@
+"""One contender in a process of its own: it loads, answers once, then measures when told to.
+
+Called by `benchmarks.engines` as `python -m benchmarks.contender NAME MODEL THREADS INPUTS`. Each
+line of its standard input, a JSON object with `batch` and `seconds`, is answered with one line.
+Imports are late, as start-up time and memory are part of what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# From float32 (n, size, size, 1) to class logits, or to anything where nothing is compared.
+Work = Callable[[NDArray[np.float32]], Any]
+MATMUL_SIDE = 1024
+FEWEST_PASSES = 3
+# Pictures of the benchmark are its own; these only have to be large enough.
+_MAX_BYTES, _MAX_PIXELS = 2**26, 2**26
+
+
+def _onnx(model: Path, threads: int, inputs: Path) -> Work:
+    from mltasks.engines import OnnxEngine
+
+    engine = OnnxEngine(model.read_bytes(), threads=threads)
+    return lambda batch: engine.forward(batch).class_logits
+
+
+def _encoder(model: Path, threads: int, inputs: Path) -> Work:
+    from mltasks.engines import onnx_session
+
+    session = onnx_session(model.read_bytes(), threads=threads)
+    return lambda batch: session.run(["features"], {"image": batch})[0]
+
+
+def _tensorflow(threads: int) -> None:
+    from mltasks.lazy import tensorflow_module
+
+    threading = tensorflow_module().config.threading
+    threading.set_intra_op_parallelism_threads(threads)
+    threading.set_inter_op_parallelism_threads(1)
+
+
+def _function(model: Path, threads: int, inputs: Path) -> Work:
+    _tensorflow(threads)
+    from mltasks.tensorflow_engine import TensorFlowEngine
+
+    engine = TensorFlowEngine(model.read_bytes())
+    return lambda batch: engine.forward(batch).class_logits
+
+
+def _keras(model: Path, threads: int, inputs: Path) -> Work:
+    _tensorflow(threads)
+    from mltasks.network import build_network
+    from mltasks.onnx_export import load_into
+    from mltasks.tensorflow_engine import config_of
+
+    content = model.read_bytes()
+    network = build_network(config_of(content), folded=True)
+    load_into(network, content)
+    return lambda batch: network.predict(batch, batch_size=len(batch), verbose=0)["class_logits"]
+
+
+def _openvino(model: Path, threads: int, inputs: Path) -> Work:
+    import openvino
+
+    core = openvino.Core()
+    # Without the first it computes in bfloat16 on processors that can, which is another network.
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled: dict[int, Any] = {}
+
+    def work(batch: NDArray[np.float32]) -> Any:
+        if len(batch) not in compiled:
+            # At its best it knows the batch beforehand.
+            network = core.read_model(model)
+            network.reshape(list(batch.shape))
+            compiled[len(batch)] = core.compile_model(network, "CPU", options)
+        return compiled[len(batch)](batch)["class_logits"]
+
+    return work
+
+
+def _matmul(model: Path, threads: int, inputs: Path) -> Work:
+    # The number of threads is set by the environment, before NumPy loads its BLAS.
+    left, right = np.random.default_rng(0).random((2, MATMUL_SIDE, MATMUL_SIDE), np.float32)
+    target = np.empty_like(left)
+    return lambda _: np.matmul(left, right, out=target)
+
+
+def _answer(model: Path, threads: int, inputs: Path, *, everything: bool = False) -> Work:
+    from mltasks.images import decode
+    from mltasks.inference import load_analyzer
+    from predictions import rendering
+
+    analyzer = load_analyzer(model.parent, threads=threads)
+    files = cycle([path.read_bytes() for path in sorted(inputs.parent.glob("tumour*"))])
+
+    def work(batch: NDArray[np.float32]) -> None:
+        pixels = decode(next(files), max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS).pixels
+        analysis = analyzer.analyze([pixels])[0]
+        rendering.area_png(analysis.area)
+        if everything:
+            rendering.attention_png(analysis.attention)
+            rendering.outline_png(analysis.area)
+            rendering.contours_png(analysis.inner, analysis.outer)
+
+    return work
+
+
+def _answer_with_all(model: Path, threads: int, inputs: Path) -> Work:
+    return _answer(model, threads, inputs, everything=True)
+
+
+CONTENDERS: dict[str, Callable[[Path, int, Path], Work]] = {
+    "onnx": _onnx,
+    "keras": _keras,
+    "function": _function,
+    "openvino": _openvino,
+    "encoder": _encoder,
+    "matmul": _matmul,
+    "answer": _answer,
+    "answer_all": _answer_with_all,
+}
+
+
+def measure(
+    work: Work, batch: NDArray[np.float32], seconds: float, *, best: bool = False
+) -> dict[str, float]:
+    """Milliseconds of a call: by the clock, and of processor time over all threads.
+
+    The median of the calls, or the least of them: a peak is what is reached undisturbed.
+    """
+    summary = np.min if best else np.median
+    wall: list[float] = []
+    processor: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(wall) < FEWEST_PASSES or time.perf_counter() < end:
+        start, used = time.perf_counter(), time.process_time()
+        work(batch)
+        wall.append(time.perf_counter() - start)
+        processor.append(time.process_time() - used)
+    return {"wall": 1000 * float(summary(wall)), "processor": 1000 * float(summary(processor))}
+
+
+def main() -> None:
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    name, model, threads, inputs = sys.argv[1:]
+    pictures = np.load(inputs)
+    try:
+        work = CONTENDERS[name](Path(model), int(threads), Path(inputs))
+        first = work(pictures[:1])
+    except (ImportError, RuntimeError) as error:
+        print(json.dumps({"error": str(error)}), file=answers)
+        return
+    logits = [] if first is None else np.asarray(first).ravel()[:4].tolist()
+    print(json.dumps({"logits": logits}), file=answers)
+    seen = set[int]()
+    for line in sys.stdin:
+        task = json.loads(line)
+        batch = pictures[: task["batch"]]
+        if task["batch"] not in seen:
+            # Graphs and kernels of a new size are made once; that is no part of the passes.
+            seen.add(task["batch"])
+            work(batch)
+        figures = measure(work, batch, task["seconds"], best=name == "matmul")
+        print(json.dumps(figures), file=answers)
+
+
+if __name__ == "__main__":
+    main()
