@@ -118,7 +118,8 @@ def trained_model(folder: Path, data: Path) -> Path:
     # Both commands have measured the same network on the same slices.
     assert figures["validation"]["n"] == stated["n"] == 36
     assert figures["validation"]["accuracy"]["value"] == stated["accuracy"]["value"]
-    print("ACC", stated["accuracy"], stated["dice"]["median"])
+    # Guessing one class would give a quarter.
+    assert stated["accuracy"]["value"] > 0.6
     return model
 
 
