@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,7 +15,7 @@ from tests.support.http import Answer, Browser
 from tests.support.pictures import drawn_head, mri_png
 from tests.support.poisoned_worker import POISON_SIZE
 from tests.support.processes import Process, wait_until
-from tests.support.site import ROOT, Site, states
+from tests.support.site import Site, states
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -29,19 +27,6 @@ def large(seed: int) -> bytes:
     pixels = np.kron(drawn_head(256), np.ones((7, 7), np.uint8))
     pixels[:8, :8] = seed
     return encode_png(pixels, level=1)
-
-
-def run(site: Site, module: str, *arguments: str) -> str:
-    """The output of a test-only process on the site's data folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=site.env,
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        timeout=600,
-    )
-    return done.stdout.decode().splitlines()[-1]
 
 
 def assert_answered_once(site: Site, ids: list[str]) -> None:
@@ -200,7 +185,7 @@ def test_the_object_store_away_during_an_upload_and_during_saving(s3_site: Site)
 
 def test_an_end_between_any_two_writes_of_an_upload(site: Site) -> None:
     before = set(site.predictions())
-    ended_early = int(run(site, "tests.support.interrupted", "submit"))
+    ended_early = int(site.run("tests.support.interrupted", "submit"))
     # Two objects, two rows, a commit, a message; the last run goes through.
     assert ended_early >= 6
     made = [pk for pk in site.predictions() if pk not in before]
@@ -208,7 +193,7 @@ def test_an_end_between_any_two_writes_of_an_upload(site: Site) -> None:
     assert site.recorded() <= site.objects()
     site.wait_for(made)
     assert_answered_once(site, made)
-    found = json.loads(run(site, "tests.support.clean_up"))
+    found = json.loads(site.run("tests.support.clean_up"))
     assert found["lost"] == 0
     assert found["removed"] > 0
     assert site.objects() == site.recorded()
@@ -218,7 +203,7 @@ def test_an_end_between_any_two_writes_of_an_answer(site: Site) -> None:
     browser = Browser(site.url)
     site.worker.kill()
     ids = browser.submit(*(mri_png(seed=seed) for seed in range(9)))
-    ended_early = int(run(site, "tests.support.interrupted", "complete", *ids))
+    ended_early = int(site.run("tests.support.interrupted", "complete", *ids))
     # The claim, its commit, three pictures, the answer and its commit.
     assert 6 <= ended_early < len(ids)
     watched = Watcher(browser, ids[2], mri_png(seed=2))
@@ -226,6 +211,6 @@ def test_an_end_between_any_two_writes_of_an_answer(site: Site) -> None:
         site.worker.start()
         site.wait_for(ids, seconds=90)
     assert_answered_once(site, ids)
-    found = json.loads(run(site, "tests.support.clean_up"))
+    found = json.loads(site.run("tests.support.clean_up"))
     assert found["lost"] == 0
     assert site.objects() == site.recorded()

@@ -5,64 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mltasks.tests.conftest import write_data
-from tests.faults.test_faults import ANSWERED, run
+from tests.faults.test_faults import ANSWERED
 from tests.support.http import Browser
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
 from tests.support.pictures import mri_png
 from tests.support.processes import wait_until
+from tests.support.registry import Registry
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
-
-COMMANDS = "tests.support.commands"
-
-
-class Registry:
-    """The commands that an operator types, on a site's own data folder."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    def ask(self, *commands: tuple[object, ...]) -> list[tuple[bool, str]]:
-        """Of each command, whether it succeeded, and what it said."""
-        words = json.dumps([[str(word) for word in command] for command in commands])
-        return [(done, said) for done, said in json.loads(run(self.site, COMMANDS, words))]
-
-    def do(self, *words: object) -> str:
-        [(done, said)] = self.ask(words)
-        assert done, said
-        return said
-
-    def versions(self) -> dict[int, str]:
-        """The version of each row by its primary key."""
-        with self.site.database() as database:
-            rows = database.execute("SELECT id, version FROM predictions_modelversion").fetchall()
-        return {row["id"]: row["version"] for row in rows}
-
-    def answered_by(self, ids: list[str]) -> list[str]:
-        versions, rows = self.versions(), self.site.predictions()
-        return [versions[rows[pk]["model_version_id"]] for pk in ids]
-
-    def answering(self) -> str:
-        """The version that answers a picture uploaded now."""
-        ids = Browser(self.site.url).submit(mri_png(seed=7))
-        self.site.wait_for(ids, seconds=30)
-        return self.answered_by(ids)[0]
-
-
-@pytest.fixture
-def registry(site: Site) -> Iterator[Registry]:
-    """The registry of the running site, which goes back to its first network afterwards."""
-    registry = Registry(site)
-    yield registry
-    registry.ask(*[("rollback",)] * 3)
-    wait_until(lambda: registry.answering() == "1", seconds=60, what="the first network")
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +142,7 @@ def test_a_worker_whose_network_has_a_flipped_bit_does_not_start(site: Site) -> 
 
 
 def test_an_end_between_any_two_writes_of_a_registration(site: Site, tmp_path: Path) -> None:
-    ended_early = int(run(site, "tests.support.interrupted", "register", str(tmp_path)))
+    ended_early = int(site.run("tests.support.interrupted", "register", str(tmp_path)))
     # Four objects, two rows, a commit.
     assert ended_early >= 6
     objects = site.folder / "objects"
@@ -202,6 +158,6 @@ def test_an_end_between_any_two_writes_of_a_registration(site: Site, tmp_path: P
             ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=objects / "models" / artifact
         )
         assert checked.returncode == 0
-    found = json.loads(run(site, "tests.support.clean_up"))
+    found = json.loads(site.run("tests.support.clean_up"))
     assert found["lost"] == 0
     assert {folder.name for folder in (objects / "models").iterdir()} == recorded

@@ -124,6 +124,18 @@ class Site:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def run(self, module: str, *arguments: str) -> str:
+        """The last line that a test-only process on the site's data folder prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env=self.env,
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            timeout=600,
+        )
+        return done.stdout.decode().splitlines()[-1]
+
     # --- what the database and the store hold -------------------------------------------------
 
     @contextlib.contextmanager

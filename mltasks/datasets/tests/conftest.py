@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -51,24 +53,30 @@ def save_mask(mask: Mask, path: Path) -> Path:
     return save(mask.astype(np.uint8) * 255, path)
 
 
+def write_brisc(folder: Path, each: int, draw: Callable[[int, str], tuple[Pixels, Mask]]) -> Path:
+    """BRISC 2025: four classes in two parts and three planes, the tumours again with masks.
+
+    Args:
+        each: pictures of each class, part and plane.
+        draw: picture and mask by number and class.
+    """
+    codes = {"glioma": "gl", "meningioma": "me", "no_tumor": "no", "pituitary": "pi"}
+    kinds = itertools.product(("train", "test"), codes, ("ax", "co", "sa"), range(each))
+    for number, (part, label, plane, _) in enumerate(kinds, 1):
+        name = f"brisc2025_{part}_{number:05d}_{codes[label]}_{plane}_t1"
+        pixels, mask = draw(number, label)
+        save(pixels, folder / "classification_task" / part / label / f"{name}.jpg")
+        if label != "no_tumor":
+            task = folder / "segmentation_task" / part
+            save(pixels, task / "images" / f"{name}.jpg")
+            save_mask(mask, task / "masks" / f"{name}.png")
+    return folder
+
+
 @pytest.fixture
 def brisc(tmp_path: Path) -> Path:
-    """BRISC 2025: four classes in two parts, the tumours again with masks."""
-    folder = tmp_path / "brisc2025"
-    labels = {"gl": "glioma", "me": "meningioma", "no": "no_tumor", "pi": "pituitary"}
-    number = 0
-    for part in ("train", "test"):
-        for code, label in labels.items():
-            for plane in ("ax", "co", "sa"):
-                number += 1
-                name = f"brisc2025_{part}_{number:05d}_{code}_{plane}_t1"
-                pixels, mask = tumour(number)
-                save(pixels, folder / "classification_task" / part / label / f"{name}.jpg")
-                if code != "no":
-                    task = folder / "segmentation_task" / part
-                    save(pixels, task / "images" / f"{name}.jpg")
-                    save_mask(mask, task / "masks" / f"{name}.png")
-    return folder
+    """BRISC 2025 in 24 pictures."""
+    return write_brisc(tmp_path / "brisc2025", 1, lambda number, label: tumour(number))
 
 
 @pytest.fixture

@@ -1,0 +1,44 @@
+"""The registry of a running site: what an operator types, and which network answers."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.http import Browser
+from tests.support.pictures import mri_png
+from tests.support.site import Site
+
+_COMMANDS = "tests.support.commands"
+
+
+class Registry:
+    """The commands that an operator types, on a site's own data folder."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def ask(self, *commands: tuple[object, ...]) -> list[tuple[bool, str]]:
+        """Of each command, whether it succeeded, and what it said."""
+        words = json.dumps([[str(word) for word in command] for command in commands])
+        return [(done, said) for done, said in json.loads(self.site.run(_COMMANDS, words))]
+
+    def do(self, *words: object) -> str:
+        [(done, said)] = self.ask(words)
+        assert done, said
+        return said
+
+    def versions(self) -> dict[int, str]:
+        """The version of each row by its primary key."""
+        with self.site.database() as database:
+            rows = database.execute("SELECT id, version FROM predictions_modelversion").fetchall()
+        return {row["id"]: row["version"] for row in rows}
+
+    def answered_by(self, ids: list[str]) -> list[str]:
+        versions, rows = self.versions(), self.site.predictions()
+        return [versions[rows[pk]["model_version_id"]] for pk in ids]
+
+    def answering(self) -> str:
+        """The version that answers a picture uploaded now."""
+        ids = Browser(self.site.url).submit(mri_png(seed=7))
+        self.site.wait_for(ids, seconds=30)
+        return self.answered_by(ids)[0]
