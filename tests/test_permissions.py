@@ -31,6 +31,7 @@ from predictions.models import ModelVersion, Prediction, Review
 from predictions.services.auditing import record_access
 from predictions.visitors import SESSION_KEY
 from tests.support.records import finish, make_user, submit
+from training.models import TrainingRun
 from tumorsite import health
 
 pytestmark = pytest.mark.django_db
@@ -158,7 +159,9 @@ NOT_EVEN_ADMINISTRATORS = {
         ("scan", "add"), ("prediction", "add"), ("prediction", "delete"), ("modelversion", "add"),
         ("modelversion", "delete"), ("access", "add"), ("access", "delete"), ("review", "delete"),
     ]
-} | {"mfa_authenticator_add", "usersessions_usersession_add"}  # fmt: skip
+} | {
+    "mfa_authenticator_add", "usersessions_usersession_add", "training_trainingrun_delete"
+}  # fmt: skip
 # Open to whoever may enter the admin at all.
 EVERY_STAFF = {"index", "jsi18n", "password_change", "password_change_done"}
 
@@ -323,6 +326,7 @@ def admin_objects(scene: Scene) -> dict[str, Any]:
     Review.objects.create(prediction=scene.result, reviewer=reviewer)
     EmailAddress.objects.create(user=owner, email=owner.email)
     Tag.objects.create(name="a tag")
+    TrainingRun.objects.create(recipe="tumorsite-2", recipe_text="")
     get_document_model().objects.create(title="A document", file="missing.pdf")
     UserSession.objects.get_or_create(
         session_key="a key", defaults={"user": owner, "ip": "127.0.0.1", "user_agent": "A browser"}

@@ -164,7 +164,7 @@ def health(request: HttpRequest) -> JsonResponse:
     healthy = all(state == "ok" for state in states.values())
     answer: dict[str, object] = {"status": "ok" if healthy else "unavailable", "parts": states}
     # The cache is on the broker's server: no waiting for one that is away.
-    if states["broker"] == "ok" and (notes := _notes()):
+    if states.get("broker") == "ok" and (notes := _notes()):
         answer["notes"] = notes
     return JsonResponse(answer, status=200 if healthy else 503)
 

@@ -36,7 +36,7 @@ def test_a_deleted_scan_is_hidden_at_once_and_erased_after(model: ModelVersion) 
     assert deletion.erase_deleted() == 1
     assert [scan.pk for scan in Scan.objects.all()] == [kept.scan_id]
     assert Prediction.objects.count() == 1
-    assert len(objects()) == 5
+    assert len(objects()) == 6
     assert all(name.startswith(kept.scan.prefix) for name in objects())
 
 

@@ -123,6 +123,7 @@ def test_without_scripts(visit: Visit) -> None:
 
 def test_by_keyboard_alone(visit: Visit) -> None:
     page = visit()
+    page.wait_for_load_state("load")
     acts.tab_to(page, "#images")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
