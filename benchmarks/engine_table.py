@@ -28,6 +28,8 @@ from benchmarks.engines import (
 from benchmarks.int8 import Agreement
 
 SLOWER_GOAL, PEAK_GOAL, ANSWER_GOAL = 1.3, 0.6, 2.0
+# With so much less than as many times one thread's peak, the threads did not have their cores.
+SCALING = 0.75
 _LIBRARIES = ("onnxruntime", "tensorflow-cpu", "tensorflow", "keras", "openvino", "numpy")
 _MATMUL_FLOPS = 2 * MATMUL_SIDE**3
 Clock = Callable[[Sample], float]
@@ -197,11 +199,13 @@ def ratio_table(measured: Measured, work: Work) -> list[str]:
     for threads, batch in settings:
         case = Case(ENCODER, batch, threads)
         share = share_of_peak(measured, case, work.encoder)
+        free = peak(measured, threads) >= SCALING * threads * peak(measured, 1)
+        words = f"the encoder's share of peak, batch {batch}, threads {threads}"
         lines.append(
             _row(
-                f"the encoder's share of peak, batch {batch}, threads {threads}",
+                words if free else f"{words} (other work held a core: not judged)",
                 (share, share_of_peak(measured, case, work.encoder, by_processor)),
-                f"≥ {PEAK_GOAL}",
+                f"≥ {PEAK_GOAL}" if free else "",
                 reached=share >= PEAK_GOAL,
             )
         )
@@ -254,6 +258,6 @@ def header(measured: Measured, work: Work, kind: str, load: tuple[float, float])
         f"The network: {work.network / 1e9:.3f} GFLOP an image in convolutions, its encoder "
         f"{work.encoder / 1e9:.3f}. Peak, the fastest float32 matrix product of side "
         f"{MATMUL_SIDE}: {' and '.join(peaks)}. Medians of {rounds} repetitions by turns, "
-        "ratios within each repetition, every engine in a process of its own."
+        "every engine in a process of its own."
     )
     return [f"## Engines: {kind}", "", machine, how]
