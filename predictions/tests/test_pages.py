@@ -113,7 +113,7 @@ def test_a_flagged_result_warns_and_says_which_it_may_be(
     )
     text = page(browser, prediction.get_absolute_url())
     assert "Do not rely on this answer" in text
-    assert "glioma or meningioma" in text
+    assert "glioma or meningioma</strong> hold the truth in 95 of 100" in text
     state = browser.get(reverse("state", args=[prediction.pk])).json()
     assert state["prediction_set"] == ["glioma", "meningioma"]
     assert (state["flagged"], state["committed"]) == (True, False)
@@ -127,7 +127,7 @@ def test_a_result_from_before_says_nothing_of_sets(
         committed=None, prediction_set=["glioma"], contours_key="", area_range=None
     )
     text = page(browser, prediction.get_absolute_url())
-    assert "With 95%" not in text
+    assert "in 95 of 100" not in text
     assert 'data-layer="contours"' not in text
 
 
