@@ -106,6 +106,14 @@ class Site:
 
     def start(self) -> None:
         self.valkey.start()
+        if self.s3:
+            # The folder was prepared without it: its network has to be in this store, too.
+            subprocess.run(
+                [sys.executable, ROOT / "manage.py", "model", "bundled"],
+                env=self.env,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         for part in self.parts:
             part.start()
         wait_until(lambda: self.health()[0] == 200, seconds=90, what="a healthy site", pause=0.3)
