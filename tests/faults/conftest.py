@@ -15,6 +15,7 @@ from tests.support.site import Site
 def registry(site: Site) -> Iterator[Registry]:
     """The registry of the running site, which goes back to its first network afterwards."""
     registry = Registry(site)
+    first = registry.in_production()
     yield registry
     registry.ask(*[("rollback",)] * 3)
-    wait_until(lambda: registry.answering() == "1", seconds=60, what="the first network")
+    wait_until(lambda: registry.answering() == first, seconds=60, what="the first network")

@@ -18,6 +18,9 @@ from tests.support.processes import wait_until
 from tests.support.registry import Registry
 from tests.support.site import Site
 
+# The network to be released, and one that is worse.
+NEW, WORSE = "30", "31"
+
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
 
 
@@ -58,12 +61,13 @@ class Visitors(threading.Thread):
 def test_from_folder_to_production_and_back_while_people_upload(
     site: Site, registry: Registry, slices: Path, tmp_path: Path
 ) -> None:
+    first = registry.in_production()
     weights = fitted(slices)
-    two = write_network(tmp_path / "two", onnx_bytes(weights), version="2")
+    new = write_network(tmp_path / "new", onnx_bytes(weights), version=NEW)
     registered, refused, compared = registry.ask(
-        ("register", two), ("promote", "2"), ("compare", "2", "--data", slices, "--fold", "1")
+        ("register", new), ("promote", NEW), ("compare", NEW, "--data", slices, "--fold", "1")
     )
-    assert "Registered: tumorsite 2" in registered[1]
+    assert f"Registered: tumorsite {NEW}" in registered[1]
     assert not refused[0]
     assert "has not been compared" in refused[1]
     assert "\nPASSED" in compared[1]
@@ -71,18 +75,18 @@ def test_from_folder_to_production_and_back_while_people_upload(
     visitors = Visitors(site)
     visitors.start()
     wait_until(lambda: len(visitors.ids) > 6, seconds=30, what="visitors")
-    registry.do("promote", "2")
+    registry.do("promote", NEW)
     wait_until(
-        lambda: "2" in registry.answered_by(visitors.ids), seconds=60, what="the new network"
+        lambda: NEW in registry.answered_by(visitors.ids), seconds=60, what="the new network"
     )
-    wait_until(lambda: registry.answered_by(visitors.ids)[-1] == "2", seconds=30, what="it to stay")
+    wait_until(lambda: registry.answered_by(visitors.ids)[-1] == NEW, seconds=30, what="it to stay")
     ids = visitors.leave()
     site.wait_for(ids)
     rows, answered = site.predictions(), registry.answered_by(ids)
     assert {rows[pk]["status"] for pk in ids} <= ANSWERED
     # One attempt each: nothing was dropped, and nothing was done twice.
     assert {rows[pk]["attempt"] for pk in ids} == {1}
-    assert (answered[0], answered[-1]) == ("1", "2")
+    assert (answered[0], answered[-1]) == (first, NEW)
     assert site.recorded() <= site.objects()
 
     # A new record for the new network; the old one stays as it was.
@@ -95,27 +99,27 @@ def test_from_folder_to_production_and_back_while_people_upload(
         ).fetchall()
     again_id = next(pk for pk in site.predictions() if pk.replace("-", "") == again["id"])
     site.wait_for([again_id])
-    assert registry.answered_by([again_id]) == ["2"]
+    assert registry.answered_by([again_id]) == [NEW]
     assert site.predictions()[ids[0]] == before
     page = visitors.browser.get(f"/results/{again_id}/", Accept="text/html").text
-    assert "What changed since tumorsite 1" in page
+    assert f"What changed since tumorsite {first}" in page
 
     # A worse one does not get in.
-    worse = write_network(tmp_path / "three", onnx_bytes(mixed_up(weights)), version="3")
+    worse = write_network(tmp_path / "worse", onnx_bytes(mixed_up(weights)), version=WORSE)
     _, compared, refused = registry.ask(
-        ("register", worse), ("compare", "3", "--data", slices, "--fold", "1"), ("promote", "3")
+        ("register", worse), ("compare", WORSE, "--data", slices, "--fold", "1"), ("promote", WORSE)
     )
     assert "\nREFUSED" in compared[1]
     assert not refused[0]
     assert "The sensitivity for glioma may be worse" in refused[1]
-    assert registry.answering() == "2"
+    assert registry.answering() == NEW
 
     registry.do("rollback")
-    wait_until(lambda: registry.answering() == "1", seconds=60, what="the network before")
+    wait_until(lambda: registry.answering() == first, seconds=60, what="the network before")
 
 
 def test_a_worker_whose_network_has_a_flipped_bit_does_not_start(site: Site) -> None:
-    [copy] = (site.folder / "models").glob("*/model.onnx")
+    copy = site.folder / "models" / Registry(site).artifact() / "model.onnx"
     content = copy.read_bytes()
     site.worker.kill()
     try:

@@ -27,6 +27,21 @@ class Registry:
         assert done, said
         return said
 
+    def in_production(self) -> str:
+        """The version that answers, by the records."""
+        return self._production("version")
+
+    def artifact(self) -> str:
+        """The name of the folder of the network in production."""
+        return self._production("artifact")
+
+    def _production(self, column: str) -> str:
+        with self.site.database() as database:
+            [row] = database.execute(
+                "SELECT * FROM predictions_modelversion WHERE stage = 'production'"
+            ).fetchall()
+        return str(row[column])
+
     def versions(self) -> dict[int, str]:
         """The version of each row by its primary key."""
         with self.site.database() as database:
