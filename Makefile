@@ -3,6 +3,8 @@
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SHELL := /bin/sh
+# Two test processes, each with a site or a network of its own; conftest.py shares the tests out.
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 
 # An environment whose Python has gone, or is too old, is made anew.
 $(shell [ ! -d .venv ] || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -24,8 +26,8 @@ run: .venv/.run.stamp
 
 test: .venv/.test.stamp chromium
 	@$(PYTHON) -m coverage erase
-	@$(PYTHON) -m pytest --cov --cov-report=
-	@TEST_DATABASE=postgres $(PYTHON) -m pytest -m data_layer --cov --cov-append --cov-report=
+	@$(PYTHON) -m pytest $(TWO) --cov --cov-report=
+	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(TWO) -m data_layer --cov --cov-append --cov-report=
 	@$(PYTHON) -m coverage report --fail-under=90
 
 check: .venv/.check.stamp

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,62 @@ from predictions.models import ModelVersion
 from tests.settings import TEST_VALKEY
 from tests.support.records import make_model
 from tests.support.servers import S3
+from tests.support.site import migrate, prepare
 from tests.support.stores import use_folder, use_s3
+
+
+# First, as the groups are read and the order is refined by the plugins' own hooks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests out among the processes, and put them in order.
+
+    A file's tests stay together for their fixtures' sake, and so do all that use the one running
+    site, which take longest and therefore begin early. The tests that empty the database come
+    after all the others that use it, in every process.
+    """
+    turns = {}
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        database = item.get_closest_marker("django_db")
+        group = item.nodeid.partition("::")[0]
+        turns[item] = 3
+        if database and database.kwargs.get("transaction"):
+            group, turns[item] = "emptying", 1
+        elif database or "db" in fixtures:
+            turns[item] = 0
+        elif "prepared" in fixtures:
+            group, turns[item] = "site", 2
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: turns[item])
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of the test processes makes for all of them."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = base / f"{name}.new"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds an empty database with every table, to copy."""
+    return _made_once(tmp_path_factory, "migrated", migrate)
+
+
+@pytest.fixture(scope="session")
+def prepared(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder as the site itself makes it at its first start, to copy."""
+    return _made_once(tmp_path_factory, "prepared", lambda folder: prepare(migrated, folder))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ tell such pictures apart in part only, the corners nearly always.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.preprocessing import Pixels, to_grey
@@ -21,13 +22,26 @@ _CORNER = 0.08
 _SHARE, _LIGHTER = 0.75, 1.2
 
 
+def _spread(grey: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Standard deviation along an axis."""
+    mean = grey.mean(axis=axis)
+    return np.sqrt(np.maximum(np.square(grey).mean(axis=axis) - mean * mean, 0))
+
+
 def _within_frame(grey: Pixels) -> Pixels:
     """The picture without lines of one brightness around it."""
-    rows = np.flatnonzero(grey.std(axis=1) > _FLAT)
-    columns = np.flatnonzero(grey.std(axis=0) > _FLAT)
+    levels = grey.astype(np.float32)
+    rows = np.flatnonzero(_spread(levels, 1) > _FLAT)
+    columns = np.flatnonzero(_spread(levels, 0) > _FLAT)
     if len(rows) < 16 or len(columns) < 16:
         return grey
     return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _quantile(grey: Pixels, share: float) -> float:
+    """The grey level below which this share of the pixels lies, by counting them."""
+    counts = np.cumsum(np.bincount(grey.ravel(), minlength=256))
+    return float(np.searchsorted(counts, share * counts[-1]))
 
 
 def is_light(pixels: Pixels) -> bool:
@@ -47,5 +61,5 @@ def is_light(pixels: Pixels) -> bool:
     # One corner may hold letters, or the neck.
     light = float(np.sort([np.median(corner) for corner in corners])[1])
     inner = grey[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    middle = float(np.median(inner))
-    return light > _SHARE * float(np.quantile(grey, 0.99)) and light > _LIGHTER * middle
+    middle = _quantile(inner, 0.5)
+    return light > _SHARE * _quantile(grey, 0.99) and light > _LIGHTER * middle

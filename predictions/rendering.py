@@ -65,26 +65,35 @@ def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return grown
 
 
+def _line(mask: NDArray[np.bool_], width: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """The border of `mask`, `width` pixels just outside it.
+
+    Returns:
+        The part of the picture that the line lies in, mostly a small one, and the line there.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return np.s_[:0, :0], mask[:0, :0]
+    around = np.s_[
+        max(0, rows[0] - width) : rows[-1] + 1 + width,
+        max(0, columns[0] - width) : columns[-1] + 1 + width,
+    ]
+    grown = mask[around]
+    for _ in range(width):
+        grown = _grown(grown)
+    return around, grown & ~mask[around]
+
+
 def outline_png(mask: NDArray[np.bool_]) -> bytes:
     """The border of the affected area, just outside it, in a width that suits the picture.
 
     Args:
         mask: bool, (height, width).
     """
-    width = max(1, round(max(mask.shape) / 256))
-    line = np.zeros_like(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size:
-        # Nothing happens but around the area, which is mostly a small part of the picture.
-        around = np.s_[
-            max(0, rows[0] - width) : rows[-1] + 1 + width,
-            max(0, columns[0] - width) : columns[-1] + 1 + width,
-        ]
-        outer = mask[around]
-        for _ in range(width):
-            outer = _grown(outer)
-        line[around] = outer & ~mask[around]
-    return _flat_png(line, OUTLINE_COLOUR)
+    picture = np.zeros_like(mask)
+    around, line = _line(mask, max(1, round(max(mask.shape) / 256)))
+    picture[around] = line
+    return _flat_png(picture, OUTLINE_COLOUR)
 
 
 def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
@@ -95,18 +104,16 @@ def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
         outer: bool, (height, width), possibly affected.
     """
     width = max(1, round(max(outer.shape) / 360))
-
-    def line(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        grown = mask
-        for _ in range(width):
-            grown = _grown(grown)
-        return grown & ~mask
-
-    rows, columns = np.ogrid[: outer.shape[0], : outer.shape[1]]
+    picture = np.zeros_like(outer)
+    around, line = _line(outer, width)
+    rows, columns = np.mgrid[around]
     # Diagonal stripes cut a line of any direction into dashes.
     period = 7 * width
     dashes = ((rows + columns) // period + (rows - columns) // period) % 2 == 0
-    return _flat_png(line(inner) | (line(outer) & dashes), CONTOUR_COLOUR)
+    picture[around] = line & dashes
+    around, line = _line(inner, width)
+    picture[around] |= line
+    return _flat_png(picture, CONTOUR_COLOUR)
 
 
 def attention_png(attention: NDArray[np.uint8]) -> bytes:

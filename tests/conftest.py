@@ -1,4 +1,4 @@
-"""One prepared data folder for all, a running site for each set of faults."""
+"""A running site for all, and sites of their own for some faults."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ import pytest
 
 from tests.support.processes import Process
 from tests.support.servers import S3
-from tests.support.site import Site, prepare
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared") / "data"
-    folder.mkdir()
-    prepare(folder)
-    return folder
+from tests.support.site import Site
 
 
 @pytest.fixture(scope="session")

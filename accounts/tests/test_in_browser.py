@@ -56,9 +56,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("accounts")
-    with served_pages(folder, ["shell", "-v0", "-c", PREPARE]) as port:
+    with served_pages(migrated, folder, ["shell", "-v0", "-c", PREPARE]) as port:
         yield Site(f"http://localhost:{port}", folder)
 
 

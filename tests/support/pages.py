@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,15 +17,17 @@ from tests.support.processes import Process, free_port, wait_until
 
 
 @contextmanager
-def served_pages(folder: Path, *commands: list[str]) -> Iterator[int]:
+def served_pages(migrated: Path, folder: Path, *commands: list[str]) -> Iterator[int]:
     """Serve the pages with their data in `folder`.
 
     Args:
-        commands: of manage.py, run after the migrations and before the server.
+        migrated: a data folder to begin with a copy of.
+        commands: of manage.py, run before the server.
 
     Yields:
         The port.
     """
+    shutil.copytree(migrated, folder, dirs_exist_ok=True)
     port = free_port()
     env = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -37,7 +40,7 @@ def served_pages(folder: Path, *commands: list[str]) -> Iterator[int]:
         "PORT": str(port),
     }
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    for command in (["migrate", "-v0"], *commands):
+    for command in commands:
         subprocess.run([*manage, *command], env=env, check=True, stdout=subprocess.DEVNULL)
     server = Process(
         [*manage, "runserver", "--noreload", f"127.0.0.1:{port}"], log=folder / "log", env=env

@@ -44,15 +44,25 @@ def _environment(folder: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def prepare(folder: Path) -> None:
-    """Make a data folder as the site itself does at its first start, for sites to copy."""
-    shutil.copytree(settings.MODEL_DIR, folder / "model")
+def _manage(folder: Path, command: str) -> None:
     subprocess.run(
-        [sys.executable, ROOT / "manage.py", "prepare"],
+        [sys.executable, ROOT / "manage.py", command],
         env=_environment(folder),
         check=True,
         stdout=subprocess.DEVNULL,
     )
+
+
+def migrate(folder: Path) -> None:
+    """Make a data folder with an empty database: most of what a first start takes its time for."""
+    shutil.copytree(settings.MODEL_DIR, folder / "model")
+    _manage(folder, "migrate")
+
+
+def prepare(migrated: Path, folder: Path) -> None:
+    """Make a data folder as the site itself does at its first start, for sites to copy."""
+    shutil.copytree(migrated, folder, dirs_exist_ok=True)
+    _manage(folder, "prepare")
 
 
 class Site:
