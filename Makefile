@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SHELL := /bin/sh
 # Two test processes, each with a site or a network of its own; conftest.py shares the tests out.
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
 # An environment whose Python has gone, or is too old, is made anew.
 $(shell [ ! -d .venv ] || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \

@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.files.storage import storages
 from pytest_django import Settings
+from xdist.scheduler import LoadScopeScheduling
 
 from predictions.models import ModelVersion
 from tests.settings import TEST_VALKEY
@@ -21,29 +23,25 @@ from tests.support.site import migrate, prepare
 from tests.support.stores import use_folder, use_s3
 
 
-# First, as the groups are read and the order is refined by the plugins' own hooks.
+# Their tests share one running site.
+SITE = ("tests/browser/", "tests/faults/")
+
+
+class Sharing(LoadScopeScheduling):
+    """A file's tests stay in one process for their fixtures' sake; so do all with the site."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "site" if nodeid.startswith(SITE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    return Sharing(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out among the processes, and put them in order.
-
-    A file's tests stay together for their fixtures' sake, and so do all that use the one running
-    site, which take longest and therefore begin early. The tests that empty the database come
-    after all the others that use it, in every process.
-    """
-    turns = {}
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        database = item.get_closest_marker("django_db")
-        group = item.nodeid.partition("::")[0]
-        turns[item] = 3
-        if database and database.kwargs.get("transaction"):
-            group, turns[item] = "emptying", 1
-        elif database or "db" in fixtures:
-            turns[item] = 0
-        elif "prepared" in fixtures:
-            group, turns[item] = "site", 2
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: turns[item])
+    """Those with the site take longest, and begin early: after all that use this database."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SITE))
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -159,18 +159,6 @@ class TestInterruptedSubmit:
         assert objects() == set()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_end_just_after_the_commit_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_model()
-    with monkeypatch.context() as patch:
-        patch.setattr(submission, "enqueue", lambda pk: submission.transaction.on_commit(_end))
-        with pytest.raises(ProcessEndedError):
-            submit()
-    row = Prediction.objects.select_related("scan").get()
-    assert row.status == Status.QUEUED
-    assert objects() == {row.scan.image_key, row.scan.thumbnail_key}
-
-
 @pytest.mark.usefixtures("model")
 class TestFaultsOfTheStore:
     def test_a_store_that_is_down_leaves_no_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
