@@ -22,7 +22,6 @@ from tests.support.servers import S3
 from tests.support.site import migrate, prepare
 from tests.support.stores import use_folder, use_s3
 
-
 # Their tests share one running site.
 SITE = ("tests/browser/", "tests/faults/")
 
