@@ -11,6 +11,9 @@ from tests.support.processes import Process
 from tests.support.servers import S3
 from tests.support.site import Site, prepare
 
+# Needs other packages than the product: `make check-deploy`.
+collect_ignore = ["deploy"]
+
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
