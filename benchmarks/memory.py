@@ -101,7 +101,9 @@ def measure(folder: Path, *, uploads: int, engine: str) -> dict[str, tuple[float
         large = [png(LARGEST_SIDE, LARGEST_SIDE, seed=seed) for seed in range(2)]
         with ThreadPoolExecutor(4) as pool:
             # As four visitors at once; too wild a picture may be refused, which costs the same.
-            list(pool.map(lambda content: Browser(site.url).upload([("x.png", content)]), large * 2))
+            list(
+                pool.map(lambda content: Browser(site.url).upload([("x.png", content)]), large * 2)
+            )
         site.wait_for(ids, seconds=300)
         watch.stop()
     finally:

@@ -87,9 +87,7 @@ def validate(manifest: Manifest) -> None:
     """
     kind, api_version = manifest["kind"], manifest["apiVersion"]
     own = _own(kind)
-    validators = (
-        [own] if own else [_kubernetes(kind, api_version, version) for version in VERSIONS]
-    )
+    validators = [own] if own else [_kubernetes(kind, api_version, version) for version in VERSIONS]
     faults = [
         f"{kind}: {error.json_path}: {error.message[:300]}"
         for validator in validators

@@ -44,5 +44,5 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 
 {{/* Who a part is at the object store: "site", "training" or nobody. */}}
 {{- define "tumorsite.principal" -}}
-{{- if eq . "training" }}training{{ else if ne . "beat" }}site{{ end -}}
+{{- if eq . "training" }}training{{ else if not (has . (list "beat" "migrate")) }}site{{ end -}}
 {{- end }}

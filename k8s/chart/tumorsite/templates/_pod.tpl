@@ -79,8 +79,7 @@ volumes:
 
 {{/* The role that a part takes at the object store by its service account's token, or nothing. */}}
 {{- define "tumorsite.role" -}}
-{{- $account := ternary "web" .part (or (eq .part "migrate") (eq .part "register")) -}}
-{{- with include "tumorsite.principal" $account -}}
+{{- with include "tumorsite.principal" .part -}}
 {{- index $.root.Values.s3.roles . -}}
 {{- end -}}
 {{- end }}

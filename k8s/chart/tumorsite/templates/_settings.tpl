@@ -3,6 +3,8 @@
 {{- $own := dict
     "DATA_DIR" "/data"
     "METRICS_PORT" "9100"
+    "METRICS_HOST" "0.0.0.0"
+    "LOG_FORMAT" "json"
     "SITE_URL" .Values.site.url
     "ALLOWED_HOSTS" (join "," .Values.site.hosts)
     "PROXY_COUNT" (toString .Values.site.proxyCount)
