@@ -249,7 +249,7 @@ def _check_peer(where: str, peer: Manifest) -> None:
 
 def _settings_table() -> dict[str, str]:
     text = (PROJECT / "docs/settings.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| `([A-Z0-9_]+)`(?: ●)? \| (\S+)", text, re.M))
+    return dict(re.findall(r"^\| `([A-Z0-9_]+)`(?: ●)? \| (\S+)", text, re.MULTILINE))
 
 
 def _default_of(name: str) -> int:
@@ -270,7 +270,7 @@ def test_every_variable_is_a_documented_setting(environment: str) -> None:
 
 def test_no_setting_is_given_twice_and_no_secret_in_the_open(environment: str) -> None:
     text = (PROJECT / "docs/settings.md").read_text(encoding="utf-8")
-    secret = set(re.findall(r"^\| `([A-Z0-9_]+)` ●", text, re.M))
+    secret = set(re.findall(r"^\| `([A-Z0-9_]+)` ●", text, re.MULTILINE))
     assert "DATABASE_URL" in secret
     configs = {
         one["metadata"]["name"]: one["data"] for one in of_kind(objects(environment), "ConfigMap")
@@ -315,7 +315,7 @@ def test_every_reference_has_what_it_refers_to(environment: str) -> None:
 
 
 def test_hooks_find_their_needs_before_they_start(environment: str) -> None:
-    """Before the first install nothing of the release exists but what is a hook, too, and earlier."""
+    """Before the first install nothing of the release exists but what is an earlier hook."""
     hooks: dict[str, dict[str, Any]] = {}
     for manifest in objects(environment):
         notes = manifest["metadata"].get("annotations", {})
