@@ -66,7 +66,7 @@ def _definitions(folder: str) -> Registry[Any]:
 
 @cache
 def _kubernetes(kind: str, api_version: str, version: str) -> Draft202012Validator:
-    """As `kubernetes_validate.validate` in its strict mode, which reads 8 MB anew for each object."""
+    """As `kubernetes_validate.validate` when strict, which reads 8 MB anew for each object."""
     exact = next(one for one in all_versions() if one.startswith(f"{version}."))
     folder = f"kubernetes-json-schema/v{exact}-local-strict"
     group, _, number = api_version.rpartition("/")

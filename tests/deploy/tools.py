@@ -25,7 +25,7 @@ def run(
     cwd: Path = PROJECT,
     text: str | None = None,
     env: Mapping[str, str] | None = None,
-    seconds: float = 120,
+    seconds: float = 200,
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool to its end; the caller looks at the exit code."""
     return subprocess.run(
