@@ -7,17 +7,19 @@ SHELL := /bin/sh
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
 # An environment whose Python has gone, or is too old, is made anew.
-$(shell [ ! -d .venv ] || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
-	2>/dev/null || rm -f .venv/.*.stamp)
+$(shell for folder in .venv .venv-deploy .venv-checkov; do \
+	[ ! -d $$folder ] || $$folder/bin/python -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+	2>/dev/null || rm -f $$folder/.*.stamp; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench chromium
+.PHONY: help run test check check-deploy format bench chromium promtool
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run      the whole site on http://127.0.0.1:8000 (PORT and DATA_DIR are honoured)"
 	@echo "make test     every test, with branch coverage"
 	@echo "make check    lint, types, import rules, templates, migrations, deployment, dependencies"
+	@echo "make check-deploy   chart, images, playbooks, workflows, by the real tools"
 	@echo "make format   format code and templates"
 	@echo "make bench    measure speed and memory, as ratios"
 
@@ -32,6 +34,10 @@ test: .venv/.test.stamp chromium
 
 check: .venv/.check.stamp
 	@PYTHON="$(PYTHON)" sh scripts/check.sh
+
+check-deploy: .venv-deploy/.deploy.stamp .venv-checkov/.checkov.stamp promtool
+	@exec .venv-deploy/bin/python -m pytest -c tests/deploy/pytest.ini \
+		--confcutdir tests/deploy tests/deploy
 
 format: .venv/.check.stamp
 	@$(PYTHON) -m ruff check --fix --quiet . ; $(PYTHON) -m ruff format .
@@ -54,5 +60,17 @@ bench: .venv/.test.stamp
 .venv/.check.stamp: requirements/check.txt .venv/.made.stamp
 	@sh scripts/environment.sh install $< $@
 
+.venv-%/.made.stamp:
+	@sh scripts/environment.sh make $(@D)
+
+.venv-deploy/.deploy.stamp: requirements/deploy.txt .venv-deploy/.made.stamp
+	@sh scripts/environment.sh install $< $@
+
+.venv-checkov/.checkov.stamp: requirements/checkov.txt .venv-checkov/.made.stamp
+	@sh scripts/environment.sh install $< $@
+
 chromium:
 	@sh scripts/chromium.sh
+
+promtool: .venv-deploy/.made.stamp
+	@sh scripts/promtool.sh .venv-deploy/tools

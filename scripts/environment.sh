@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes .venv and fills it. Called by make, from the project's folder.
-#   environment.sh make
+# Makes an environment and fills it. Called by make, from the project's folder.
+#   environment.sh make [FOLDER]
 #   environment.sh install REQUIREMENTS STAMP
+# FOLDER is .venv unless named; a stamp lies in the folder that it speaks of.
 set -eu
 
 fail() {
@@ -26,10 +27,10 @@ make_environment() {
         newest=${newest:-$version}
         usable "$python" || continue
         complete "$python" || { without_venv=$python; continue; }
-        mkdir -p .venv 2>/dev/null || fail "the folder $(pwd) cannot be written."
+        mkdir -p "$folder" 2>/dev/null || fail "the folder $(pwd) cannot be written."
         enough_room
-        "$python" -m venv --clear .venv || fail "the virtual environment could not be made."
-        touch .venv/.made.stamp
+        "$python" -m venv --clear "$folder" || fail "the virtual environment could not be made."
+        touch "$folder/.made.stamp"
         return
     done
     [ -z "$without_venv" ] ||
@@ -46,15 +47,15 @@ enough_room() {
 }
 
 install() {
-    [ -w .venv ] || fail "the folder $(pwd)/.venv cannot be written."
+    [ -w "$folder" ] || fail "the folder $(pwd)/$folder cannot be written."
     enough_room
     echo "Installing what $1 lists; the first time this takes a minute or more."
-    .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
+    "$folder/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
         --no-deps --requirement "$1" || fail "pip ended with an error, see above."
     touch "$2"
 }
 
 case "$1" in
-    make) make_environment ;;
-    install) install "$2" "$3" ;;
+    make) folder=${2:-.venv}; make_environment ;;
+    install) folder=$(dirname "$3"); install "$2" "$3" ;;
 esac

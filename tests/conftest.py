@@ -11,6 +11,9 @@ from tests.support.processes import Process
 from tests.support.servers import S3
 from tests.support.site import Site
 
+# Needs other packages than the product: `make check-deploy`.
+collect_ignore = ["deploy"]
+
 
 @pytest.fixture(scope="session")
 def running_site(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

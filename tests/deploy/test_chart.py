@@ -1,0 +1,158 @@
+"""The chart: Helm takes it, a cluster would take what comes out, and bad values are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.manifests import (
+    CHART,
+    ENVIRONMENTS,
+    InvalidManifestError,
+    Manifest,
+    name_of,
+    objects,
+    of_kind,
+    template,
+    validate,
+)
+from tests.deploy.tools import PROJECT, run
+
+each_environment = pytest.mark.parametrize("environment", ENVIRONMENTS)
+
+
+@each_environment
+def test_helm_finds_no_fault(helm: Path, environment: str) -> None:
+    said = run(helm, "lint", "--strict", CHART, "--values", CHART / f"values-{environment}.yaml")
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_helm_finds_a_planted_fault(helm: Path, tmp_path: Path) -> None:
+    run("cp", "-r", CHART, tmp_path / "tumorsite")
+    broken = tmp_path / "tumorsite/templates/web.yaml"
+    broken.write_text(broken.read_text(encoding="utf-8") + "{{ .Values.web.replica.count }}\n")
+    said = run(
+        helm, "lint", "--strict", tmp_path / "tumorsite", "--values", CHART / "values-dev.yaml"
+    )
+    assert said.returncode != 0
+    assert "replica" in said.stdout + said.stderr
+
+
+def test_without_an_environment_the_chart_is_refused(helm: Path) -> None:
+    said = run(helm, "template", "tumorsite", CHART)
+    assert said.returncode != 0
+    assert "bucket" in said.stderr
+
+
+@each_environment
+def test_a_cluster_would_take_every_object(environment: str) -> None:
+    manifests = objects(environment)
+    assert len(manifests) > 30
+    for manifest in manifests:
+        validate(manifest)
+
+
+@each_environment
+def test_no_two_objects_have_one_name(environment: str) -> None:
+    names = [name_of(manifest) for manifest in objects(environment)]
+    assert len(names) == len(set(names))
+
+
+def _first(kind: str) -> Manifest:
+    return of_kind(objects("production"), kind)[0]
+
+
+FAULTS: list[tuple[str, list[str | int], Any]] = [
+    ("Deployment", ["spec", "template", "spec", "containers", 0, "imagePullPolice"], "Always"),
+    ("Deployment", ["spec", "template", "spec", "containers", 0, "ports"], "http"),
+    ("Service", ["spec", "ports", 0, "port"], "eighty"),
+    ("Job", ["spec", "backofLimit"], 3),
+    ("CronJob", ["spec", "concurrencyPolicies"], "Forbid"),
+    ("HorizontalPodAutoscaler", ["spec", "maxReplicas"], "many"),
+    ("PodDisruptionBudget", ["spec", "maxUnavailabel"], 1),
+    ("NetworkPolicy", ["spec", "egres"], []),
+    ("Ingress", ["spec", "rules", 0, "http", "paths", 0, "pathtype"], "Prefix"),
+    ("ScaledObject", ["spec", "maxReplicas"], 3),
+    ("ScaledObject", ["spec", "triggers", 0, "metadata", "threshold"], 20),
+    ("ExternalSecret", ["spec", "secretStore"], {"name": "x"}),
+    ("ExternalSecret", ["apiVersion"], "external-secrets.io/v1beta1"),
+    ("PodMonitor", ["spec", "podMetricsEndpoints", 0, "targetport"], 9100),
+    ("PrometheusRule", ["spec", "groups", 0, "rules", 0, "expression"], "up == 0"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), FAULTS, ids=lambda part: str(part)[:40])
+def test_each_validator_finds_a_planted_fault(kind: str, path: list[str | int], value: Any) -> None:
+    manifest = _first(kind)
+    validate(manifest)
+    place: Any = manifest
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(InvalidManifestError):
+        validate(manifest)
+
+
+def test_an_unknown_kind_is_no_pass() -> None:
+    stranger = {"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "x"}}
+    with pytest.raises(InvalidManifestError):
+        validate(stranger)
+
+
+BAD_VALUES = {
+    "a mistyped name": ("web.replica=3", "replica"),
+    "an image by the name of latest": ("image.tag=latest", "tag"),
+    "a short digest": ("image.web.digest=sha256:abc", "digest"),
+    "an address with a path": ("site.url=https://x.example/site", "url"),
+    "no host": ("site.hosts=null", "hosts"),
+    "a role that is none": ("s3.roles.site=admin", "role"),
+    "a bucket's address": ("s3.bucket=s3://scans", "bucket"),
+    "text for a number": ("web.processes=two", "processes"),
+    "memory in megabytes": ("web.resources.limits.memory=512MB", "memory"),
+    "a limit left out": ("web.resources.limits=null", "limits"),
+    "an unknown part": ("secrets.parts.webb={SECRET_KEY}", "webb"),
+    "two kinds of peer at once": (
+        "network.ingress[0].namespace=a,network.ingress[0].cidr=10.0.0.0/8",
+        "ingress",
+    ),
+    "a soft shutdown as long as the grace": ("inferenceCpu.softShutdownSeconds=60", "graceSeconds"),
+    "requests cut off by the grace": ("web.requestSeconds=55", "graceSeconds"),
+    "more at least than at most": ("inferenceCpu.autoscaling.min=50", "autoscaling.min"),
+    "a setting given twice": ("settings.S3_BUCKET=other", "S3_BUCKET"),
+    "a way to nowhere": ("network.reach.web={moon}", "moon"),
+    "a setting that is no name": ("settings.log-level=INFO", "log-level"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_VALUES)
+def test_bad_values_are_refused_by_name(what: str) -> None:
+    change, named = BAD_VALUES[what]
+    code, _, errors = template("production", "--set", change)
+    assert code != 0, f"{what} was taken"
+    assert named in errors
+
+
+def test_an_image_needs_a_tag_or_a_digest() -> None:
+    code, _, errors = template("staging", "--set", "image.tag=")
+    assert code != 0
+    assert ".digest or image.tag must be given" in errors
+
+
+def test_production_names_images_by_digest() -> None:
+    images = {
+        container["image"]
+        for manifest in of_kind(objects("production"), "Deployment")
+        for container in manifest["spec"]["template"]["spec"]["containers"]
+    }
+    assert images
+    assert all("@sha256:" in image for image in images)
+
+
+def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:
+    import yaml
+
+    namespace = yaml.safe_load((PROJECT / "k8s/namespace.yaml").read_text(encoding="utf-8"))
+    validate(namespace)
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
