@@ -1,7 +1,7 @@
 """Argo CD: what it generates is valid, renders with the chart, and is all that its project admits.
 
-Templates are filled in by Go's own template engine (helm's), objects are checked against Argo CD's own
-schemas. Not run: Argo CD itself.
+Templates are filled in by Go's own template engine (helm's), objects are checked against Argo CD's
+own schemas. Not run: Argo CD itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from tests.deploy import node, tools
 ARGO = tools.PROJECT / "k8s/argocd"
 CHART = tools.PROJECT / "k8s/chart/tumorsite"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-DIGESTS = {name: f"sha256:{letter * 64}" for name, letter in zip(deliver.IMAGES, "abc", strict=True)}
+DIGESTS = {
+    name: f"sha256:{letter * 64}" for name, letter in zip(deliver.IMAGES, "abc", strict=True)
+}
 OBJECTS = [
     (f"{path.relative_to(ARGO)}", one)
     for path in sorted(ARGO.rglob("*.yaml"))
@@ -132,7 +134,7 @@ def test_what_is_generated_follows_them_too(schemas: None, place: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("destinations", "everywhere"), ("sourceRepos", [1]), ("clusterResourceWhitelist", [{"kind": "Namespace"}])],
+    [("destinations", "everywhere"), ("sourceRepos", [1]), ("clusterResourceWhitelist", [{"kind": "Namespace"}])],  # noqa: E501
 )  # fmt: skip
 def test_the_schemas_can_refuse(schemas: None, path: str, value: Any) -> None:
     one = of("staging/project.yaml", "AppProject")
@@ -164,7 +166,9 @@ def test_project_admits_its_application_and_no_other_place(place: dict[str, Any]
     assert admits(place["project"], application)
     for namespace in ("kube-system", "argocd", "default"):
         spec = application["spec"]
-        elsewhere = {"spec": {**spec, "destination": {**spec["destination"], "namespace": namespace}}}
+        elsewhere = {
+            "spec": {**spec, "destination": {**spec["destination"], "namespace": namespace}}
+        }
         assert not admits(place["project"], elsewhere)
     # A branch's code never goes where the site is.
     other = of("staging/previews-project.yaml", "AppProject")
@@ -215,11 +219,16 @@ def test_a_preview_has_everything_for_itself(helm: Path, tmp_path: Path) -> None
     asked = json.dumps([one for one in objects if one["kind"] == "ExternalSecret"])
     assert f"tumorsite-preview-{name}-database-url" in asked
     assert "tumorsite-dev-" not in asked
-    assert any(one["kind"] == "Deployment" and one["metadata"]["name"] == "tumorsite-training" for one in objects)  # fmt: skip
+    assert any(
+        one["kind"] == "Deployment" and one["metadata"]["name"] == "tumorsite-training"
+        for one in objects
+    )  # noqa: E501
 
 
 def test_without_a_candidate_nothing_trains(helm: Path, tmp_path: Path) -> None:
-    application = generate(helm, tmp_path, "staging/previews.yaml", delivered(tmp_path, candidate=False))
+    application = generate(
+        helm, tmp_path, "staging/previews.yaml", delivered(tmp_path, candidate=False)
+    )
     names = {one["metadata"]["name"] for one in render(helm, tmp_path, application)}
     assert "tumorsite-training" not in names
     assert "tumorsite-web" in names

@@ -103,7 +103,9 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
 
 
 def test_the_rule_of_pins_can_fail() -> None:
-    assert unpinned("  - uses: a/b@v1\n  - uses: a/b@main # v1.0.0\n  - uses: a/b@08c6903 # v5.0.0\n")
+    assert unpinned(
+        "  - uses: a/b@v1\n  - uses: a/b@main # v1.0.0\n  - uses: a/b@08c6903 # v5.0.0\n"
+    )
     assert unpinned(f"  - uses: a/b@{'0' * 40}\n")
     assert not unpinned(f"  - uses: a/b@{'0' * 40} # v1.0.0\n")
 
