@@ -222,7 +222,7 @@ def test_a_preview_has_everything_for_itself(helm: Path, tmp_path: Path) -> None
     assert any(
         one["kind"] == "Deployment" and one["metadata"]["name"] == "tumorsite-training"
         for one in objects
-    )  # noqa: E501
+    )
 
 
 def test_without_a_candidate_nothing_trains(helm: Path, tmp_path: Path) -> None:

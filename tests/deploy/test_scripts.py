@@ -11,7 +11,10 @@ import pytest
 from scripts import changelog, deliver
 from tests.deploy import tools
 
-TEXT = "# Changelog\n\n## Unreleased\n\n- new\n\n## 1.1.0 (2026-01-02)\n\n### Added\n\n- one\n\n## 1.0.0\n\n"
+TEXT = (
+    "# Changelog\n\n## Unreleased\n\n- new\n\n## 1.1.0 (2026-01-02)\n\n### Added\n\n- one\n\n"
+    "## 1.0.0\n\n"
+)
 PUSH = tools.PROJECT / "scripts/deliver_push.sh"
 
 

@@ -68,12 +68,12 @@ def test_charts_are_pinned_and_every_chart_has_its_pin() -> None:
         r'^ +([\w-]+) += "(\d+\.\d+\.\d+)"$',
         (MODULES / "platform/variables.tf").read_text(),
         re.MULTILINE,
-    )  # noqa: E501
+    )
     charts = re.findall(
         r"^    ([\w-]+) = \{\n +repository",
         (MODULES / "platform/main.tf").read_text(),
         re.MULTILINE,
-    )  # noqa: E501
+    )
     assert {name for name, _ in pins} == set(charts) == {
         "argo-cd", "keda", "external-secrets", "kube-prometheus-stack",
     }  # fmt: skip
@@ -247,7 +247,7 @@ def test_a_wider_policy_is_noticed(tmp_path: Path) -> None:
     text = (MODULES / "identities/main.tf").read_text()
     wide = text.replace(
         '${var.site_bucket}/models/*"]\n  }\n  # A reg', '${var.site_bucket}/*"]\n  }\n  # A reg'
-    )  # noqa: E501
+    )
     assert wide != text
     found = terraforming.policies(tmp_path, wide)
     assert terraforming.allows(found["training"], MAY_NOT["training"][0])
@@ -268,7 +268,7 @@ def test_only_the_charts_own_accounts_are_trusted(policies: dict[str, Any], helm
             "test": "StringEquals",
             "values": ["sts.amazonaws.com"],
             "variable": "issuer.example/abc:aud",
-        }  # noqa: E501
+        }
         assert subject["test"] == "StringEquals"
         assert subject["variable"] == "issuer.example/abc:sub"
         names = {one.removeprefix("system:serviceaccount:tumorsite:") for one in subject["values"]}
