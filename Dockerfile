@@ -73,7 +73,6 @@ COPY predictions predictions
 COPY training training
 COPY tumorsite tumorsite
 COPY manage.py LICENSE NOTICE ./
-COPY docker/healthcheck.py docker/healthcheck.py
 RUN DATA_DIR=/tmp/build python3 manage.py collectstatic --no-input --verbosity 0 \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \
     && rm -r /tmp/build
@@ -110,7 +109,7 @@ ENV HOST=0.0.0.0 \
     PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "docker/healthcheck.py"]
+    CMD ["python", "-m", "tumorsite.probe", "web", "live"]
 # gunicorn is process 1: it hands signals on, and collects every child that ends.
 CMD ["gunicorn", "--config", "python:tumorsite.gunicorn", "tumorsite.wsgi"]
 
