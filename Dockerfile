@@ -10,8 +10,7 @@ ARG BASE_DIGEST
 
 FROM ${BASE_IMAGE}@${BASE_DIGEST} AS base
 # Bytecode is compiled below; a read-only file system could not keep it later.
-ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
+ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     DATA_DIR=/data \
@@ -73,8 +72,8 @@ COPY predictions predictions
 COPY training training
 COPY tumorsite tumorsite
 COPY manage.py LICENSE NOTICE ./
-RUN DATA_DIR=/tmp/build python3 manage.py collectstatic --no-input --verbosity 0 \
-    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \
+RUN DATA_DIR=/tmp/build /opt/venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \
     && rm -r /tmp/build
 
 
@@ -94,6 +93,7 @@ LABEL org.opencontainers.image.vendor="TumorSite" \
     org.opencontainers.image.created="${CREATED}" \
     org.opencontainers.image.base.name="${BASE_IMAGE}" \
     org.opencontainers.image.base.digest="${BASE_DIGEST}"
+ENV PATH=/opt/venv/bin:$PATH
 COPY --from=builder /etc/passwd /etc/group /etc/
 COPY --from=builder --chown=10001:10001 /data /data
 # A number, so that a cluster can see that it is not root.

@@ -48,7 +48,7 @@ class Pod:
     def enter(self) -> list[str]:
         return ["nsenter", "--target", str(self._holder.pid), "--net"]
 
-    def run(self, *command: str | Path, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*self.enter(), *command], capture_output=True, text=True, timeout=timeout
         )
@@ -114,7 +114,7 @@ class Container:
     def alive(self) -> bool:
         return self._unshare.poll() is None
 
-    def run(self, *command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """A further command in the container, as its health check is."""
         target = ["nsenter", "--target", str(self.first), "--mount", "--pid", "--net", "--root"]
         inside = _as_user(self._image.config["User"], self._environment, command)
