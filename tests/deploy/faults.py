@@ -37,7 +37,7 @@ def _config_faults(image: Image) -> Iterator[str]:
         yield "has no health check"
     command = config.get("Cmd") or []
     if not command or command[0].endswith("sh") or config.get("Entrypoint"):
-        yield "its command is not in exec form: a shell would be process 1"
+        yield "its command is not in exec form"
     for name in image.environment():
         if SECRET_SETTINGS.search(name) and name != "GPG_KEY":
             yield f"sets {name}"

@@ -116,11 +116,9 @@ def _pip_secrets(folder: Path) -> list[str]:
     return [*options, "--secret", f"id=pip,src={config}"]
 
 
-def build(
-    target: str, *, file: Path = PROJECT / "Dockerfile", context: Path = PROJECT, name: str = ""
-) -> str:
+def build(target: str, *, file: Path = PROJECT / "Dockerfile", context: Path = PROJECT) -> str:
     """Build one target; the name of the image."""
-    name = name or f"localhost/tumorsite-{target}"
+    name = f"localhost/tumorsite-{target}"
     with tempfile.TemporaryDirectory() as folder:
         buildah(
             *("bud", "--format", "docker", "--layers=false", "--pull-never", "--quiet"),

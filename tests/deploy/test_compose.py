@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class Program:
     """A command on the pod's network."""
 
     def __init__(
-        self, pod: Pod, command: list[str | Path], log: Path, env: dict[str, str] | None = None
+        self, pod: Pod, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None
     ) -> None:
         self.log = log
         with log.open("wb") as output:
@@ -247,7 +247,7 @@ def test_the_site_may_use_its_bucket_and_make_no_other(
         return text
 
     assert service["entrypoint"] == ["weed"]
-    command = [weed, *(local(part) for part in service["command"])]
+    command: list[str | Path] = [weed, *(local(part) for part in service["command"])]
     with Program(pod, command, tmp_path / "log"):
         kind, health = service["healthcheck"]["test"]
         assert kind == "CMD-SHELL"
@@ -344,7 +344,14 @@ def test_the_proxy_serves_tls_and_believes_no_visitor(pod: Pod, tmp_path: Path) 
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
-    command = [PROGRAMS / "caddy", "run", "--adapter", "caddyfile", "--config", CADDYFILE]
+    command: list[str | Path] = [
+        PROGRAMS / "caddy",
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        CADDYFILE,
+    ]
 
     def ask(name: str, method: str, path: str, size: int = 0) -> str:
         return wait_for(pod, sys.executable, "-c", _BROWSER, name, method, path, str(size))
