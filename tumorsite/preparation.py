@@ -11,6 +11,7 @@ import logging
 import pkgutil
 import secrets
 from collections.abc import Callable, Iterator
+from errno import ENOENT
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -26,6 +27,8 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from wagtail.models import Page, Site
+
+from tumorsite.settings.values import values
 
 ACCOUNTS = {"demo user": "demo@tumorsite.example", "administrator": "admin@tumorsite.example"}
 
@@ -70,6 +73,16 @@ def _static_digest() -> str:
 
 
 def collect_static() -> Iterator[str]:
+    """Collect into DATA_DIR; a STATIC_DIR was filled beforehand and may not even be writable."""
+    if values.STATIC_DIR:
+        manifest = values.STATIC_DIR / "staticfiles.json"
+        if not manifest.is_file():
+            raise FileNotFoundError(
+                ENOENT,
+                "STATIC_DIR has no collected files: run manage.py collectstatic with it first",
+                str(manifest),
+            )
+        return
     mark = Path(settings.STATIC_ROOT) / ".collected"
     digest = _static_digest()
     if mark.is_file() and mark.read_text(encoding="ascii") == digest:

@@ -90,7 +90,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = values.STATIC_DIR or DATA_DIR / "static"
 
 # What the site analyses with, and trains from.
 MODEL_DIR = values.MODEL_DIR

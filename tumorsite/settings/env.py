@@ -102,6 +102,13 @@ class Setting:
 
 TABLE: tuple[Setting, ...] = (
     Setting("DATA_DIR", path, "./var", "Folder of everything the site writes on this machine."),
+    Setting(
+        "STATIC_DIR",
+        optional_path,
+        "",
+        "Folder of static files collected beforehand, as in an image; empty means DATA_DIR/static, "
+        "collected at start.",
+    ),
     Setting("PORT", integer(1, 65535), "8000", "Port of the website."),
     Setting("HOST", required_text, "127.0.0.1", "Address that the website listens on."),
     Setting("DEBUG", boolean, "false", "Django's debug pages. Never on a public site."),

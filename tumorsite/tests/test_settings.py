@@ -134,3 +134,35 @@ def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
     assert len(keys.pop().strip()) >= 50
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret-key"]
     assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600
+
+
+def test_static_files_collected_beforehand_are_used_as_they_are(tmp_path: Path) -> None:
+    """As in an image, whose file system cannot be written: `prepare` collects nothing there."""
+    static = tmp_path / "static"
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tumorsite.settings",
+        "DATA_DIR": str(tmp_path / "data"),
+        "STATIC_DIR": str(static),
+    }
+
+    def manage(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, BASE_DIR / "manage.py", *command],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+
+    refused = manage("prepare")
+    assert refused.returncode == 1
+    assert "STATIC_DIR has no collected files" in refused.stderr
+    assert str(static / "staticfiles.json") in refused.stderr
+    collected = manage("collectstatic", "--no-input")
+    assert collected.returncode == 0, collected.stderr
+    before = {path: path.stat().st_mtime_ns for path in static.rglob("*")}
+    prepared = manage("prepare")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "static files collected" not in prepared.stdout
+    assert {path: path.stat().st_mtime_ns for path in static.rglob("*")} == before
+    assert not (tmp_path / "data" / "static").exists()
