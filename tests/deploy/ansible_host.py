@@ -153,7 +153,9 @@ class Host:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ},
+            # Caddy leaves an authority at home, even if it only checks a file.
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
             "PATH": f"{TOOLS}:{os.environ['PATH']}",
             "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self.folder / "ansible"),

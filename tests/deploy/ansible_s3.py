@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -98,15 +99,18 @@ class S3(Process):
 
         wait_until(usable, seconds=60, what="S3 server", pause=0.3)
 
-    def stored(self, prefix: str = "") -> dict[str, str]:
-        """ETag by key, of the site's bucket."""
+    def stored(self, prefix: str = "") -> set[str]:
+        """The keys of the site's bucket, but those that the health check writes and removes."""
         pages = self.client("admin").get_paginator("list_objects_v2")
-        return {
-            item["Key"]: item["ETag"]
-            for page in pages.paginate(Bucket=SITE, Prefix=prefix)
-            for item in page.get("Contents", [])
-            if not item["Key"].startswith("health/")
-        }
+        found = (page.get("Contents", []) for page in pages.paginate(Bucket=SITE, Prefix=prefix))
+        keys = {item["Key"] for items in found for item in items}
+        return {key for key in keys if not key.startswith("health/")}
+
+    def contents(self) -> dict[str, str]:
+        """SHA-256 by key, of the site's bucket."""
+        get = self.client("admin").get_object
+        bodies = ((key, get(Bucket=SITE, Key=key)["Body"].read()) for key in self.stored())
+        return {key: hashlib.sha256(body).hexdigest() for key, body in bodies}
 
     def empty(self) -> None:
         """Lose everything in the site's bucket."""
