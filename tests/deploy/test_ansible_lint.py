@@ -1,0 +1,79 @@
+"""What can be seen without running a playbook: style, secrets, the vault's template."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.ansible_host import ANSIBLE, PASSWORD, TOOLS
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def run(*command: str | Path, cwd: Path = ANSIBLE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+def ansible_lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(TOOLS / "ansible-lint", "--offline", "--nocolor", cwd=folder)
+
+
+def test_ansible_lint_finds_nothing(tmp_path: Path) -> None:
+    # A copy, as the tool looks for a repository around it and leaves a cache behind.
+    folder = shutil.copytree(ANSIBLE, tmp_path / "ansible")
+    found = ansible_lint(folder)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "0 failure(s), 0 warning(s)" in found.stdout + found.stderr
+
+
+def test_ansible_lint_can_find_something(tmp_path: Path) -> None:
+    shutil.copy(ANSIBLE / ".ansible-lint", tmp_path)
+    play = "---\n- hosts: all\n  tasks:\n    - shell: echo hello\n"
+    (tmp_path / "site.yml").write_text(play)
+    found = ansible_lint(tmp_path)
+    assert found.returncode != 0
+    for rule in ("name[play]", "fqcn[action-core]", "no-changed-when"):
+        assert rule in found.stdout
+
+
+def test_yamllint_finds_nothing_and_can_find_something(tmp_path: Path) -> None:
+    found = run(TOOLS / "yamllint", "--strict", ".")
+    assert (found.returncode, found.stdout) == (0, "")
+    (tmp_path / "twice.yml").write_text("---\na: 1\na: 2\n")
+    found = run(TOOLS / "yamllint", "--strict", "-c", ".yamllint", tmp_path)
+    assert found.returncode != 0
+    assert "key-duplicates" in found.stdout
+
+
+def test_the_example_names_every_secret_and_holds_none(tmp_path: Path) -> None:
+    example = ANSIBLE / "inventories/example"
+    template = yaml.safe_load((example / "vault.example.yml").read_text())
+    assert set(template.values()) == {""}
+    used = (example / "group_vars/all/main.yml").read_text()
+    assert all(used.count(f"{{{{ {name} }}}}") or f" {name} " in used for name in template)
+    for settings in ("tumorsite_site_settings", "tumorsite_trainer_settings"):
+        names = yaml.safe_load(used)[settings]
+        assert not [name for name in names if "SECRET" in name or "KEY" in name]
+
+    vault, password = tmp_path / "vault.yml", tmp_path / "password"
+    shutil.copy(example / "vault.example.yml", vault)
+    password.write_text(PASSWORD)
+    options = ("--vault-password-file", password, vault)
+    assert run(TOOLS / "ansible-vault", "encrypt", *options).returncode == 0
+    assert "vault_secret_key" not in vault.read_text()
+    shown = run(TOOLS / "ansible-vault", "view", *options)
+    assert yaml.safe_load(shown.stdout) == template
+
+
+@pytest.mark.parametrize("playbook", sorted(path.name for path in ANSIBLE.glob("*.yml")))
+def test_every_playbook_has_its_place_in_the_manual(playbook: str) -> None:
+    if playbook != "requirements.yml":
+        assert f"`{playbook}`" in (ANSIBLE.parent / "docs/ansible.md").read_text()
