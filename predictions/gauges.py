@@ -13,7 +13,6 @@ from typing import Any
 from celery import current_app
 from django.core.cache import cache
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from predictions import worker
 from predictions.ids import first_uuid7
@@ -26,8 +25,6 @@ QUEUES = ("inference", "general", "training")
 ENDED_SINCE = timedelta(hours=1)
 MOST_CANDIDATES = 20
 BROKER_SECONDS = 2
-# Written by whatever watches for drift; 0 is like the pictures that the network was tested on.
-DRIFT_KEY = "drift:score"
 
 
 def _family(name: str, text: str, labels: tuple[str, ...] = ()) -> Any:
@@ -105,20 +102,15 @@ def of_models() -> Iterator[Any]:
     yield family
 
 
-def of_cache() -> Iterator[Any]:
-    """What other processes have noted; absent until they have, and while the cache is away."""
-    for key, name, text in (
-        (SWEPT_KEY, "tumorsite_last_sweep_timestamp_seconds", "When lost jobs were looked for."),
-        (DRIFT_KEY, "tumorsite_drift_score", "How far uploads are from the reference; 0 is like."),
-    ):
-        try:
-            value = cache.get(key)
-        except RedisError:
-            continue
-        if isinstance(value, int | float):
-            family = _family(name, text)
-            family.add_metric([], value)
-            yield family
+def of_sweeper() -> Iterator[Any]:
+    """Absent until it has gone through once, and while the cache is away."""
+    swept = cache.get(SWEPT_KEY)
+    if swept is not None:
+        family = _family(
+            "tumorsite_last_sweep_timestamp_seconds", "When lost jobs were last looked for."
+        )
+        family.add_metric([], swept)
+        yield family
 
 
 def of_worker() -> Iterator[Any]:
@@ -140,7 +132,7 @@ def of_gpu() -> Iterator[Any]:
 
 def connect() -> None:
     """Say which part of the site shows what."""
-    for look in (of_predictions, of_queues, of_models, of_cache):
+    for look in (of_predictions, of_queues, of_models, of_sweeper):
         metrics.show_also("web", look)
     for look in (of_worker, of_gpu):
         metrics.show_also("inference", look)

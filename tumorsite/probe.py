@@ -12,7 +12,6 @@ Says why not, and ends with 1. For containers: it starts neither Django nor Cele
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import sys
@@ -87,6 +86,9 @@ def _between(folder: Path, options: argparse.Namespace) -> bool:
 
 
 def _ask(path: str) -> tuple[int, bytes]:
+    # Late, as only the web is asked in this way, and every import counts.
+    import http.client
+
     host = os.environ.get("HOST") or "127.0.0.1"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # where to ask
     names = (os.environ.get("ALLOWED_HOSTS") or "localhost").split(",")
