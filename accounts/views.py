@@ -74,9 +74,9 @@ def export(request: HttpRequest) -> HttpResponseBase:
     try:
         archive = export_account(user=user)
     except (StorageUnavailableError, OSError) as error:
-        logger.warning("data of user %s could not be collected: %s", user.pk, type(error).__name__)
+        logger.warning("somebody's data could not be collected: %s", type(error).__name__)
         return problem(request, 503, NOT_NOW)
-    logger.info("data of user %s were handed out", user.pk)
+    logger.info("an account's data were handed out")
     name = f"tumorsite-data-{timezone.now():%Y-%m-%d}.zip"
     return FileResponse(archive, as_attachment=True, filename=name, content_type="application/zip")
 

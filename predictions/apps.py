@@ -5,6 +5,7 @@ class PredictionsConfig(AppConfig):
     name = "predictions"
 
     def ready(self) -> None:
-        from predictions import tasks, worker  # noqa: F401  # registers the tasks
+        from predictions import gauges, tasks, worker  # noqa: F401  # registers the tasks
 
         worker.connect()
+        gauges.connect()

@@ -21,9 +21,10 @@ from PIL import Image
 from mltasks.engines import Outputs
 from mltasks.inference import Analysis, Analyzer, Prepared
 from predictions import storage, worker
-from predictions.models import Prediction
+from predictions.models import ModelVersion, Prediction
 from predictions.services import lifecycle
 from predictions.task import drop_connection
+from predictions.telemetry import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,10 @@ class _Pass:
     """Claimed rows, whose pictures threads are reading for this network."""
 
     analyzer: Analyzer
+    version: ModelVersion
     rows: list[Prediction]
     pictures: list[Future[Prepared]]
+    watch: Watch
 
     @property
     def alone(self) -> bool:
@@ -60,6 +63,7 @@ class _Answer:
 
     row: Prediction
     saved: Future[Saved]
+    of: _Pass
 
 
 def answer_waiting(*, prediction_id: str, task_id: str) -> None:
@@ -120,8 +124,9 @@ class _Work:
         if not rows:
             return None
         self.claimed += rows
+        watch = Watch.of(rows)
         reads = [_threads().submit(_read, analyzer, row.scan.image_key) for row in rows]
-        return _Pass(analyzer, rows, reads)
+        return _Pass(analyzer, version, rows, reads, watch)
 
     def _compute(self, current: _Pass) -> list[_Answer]:
         """One forward pass over the rows whose pictures can be read."""
@@ -133,9 +138,14 @@ class _Work:
                 _give_up(row, error)
         if not readable:
             return []
-        outputs = current.analyzer.forward([prepared for _, prepared in readable])
+        with current.watch.engine(len(readable)):
+            outputs = current.analyzer.forward([prepared for _, prepared in readable])
         return [
-            _Answer(row, _threads().submit(_save, current.analyzer, row, prepared, outputs, index))
+            _Answer(
+                row,
+                _threads().submit(_save, current.analyzer, row, prepared, outputs, index),
+                current,
+            )
             for index, (row, prepared) in enumerate(readable)
         ]
 
@@ -144,7 +154,8 @@ class _Work:
         for answer in answers:
             try:
                 analysis, keys = self._wait_for(answer.saved, LAST_SAVE)
-                lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys)
+                if lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys):
+                    answer.of.watch.answered(answer.row, answer.of.version)
             except Exception as error:
                 _give_up(answer.row, error)
 

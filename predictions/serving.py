@@ -107,6 +107,11 @@ class Serving:
         """The network that answers, loaded on first use; see `start`."""
         return self._present or self.start()
 
+    def loaded_version(self) -> ModelVersion | None:
+        """The record of the network that answers, without loading one."""
+        present = self._present
+        return present.version if present else None
+
     def version(self) -> ModelVersion:
         """The record of the network that answers the next pass.
 

@@ -19,6 +19,7 @@ from mltasks.inference import Analyzer, ModelError
 from predictions import serving
 from predictions.models import ModelVersion
 from predictions.storage import StorageUnavailableError
+from tumorsite.observability import jobs
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ def analyzer() -> Analyzer:
 def model_version() -> ModelVersion:
     """The record of the network that answers the next pass; see `Serving.version`."""
     return _serving.version()
+
+
+def loaded_version() -> ModelVersion | None:
+    """The record of the network that is loaded in this process, if there is one."""
+    return _serving.loaded_version()
 
 
 def ready_pid() -> int:
@@ -83,6 +89,7 @@ def _after_fork(**_: Any) -> None:
         os._exit(1)
     _serving.watch()
     _ready[:8] = os.getpid().to_bytes(8, "little")
+    jobs.say_ready()
     logger.info("%s is loaded and warm", loaded.version)
 
 

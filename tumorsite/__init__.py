@@ -1,5 +1,5 @@
-"""The Django project: settings, URLs, Celery application, base templates and health."""
+"""The Django project: settings, URLs, Celery application, base templates and health.
 
-from tumorsite.celery import app as celery_app
-
-__all__ = ["celery_app"]
+`celery -A tumorsite` finds the application in `tumorsite.celery`. It is not imported here, as the
+probe of containers, which must answer within a second, needs nothing of it.
+"""

@@ -1,9 +1,6 @@
-"""What every request passes: an id for the logs, the throttle and the upload limit."""
+"""What every request passes beside its id for the logs: the throttle and the upload limit."""
 
-import logging
-import uuid
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -12,32 +9,6 @@ from tumorsite.http import problem
 from tumorsite.throttle import client_address, retry_after
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
-
-_request_id: ContextVar[str] = ContextVar("request_id", default="-")
-
-
-class RequestIdFilter(logging.Filter):
-    """Puts the id of the current request into each log record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = _request_id.get()
-        return True
-
-
-class RequestIdMiddleware:
-    """Names each request, in the logs and in the response, so that people can quote it."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        token = _request_id.set(uuid.uuid4().hex[:12])
-        try:
-            response = self.get_response(request)
-            response["X-Request-ID"] = _request_id.get()
-            return response
-        finally:
-            _request_id.reset(token)
 
 
 class ThrottleMiddleware:

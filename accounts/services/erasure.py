@@ -61,7 +61,7 @@ def request_erasure(*, user: User) -> None:
     user.save()
     delete_scans(scans=Scan.objects.filter(owner=user))
     cast("ProjectTask", current_app.tasks[FINISH]).delay_on_commit()
-    logger.info("user %s asked for erasure", user.pk)
+    logger.info("somebody asked for erasure")
 
 
 def _clean_logs(user: User) -> None:
@@ -89,5 +89,5 @@ def finish_erasures() -> int:
         except (ProtectedError, IntegrityError):
             continue
         removed += 1
-        logger.info("user %s erased", user.pk)
+        logger.info("an account was erased")
     return removed

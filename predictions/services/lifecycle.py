@@ -29,6 +29,7 @@ from predictions.models import (
     Status,
 )
 from predictions.task import ANALYZE, send_on_commit
+from tumorsite.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ def _unchanged(prediction: Prediction) -> QuerySet[Prediction]:
     )
 
 
+def _about(prediction: Prediction) -> dict[str, object]:
+    """What a log record says of the job it is about, beside its words."""
+    return {"prediction_id": str(prediction.pk), "attempt": prediction.attempt}
+
+
 def _move(prediction: Prediction, to: Status, **values: Any) -> bool:
     """Change the status if nobody else has changed it since `prediction` was read."""
     if to not in TRANSITIONS[Status(prediction.status)]:
@@ -56,6 +62,8 @@ def _move(prediction: Prediction, to: Status, **values: Any) -> bool:
         prediction.status = to
         for name, value in values.items():
             setattr(prediction, name, value)
+        if to not in ACTIVE:
+            metrics.ended(to.value)
     return bool(changed)
 
 
@@ -141,7 +149,10 @@ def requeue(*, prediction: Prediction, outage: bool = False, wait: float = 0.0) 
     """
     outages = prediction.outages + outage
     if outages > MAX_OUTAGES or prediction.attempt - outages >= settings.MAX_ATTEMPTS:
-        return fail(prediction=prediction, code="crashed", message=CRASHED)
+        failed = fail(prediction=prediction, code="crashed", message=CRASHED)
+        if failed:
+            metrics.attempts_exhausted()
+        return failed
     with transaction.atomic():
         moved = _move(
             prediction,
@@ -154,7 +165,9 @@ def requeue(*, prediction: Prediction, outage: bool = False, wait: float = 0.0) 
         if moved and not wait:
             enqueue(prediction.pk)
     if moved:
-        logger.warning("prediction %s goes to another attempt", prediction.pk)
+        logger.warning(
+            "prediction %s goes to another attempt", prediction.pk, extra=_about(prediction)
+        )
     return moved
 
 
@@ -229,7 +242,7 @@ def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]
         **values,
     )
     if not recorded:
-        logger.info("prediction %s was finished elsewhere", prediction.pk)
+        logger.info("prediction %s was finished elsewhere", prediction.pk, extra=_about(prediction))
         # Unless it was this very attempt, whose first answer got through without our knowing.
         if not Prediction.objects.filter(
             pk=prediction.pk, attention_key=keys["attention_key"]
@@ -244,7 +257,7 @@ def fail(*, prediction: Prediction, code: str, message: str) -> bool:
         prediction, Status.FAILED, error_code=code, message=message, finished_at=timezone.now()
     )
     if failed:
-        logger.error("prediction %s failed: %s", prediction.pk, code)
+        logger.error("prediction %s failed: %s", prediction.pk, code, extra=_about(prediction))
     return failed
 
 
@@ -259,9 +272,11 @@ def cancel(*, prediction: Prediction, message: str = "You cancelled this run.") 
 
 def cancel_all(*, scan_ids: Sequence[UUID]) -> int:
     """Stop every run of these scans."""
-    return Prediction.objects.filter(scan_id__in=scan_ids, status__in=ACTIVE).update(
+    cancelled = Prediction.objects.filter(scan_id__in=scan_ids, status__in=ACTIVE).update(
         status=Status.CANCELLED, finished_at=timezone.now()
     )
+    metrics.ended(Status.CANCELLED.value, count=cancelled)
+    return cancelled
 
 
 def rebind(*, to: ModelVersion) -> None:

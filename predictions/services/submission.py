@@ -20,6 +20,7 @@ from predictions.models import Prediction, Scan
 from predictions.rendering import thumbnail_png
 from predictions.services.lifecycle import enqueue
 from predictions.services.models import production_model
+from tumorsite.observability import tracing
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -96,11 +97,13 @@ def submit_scan(
             scan.full_clean()
             scan.save(force_insert=True)
             prediction = Prediction.objects.create(scan=scan, model_version=model)
+            tracing.keep(prediction.pk)
             enqueue(prediction.pk)
     except BaseException:
         _remove_unrecorded(scan)
         raise
-    logger.info("scan %s queued as prediction %s", scan.pk, prediction.pk)
+    about = {"prediction_id": str(prediction.pk)}
+    logger.info("scan %s queued as prediction %s", scan.pk, prediction.pk, extra=about)
     return prediction
 
 
@@ -133,5 +136,6 @@ def run_again(*, prediction: Prediction) -> Prediction:
         if standing:
             return standing
         again = Prediction.objects.create(scan=scan, model_version=model)
+        tracing.keep(again.pk)
         enqueue(again.pk)
     return again

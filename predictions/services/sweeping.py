@@ -30,6 +30,8 @@ ORPHAN_AGE = timedelta(hours=1)
 MODEL_ORPHAN_AGE = timedelta(days=1)
 # A healthy queue takes a row up long before this.
 PATIENCE = timedelta(seconds=5)
+# When the sweeper last went through.
+SWEPT_KEY = "sweep:last"
 # Where the check for orphans goes on. Should the cache forget, it begins anew.
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
 
@@ -67,6 +69,7 @@ def sweep() -> None:
         lifecycle.enqueue(pk)
     if missing > 0:
         logger.warning("%d lost messages were sent again", missing)
+    cache.set(SWEPT_KEY, time.time(), None)
 
 
 def expire_anonymous() -> int:

@@ -89,6 +89,22 @@ def url(*schemes: str, optional: bool = False) -> Callable[[str], str]:
     return parse
 
 
+def headers(value: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in names(value)]
+    if not all(name.strip() and equals and content.strip() for name, equals, content in pairs):
+        raise ValueError("must be name=value, several separated by commas")
+    return {name.strip(): content.strip() for name, _, content in pairs}
+
+
+def sentry_dsn(value: str) -> str:
+    parts = urlsplit(value)
+    project = parts.path.rpartition("/")[2]
+    known = parts.scheme in {"http", "https"} and parts.username and parts.hostname
+    if value and not (known and project.isdecimal()):
+        raise ValueError("must be a DSN such as https://KEY@HOST/PROJECT with a project's number")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table: how a setting is named, read, defaulted and explained."""
@@ -272,6 +288,36 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least level logged."
     ),
+    Setting("LOG_FORMAT", choice("text", "json"), "text", "Lines for people, or JSON objects."),
+    Setting(
+        "METRICS_PORT",
+        integer(0, 65000),
+        "0",
+        "Port of /metrics for Prometheus; 0 means none. Under `make run` the web has it, and each "
+        "worker the next one.",
+    ),
+    Setting("METRICS_HOST", required_text, "127.0.0.1", "Address that /metrics listens on."),
+    Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        url("http", "https", optional=True),
+        "",
+        "OTLP/HTTP collector that traces are sent to; empty means none are made.",
+    ),
+    Setting(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        headers,
+        "",
+        "Headers for the collector, as name=value,name=value.",
+        secret=True,
+    ),
+    Setting(
+        "SENTRY_DSN",
+        sentry_dsn,
+        "",
+        "Sentry project that errors are reported to, without identities; empty means none.",
+        secret=True,
+    ),
+    Setting("SENTRY_ENVIRONMENT", text, "production", "Name of this site's stage in Sentry."),
 )
 
 

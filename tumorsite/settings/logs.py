@@ -2,29 +2,30 @@
 
 from typing import Any
 
+from tumorsite.observability.logs import FORMATTERS
 from tumorsite.settings.values import values
 
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "tumorsite.middleware.RequestIdFilter"}},
-    "formatters": {
-        "line": {
-            "format": "{asctime} {levelname} {name} [{request_id}] {message}",
-            "style": "{",
-        }
+    "filters": {
+        "context": {"()": "tumorsite.observability.logs.ContextFilter"},
+        "path": {"()": "tumorsite.observability.logs.PathFilter"},
     },
+    "formatters": {"line": FORMATTERS[values.LOG_FORMAT]},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["request_id"],
+            "filters": ["context", "path"],
         }
     },
     "root": {"handlers": ["stderr"], "level": values.LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
+        # A line for every request is for machines: a page that waits asks each second.
+        "tumorsite.requests": {"level": "INFO" if values.LOG_FORMAT == "json" else "WARNING"},
         # fontTools tells of every glyph table it subsets for a report.
         "fontTools": {"level": "WARNING"},
         "botocore": {"level": "WARNING"},

@@ -76,17 +76,22 @@ def site_parts(listener: socket.socket) -> list[Part]:
     folder = hashlib.sha256(str(settings.DATA_DIR).encode()).hexdigest()[:6]
     host = f"{socket.gethostname()}-{folder}"
 
-    def worker(name: str, queue: str, node: str) -> Part:
+    def worker(name: str, queue: str, node: str, number: int) -> Part:
         pool = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"]
-        return Part(name, partial(_celery, ["worker", *pool, *level, "-Q", queue, "-n", node]))
+        arguments = ["worker", *pool, *level, "-Q", queue, "-n", node]
+        # Each has its own port for metrics, the ones after that of the web.
+        port = values.METRICS_PORT + number if values.METRICS_PORT else 0
+        return Part(name, partial(_celery, arguments, metrics_port=port))
+
+    count = values.INFERENCE_WORKERS
 
     return [
         Part("web", partial(_gunicorn, listener.fileno()), keep=(listener.fileno(),)),
         *(
-            worker(f"inference-{number}", "inference", f"inference@{host}-{number}")
-            for number in range(1, values.INFERENCE_WORKERS + 1)
+            worker(f"inference-{number}", "inference", f"inference@{host}-{number}", number)
+            for number in range(1, count + 1)
         ),
-        worker("general", "general", f"general@{host}"),
+        worker("general", "general", f"general@{host}", count + 1),
         Part("scheduler", partial(_celery, ["beat", *level, "--pidfile", ""])),
     ]
 
@@ -109,10 +114,14 @@ def _prepare() -> None:
         raise SystemExit(str(error)) from None
 
 
-def _celery(arguments: list[str]) -> None:
+def _celery(arguments: list[str], *, metrics_port: int = 0) -> None:
     import celery.bin.celery
     from celery.exceptions import SecurityWarning
     from celery.signals import beat_init, worker_ready
+
+    from tumorsite.observability import exposition
+
+    exposition.use_port(metrics_port)
 
     # It warns of root because of pickled messages; this site takes JSON only.
     warnings.simplefilter("ignore", SecurityWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from io import BytesIO
 
 import pytest
@@ -15,7 +14,7 @@ from redis.exceptions import RedisError
 from tests.support.processes import free_port
 from tumorsite import throttle
 from tumorsite.cache import ForgivingRedisCache
-from tumorsite.middleware import RequestIdFilter, RequestIdMiddleware, UploadLimitMiddleware
+from tumorsite.middleware import UploadLimitMiddleware
 
 
 def ok(request: HttpRequest) -> HttpResponse:
@@ -120,21 +119,3 @@ def test_a_body_that_is_too_large_is_refused_by_its_announced_length(
     assert answer.status_code == status
     # What has been sent is read, or the browser would never show the answer.
     assert body.tell() == (3_000_000 if status == 413 else 0)
-
-
-def test_each_request_has_a_number_in_logs_and_answer() -> None:
-    seen = []
-
-    def view(request: HttpRequest) -> HttpResponse:
-        record = logging.makeLogRecord({})
-        RequestIdFilter().filter(record)
-        seen.append(record.__dict__["request_id"])
-        return HttpResponse()
-
-    ask = RequestIdMiddleware(view)
-    answers = [ask(RequestFactory().get("/")).headers["X-Request-ID"] for _ in range(2)]
-    assert answers == seen
-    assert len(set(seen)) == 2
-    outside = logging.makeLogRecord({})
-    RequestIdFilter().filter(outside)
-    assert outside.__dict__["request_id"] == "-"
