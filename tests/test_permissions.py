@@ -28,7 +28,7 @@ from wagtail.documents import get_document_model
 from accounts.models import User
 from education.seeding import EDITORS, _make_index, _set_editors, _set_site
 from predictions import storage
-from predictions.models import ModelVersion, Prediction, Review
+from predictions.models import DriftRecord, ModelVersion, Prediction, Review
 from predictions.services import artifacts
 from predictions.services.auditing import record_access
 from predictions.visitors import SESSION_KEY
@@ -164,7 +164,8 @@ NOT_EVEN_ADMINISTRATORS = {
     f"predictions_{model}_{action}"
     for model, action in [
         ("scan", "add"), ("prediction", "add"), ("prediction", "delete"), ("modelversion", "add"),
-        ("modelversion", "delete"), ("access", "add"), ("access", "delete"), ("review", "delete"),
+        ("modelversion", "delete"), ("driftrecord", "add"), ("driftrecord", "delete"),
+        ("access", "add"), ("access", "delete"), ("review", "delete"),
     ]
 } | {
     "mfa_authenticator_add", "usersessions_usersession_add", "training_trainingrun_delete"
@@ -346,6 +347,7 @@ def admin_objects(scene: Scene) -> dict[str, Any]:
     EmailAddress.objects.create(user=owner, email=owner.email)
     Tag.objects.create(name="a tag")
     TrainingRun.objects.create(recipe="tumorsite-2", recipe_text="")
+    DriftRecord.objects.create(model_version=scene.result.model_version, n=50, score=0.1)
     get_document_model().objects.create(title="A document", file="missing.pdf")
     UserSession.objects.get_or_create(
         session_key="a key", defaults={"user": owner, "ip": "127.0.0.1", "user_agent": "A browser"}

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -14,7 +15,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from predictions import storage
-from predictions.services import artifacts, registry
+from predictions.services import artifacts, drift, registry, shadowing
+from predictions.shadow_report import shadow_report
 from training.models import TrainingRun
 from training.presentation import stand
 from training.triggers import LOOK_KEY
@@ -48,7 +50,18 @@ def runs(request: HttpRequest) -> HttpResponse:
         "look": cache.get(LOOK_KEY),
         "live": any(run.status in TrainingRun.ACTIVE for run in rows),
     }
-    return render(request, "training/runs.html", context)
+    return render(request, "training/runs.html", context | _production())
+
+
+def _production() -> dict[str, Any]:
+    """What is known of the network that answers, and of the one in its shadow."""
+    shadowed = shadowing.in_shadow()
+    return {
+        "drift": drift.latest(),
+        "DRIFT_HOURS": settings.DRIFT_HOURS,
+        "shadow": shadow_report(shadowed) if shadowed else None,
+        "SHADOW_PERCENT": settings.SHADOW_PERCENT,
+    }
 
 
 @for_data_scientists

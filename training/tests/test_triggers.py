@@ -56,7 +56,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def change(folder: Path) -> None:
     """The data gets another digest: one slice fewer."""
     found = read_dataset(folder)
-    replace_rows(found, found.rows[:-1])
+    replace_rows(found, found.rows[:-1], found.info)
 
 
 class TestCheck:

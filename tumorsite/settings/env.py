@@ -273,6 +273,20 @@ TABLE: tuple[Setting, ...] = (
         "Who puts a trained network that has passed the gate into production: a person, or the "
         "training worker at once.",
     ),
+    Setting(
+        "SHADOW_PERCENT",
+        integer(1, 100),
+        "10",
+        "Of the scans answered while a candidate runs in the shadow, the share that it answers, "
+        "too.",
+    ),
+    Setting(
+        "DRIFT_HOURS",
+        integer(0, 720),
+        "24",
+        "Answers of so many past hours are compared with the reference of the network every hour; "
+        "0 turns this off.",
+    ),
     Setting("TRAINING_HOURS", integer(1, 720), "24", "Hours after which a training run is killed."),
     Setting(
         "MLFLOW_TRACKING_URI",

@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
         words = "Start a training if data, recipe or code are new, as the scheduler does."
-        steps.add_parser("check", help=words, description=words).set_defaults(run=self.check)
+        steps.add_parser("check", help=words, description=words).set_defaults(run=self.look)
         words = "Follow the run that has waited longest in this process, without the queue."
         steps.add_parser("work", help=words, description=words).set_defaults(run=self.work)
         words = "Every run, newest first."
@@ -34,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         options["run"]()
 
-    def check(self) -> None:
+    def look(self) -> None:
         try:
             run = triggers.check()
         except (DataError, RecipeError) as error:
