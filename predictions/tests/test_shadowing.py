@@ -32,7 +32,7 @@ Outcome = ShadowAnswer.Outcome
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shadow")
     return write_network(
-        root / "two", onnx_bytes(fitted(write_data(root / "data", 8), fold=1)), version="2"
+        root / "two", onnx_bytes(fitted(write_data(root / "data", 8), fold=0)), version="2"
     )
 
 
