@@ -92,7 +92,7 @@ def prepared_data(folder: Path) -> Path:
     said = said_by("dataset", "import", download, output=data, **made)
     assert "72 images" in said
     assert "54 masks" in said
-    said = said_by("dataset", "audit", data, output=audit, trial=4, no_model=True)
+    said = said_by("dataset", "audit", data, output=audit, trial=10, no_model=True)
     assert "72 images: 0 faults" in said
     assert (audit / "report.html").is_file()
     said = said_by("dataset", "split", data, groups=audit / "groups.csv", folds=2)
