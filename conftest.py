@@ -107,5 +107,5 @@ def object_store(
         use_folder(settings, tmp_path / "objects")
     yield request.param
     if request.param == "s3":
-        for prefix in ("scans/", "models/"):
+        for prefix in ("scans/", "models/", "training/"):
             storages["scans"].delete_prefix(prefix)  # type: ignore[attr-defined]  # ours

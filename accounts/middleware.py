@@ -17,13 +17,13 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class StaffSecondFactorMiddleware:
-    """Sends staff without a second factor to set one up, before the admin or the page editor."""
+    """Sends staff without a second factor to set one up, before any page of theirs."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        guarded = request.path.startswith(("/admin/", "/cms/"))
+        guarded = request.path.startswith(("/admin/", "/cms/", "/training/"))
         if (
             guarded
             and settings.STAFF_MFA_REQUIRED

@@ -18,7 +18,7 @@ from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
 from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
-from mltasks.training.loop import Watch
+from mltasks.training.loop import Saved, Watch
 from mltasks.training.tracking import Tracker
 
 Report = Callable[[str], None]
@@ -45,15 +45,20 @@ class TrainingRequest:
     threads: int = 0
     resume: bool = False
     tracking_uri: str = ""
+    # What the site calls the run; kept in the card.
+    run: str = ""
 
 
-def train_model(request: TrainingRequest, *, watch: Watch, report: Report) -> dict[str, Any]:
+def train_model(
+    request: TrainingRequest, *, watch: Watch, report: Report, saved: Saved | None = None
+) -> dict[str, Any]:
     """Train, calibrate, evaluate and write the model folder; returns its card.
 
     Args:
         watch: told of the progress after every step; what it raises breaks the run off, which
             `resume` takes up again after the last checkpoint.
         report: gets a line at each stage.
+        saved: told of the folder of checkpoints whenever one in it is new and whole.
 
     Raises:
         DataError, ModelError, ValueError: data, libraries or checkpoint are not as needed.
@@ -80,6 +85,7 @@ def train_model(request: TrainingRequest, *, watch: Watch, report: Report) -> di
         [pixels for _, pixels in others],
         request.output / CHECKPOINTS,
         watched=load_samples(request.data, watched),
+        **({} if saved is None else {"saved": saved}),
     )
     if request.resume and run.resume():
         report(f"resumed after {len(run.history)} whole epochs")
@@ -103,6 +109,7 @@ def train_model(request: TrainingRequest, *, watch: Watch, report: Report) -> di
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
         "history": run.history,
         "libraries": _versions(),
+        **({"run": request.run} if request.run else {}),
     }
     held_out_others = held_out_pictures(
         None if request.negatives is None else request.negatives / "holdout",

@@ -77,6 +77,8 @@ class ModelVersion(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
     note = models.TextField("why", blank=True, default="", db_default="")
+    # Also answers what production has answered; nobody but staff sees what it says.
+    shadow = models.BooleanField("runs in the shadow", default=False, db_default=False)
     # Where a rollback goes.
     replaced = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="+", verbose_name="replaced"
@@ -90,6 +92,9 @@ class ModelVersion(models.Model):
                 condition=Q(stage="production"),
                 name="one_model_in_production",
                 violation_error_message="Another model is in production: retire it first.",
+            ),
+            models.UniqueConstraint(
+                fields=["shadow"], condition=Q(shadow=True), name="one_model_in_the_shadow"
             ),
             models.UniqueConstraint(
                 fields=["artifact"], condition=~Q(artifact=""), name="one_row_per_artifact"
@@ -131,6 +136,8 @@ class ModelEvent(models.Model):
         ROLLED_BACK = "rolled_back", "Put back into production"
         RETIRED = "retired", "Taken out of production"
         NOT_LOADED = "not_loaded", "A worker could not load it"
+        SHADOWED = "shadowed", "Runs in the shadow of production"
+        UNSHADOWED = "unshadowed", "Runs in the shadow no more"
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="events")
     at = models.DateTimeField(auto_now_add=True)
@@ -335,3 +342,56 @@ class Access(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.scan_id}"
+
+
+class ShadowAnswer(models.Model):
+    """What a candidate says of a scan that production has answered. For staff only.
+
+    It has no objects of its own, so it goes with its prediction when the scan is deleted.
+    """
+
+    class Outcome(models.TextChoices):
+        ANSWERED = "answered", "Answered"
+        REJECTED = "rejected", "Not a brain MRI"
+        FAILED = "failed", "Could not be run"
+
+    prediction = models.ForeignKey(Prediction, models.CASCADE, related_name="shadows")
+    model_version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="shadow_answers")
+    at = models.DateTimeField(auto_now_add=True)
+    outcome = models.CharField(max_length=10, choices=Outcome)
+    label = models.CharField(max_length=10, choices=Label, blank=True, default="")
+    probabilities = models.JSONField(default=dict, blank=True)
+    uncertainty = models.FloatField(null=True, blank=True)
+    flagged = models.BooleanField(default=False)
+    committed = models.BooleanField(default=False)
+    # Overlap with the area that production has drawn; None where neither has drawn any.
+    area_iou = models.FloatField("intersection over union of the areas", null=True, blank=True)
+    seconds = models.FloatField("seconds of its pass", null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["prediction", "model_version"], name="one_shadow_per_answer"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_version_id} in the shadow of {self.prediction_id}"
+
+
+class DriftRecord(models.Model):
+    """How unlike its reference the answers of a network were, and of how many. Names no record."""
+
+    model_version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="drift")
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    n = models.PositiveIntegerField("answers compared")
+    score = models.FloatField("drift: 0 like the reference, from 1 an alarm")
+    parts = models.JSONField("by what was compared", default=list)
+    # From the first score of 1 or more until one well below it: people are told once.
+    alarm = models.BooleanField(default=False)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.score:.2f} at {self.at:%Y-%m-%d %H:%M}"

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 ANALYZE = "predictions.tasks.analyze_prediction"
 ERASE = "predictions.tasks.erase_deleted"
+SHADOW, SHADOW_QUEUE = "predictions.tasks.run_shadow", "shadow"
 
 
 def drop_connection() -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Any
 
+from django.conf import settings
+
+from mltasks.engines import ModelError
+from mltasks.inference import Analyzer
 from predictions import passes
-from predictions.services import deletion, lifecycle, sweeping
-from predictions.task import ANALYZE, ERASE, project_task
+from predictions.models import ModelVersion
+from predictions.services import deletion, drift, lifecycle, shadowing, sweeping
+from predictions.storage import StorageUnavailableError
+from predictions.task import ANALYZE, ERASE, SHADOW, SHADOW_QUEUE, project_task
+
+logger = logging.getLogger(__name__)
 
 
 @project_task(queue="inference", bind=True, name=ANALYZE)
@@ -39,3 +49,30 @@ def check_orphans() -> None:
 @project_task()
 def expire_anonymous() -> None:
     sweeping.expire_anonymous()
+
+
+@project_task()
+def check_drift() -> None:
+    drift.check()
+
+
+@project_task()
+def ask_shadow() -> None:
+    """Wake the shadow worker if there is work; its queue never holds more than one message."""
+    version = shadowing.in_shadow()
+    if version is not None and not sweeping.messages_waiting(SHADOW_QUEUE):
+        run_shadow.delay()
+
+
+@functools.lru_cache(maxsize=1)
+def _shadow_analyzer(version: ModelVersion) -> Analyzer:
+    return shadowing.load(version)
+
+
+@project_task(queue=SHADOW_QUEUE, name=SHADOW)
+def run_shadow() -> None:
+    """Let the candidate answer what production has answered; see `shadowing`."""
+    try:
+        shadowing.follow(_shadow_analyzer, seconds=settings.TASK_SOFT_LIMIT / 2)
+    except (ModelError, StorageUnavailableError) as error:
+        logger.warning("nothing runs in the shadow at the moment: %s", error)

@@ -19,7 +19,8 @@ atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 # The operator's own settings must not reach the tests.
 for _name in (
     "SITE_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "S3_PUBLIC_URL", "EMAIL_URL", "DEBUG",
-    "NOTIFY_URLS", "NOTIFY_URLS_FILE", "BUNDLED_MODEL",
+    "NOTIFY_URLS", "NOTIFY_URLS_FILE", "BUNDLED_MODEL", "TRAINING_DATASET", "TRAINING_RECIPE",
+    "RELEASE_POLICY",
 ):  # fmt: skip
     os.environ.pop(_name, None)
 

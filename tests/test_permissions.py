@@ -27,7 +27,9 @@ from wagtail.documents import get_document_model
 
 from accounts.models import User
 from education.seeding import EDITORS, _make_index, _set_editors, _set_site
-from predictions.models import ModelVersion, Prediction, Review
+from predictions import storage
+from predictions.models import DriftRecord, ModelVersion, Prediction, Review
+from predictions.services import artifacts
 from predictions.services.auditing import record_access
 from predictions.visitors import SESSION_KEY
 from tests.support.records import finish, make_user, submit
@@ -95,6 +97,11 @@ MATRIX: dict[str, Row] = {
     "compare": Row(("owner",), data={"result": "both"}),
     "result": own(),
     "state": own(),
+    # Staff with the right to see training; for all others there is no such page.
+    "training": Row(("admin",)),
+    "training_run": Row(("admin",), arguments=("run",)),
+    "training_curves": Row(("admin",), arguments=("run",)),
+    "training_card": Row(("admin",), arguments=("run",)),
     "report": own(),
     "picture": own("image"),
     "delete": own(),
@@ -157,7 +164,8 @@ NOT_EVEN_ADMINISTRATORS = {
     f"predictions_{model}_{action}"
     for model, action in [
         ("scan", "add"), ("prediction", "add"), ("prediction", "delete"), ("modelversion", "add"),
-        ("modelversion", "delete"), ("access", "add"), ("access", "delete"), ("review", "delete"),
+        ("modelversion", "delete"), ("driftrecord", "add"), ("driftrecord", "delete"),
+        ("access", "add"), ("access", "delete"), ("review", "delete"),
     ]
 } | {
     "mfa_authenticator_add", "usersessions_usersession_add", "training_trainingrun_delete"
@@ -186,6 +194,8 @@ class Scene:
             return Authenticator.objects.create(
                 user=self.people["owner"], type="webauthn", data={"name": "Key", "credential": {}}
             ).pk
+        if name == "run":
+            return self.training_run().pk
         records: dict[str, Any] = {
             "result": self.result.pk,
             "page": "",
@@ -193,6 +203,16 @@ class Scene:
             "one": 1,
         }
         return records.get(name, name)
+
+    def training_run(self) -> TrainingRun:
+        """One that has ended, with all that there is to see of it."""
+        version = self.result.model_version
+        version.artifact = "c" * 64
+        version.save(update_fields=["artifact"])
+        storage.put(artifacts.key(version.artifact, "MODEL_CARD.md"), b"# Card")
+        return TrainingRun.objects.create(
+            recipe="tiny-1", recipe_text="", curves="<svg></svg>", candidate=version
+        )
 
     def address(self, name: str, row: Row) -> str:
         return reverse(name, args=[self.argument(argument) for argument in row.arguments])
@@ -327,6 +347,7 @@ def admin_objects(scene: Scene) -> dict[str, Any]:
     EmailAddress.objects.create(user=owner, email=owner.email)
     Tag.objects.create(name="a tag")
     TrainingRun.objects.create(recipe="tumorsite-2", recipe_text="")
+    DriftRecord.objects.create(model_version=scene.result.model_version, n=50, score=0.1)
     get_document_model().objects.create(title="A document", file="missing.pdf")
     UserSession.objects.get_or_create(
         session_key="a key", defaults={"user": owner, "ip": "127.0.0.1", "user_agent": "A browser"}

@@ -101,6 +101,7 @@ class TestTasks:
         analysis = queues.pop("predictions.tasks.analyze_prediction")
         assert analysis == "inference"
         assert queues.pop("training.tasks.train") == "training"
+        assert queues.pop("predictions.tasks.run_shadow") == "shadow"
         assert set(queues.values()) == {"general"}
 
     def test_workers_take_one_message_at_a_time(self) -> None:

@@ -21,6 +21,8 @@ class TrainingRun(models.Model):
         FAILED = "failed", "Failed"
         CANCELLED = "cancelled", "Cancelled"
 
+    ACTIVE: ClassVar[tuple[str, ...]] = (Status.QUEUED, Status.RUNNING)
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     recipe = models.CharField(max_length=60)
     # As it was when the run was asked for: the file may change, the run may not.
@@ -28,6 +30,15 @@ class TrainingRun(models.Model):
     started_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    # SHA-256 of the recipe and, if other code calls for another training, of the code.
+    recipe_digest = models.CharField(
+        "digest of recipe and code", max_length=64, blank=True, default="", db_default=""
+    )
+    # Empty while the data is a folder of the training worker's own.
+    dataset = models.CharField(
+        "digest of the data set", max_length=64, blank=True, default="", db_default=""
+    )
+    automatic = models.BooleanField("started by itself", default=False, db_default=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     attempt = models.PositiveIntegerField(default=0)
     claimed_by = models.CharField(max_length=64, blank=True, default="")
@@ -38,11 +49,15 @@ class TrainingRun(models.Model):
     # Of the whole run, 0 to 1, and the sentence that goes with it.
     share = models.FloatField(default=0.0)
     progress = models.CharField(max_length=200, blank=True, default="")
+    seconds_left = models.FloatField(null=True, blank=True)
     history = models.JSONField("figures by epoch", default=list, blank=True)
     # Drawn by the worker: the web process has nothing to draw with.
     curves = models.TextField("curves as SVG", blank=True, default="")
     metrics = models.JSONField("figures on the held-out fold", default=dict, blank=True)
     digest = models.CharField("SHA-256 of the weights", max_length=64, blank=True, default="")
+    candidate = models.ForeignKey(
+        "predictions.ModelVersion", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     message = models.CharField(max_length=500, blank=True, default="")
 
     class Meta:
@@ -50,6 +65,12 @@ class TrainingRun(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(
                 condition=~Q(status="succeeded") | ~Q(digest=""), name="trained_run_has_a_network"
+            ),
+            # However many look, and whatever dies, the same data and recipe start one run.
+            models.UniqueConstraint(
+                fields=["dataset", "recipe_digest"],
+                condition=Q(automatic=True),
+                name="one_run_by_itself",
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [

@@ -106,24 +106,26 @@ def note(*, run: TrainingRun, **values: Any) -> None:
 
 
 def _end(run: TrainingRun, to: Status, **values: Any) -> bool:
-    return bool(_held(run).update(status=to, finished_at=timezone.now(), **values))
+    ended = {"finished_at": timezone.now(), "progress": "", "seconds_left": None}
+    return bool(_held(run).update(status=to, **ended, **values))
 
 
-def finish(*, run: TrainingRun, digest: str, metrics: dict[str, Any]) -> bool:
+def finish(*, run: TrainingRun, digest: str, metrics: dict[str, Any], message: str = "") -> bool:
     """Record the network that came of it."""
-    return _end(run, Status.SUCCEEDED, digest=digest, metrics=metrics, share=1.0, progress="")
+    values = {"digest": digest, "metrics": metrics, "message": message[:500]}
+    return _end(run, Status.SUCCEEDED, share=1.0, **values)
 
 
 def fail(*, run: TrainingRun, message: str) -> bool:
     """Record why nothing came of it."""
-    return _end(run, Status.FAILED, message=message[:500], progress="")
+    return _end(run, Status.FAILED, message=message[:500])
 
 
 def cancel(*, run: TrainingRun) -> bool:
     """Stop a run; its worker notices within seconds. What has ended stays as it is."""
     if run.status not in {Status.QUEUED, Status.RUNNING}:
         return False
-    return _end(run, Status.CANCELLED, progress="")
+    return _end(run, Status.CANCELLED)
 
 
 def resume(*, run: TrainingRun) -> bool:

@@ -301,6 +301,15 @@ def pull(which: str, output: Path, place: Place, *, progress: Progress = no_prog
     return Outcome(digest, name, moved, len(entries) - moved)
 
 
+def resolve(which: str, place: Place) -> str:
+    """The digest that a name stands for at present, or the digest itself.
+
+    Raises:
+        DataError: there is no such set, or the bucket cannot be read.
+    """
+    return _resolve(Bucket(place), which)[1]
+
+
 def _resolve(bucket: Bucket, which: str) -> tuple[str, str]:
     """Name and digest of what was asked for."""
     if _DIGEST.fullmatch(which):

@@ -62,9 +62,15 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+# Told of the folder whenever a checkpoint in it is new and whole.
+Saved = Callable[[Path], None]
 
 
 def _ignore(progress: Progress) -> None:
+    pass
+
+
+def _ignore_saved(folder: Path) -> None:
     pass
 
 
@@ -78,6 +84,7 @@ class Run:
         watched: slices of other groups; after each epoch the loss on them is measured, with the
             averaged weights.
         checkpoints: folder of the checkpoint.
+        saved: told of each checkpoint once it is whole, before the run goes on.
 
     Raises:
         ValueError: fewer slices than one batch, or no other pictures.
@@ -93,6 +100,7 @@ class Run:
         *,
         watched: Sequence[Sample] = (),
         strategy: Any = None,
+        saved: Saved = _ignore_saved,
     ) -> None:
         self._steps = steps_per_epoch(samples, config)
         if not self._steps or not others:
@@ -102,7 +110,7 @@ class Run:
         self.config = config
         self._samples, self._others = samples, others
         self._watched = [_prepared(sample, config.network.size) for sample in watched]
-        self._folder = checkpoints
+        self._folder, self._saved = checkpoints, saved
         self.trainer = Trainer(config, self._steps, strategy=strategy)
         self.trainer.progress = {"epoch": 0, "step": 0, "sums": dict.fromkeys(PARTS, 0.0)}
         self.history: list[dict[str, float]] = []
@@ -158,6 +166,7 @@ class Run:
         self.trainer.progress = {**progress, "history": self.history}
         self.trainer.save(self._folder)
         self.trainer.progress = progress
+        self._saved(self._folder)
 
     def _progress(self, rate: float) -> Progress:
         state = self.trainer.progress

@@ -227,6 +227,19 @@ class Trainer:
         return {**self.config.as_dict(), "epochs": None, "patience": None, "precision": None}
 
 
+def position(folder: Path) -> tuple[int, int] | None:
+    """Epochs and further steps that a folder's checkpoint has behind it.
+
+    None if there is no checkpoint, or none that can be read.
+    """
+    try:
+        with np.load(folder / CHECKPOINT, allow_pickle=False) as state:
+            progress = json.loads(str(state["progress"]))
+            return int(progress["epoch"]), int(progress["step"])
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
 def _damaged(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is damaged or not a checkpoint of this program: remove it and train anew"

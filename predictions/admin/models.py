@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from mltasks.engines import ModelError
 from predictions.admin.common import RecordAdmin, may_see_people
 from predictions.models import ModelEvent, ModelVersion, Prediction
-from predictions.services import registry
+from predictions.services import registry, shadowing
 from predictions.storage import StorageUnavailableError
 
 # Counting a million rows takes a moment; the figure need not be of this very second.
@@ -34,13 +34,13 @@ def predictions_by_model() -> dict[int, int]:
 @admin.register(ModelVersion)
 class ModelVersionAdmin(RecordAdmin):
     list_display = (
-        "name", "version", "short_digest", "stage", "accuracy", "dice", "verdict", "predictions",
-        "created_at", "promoted_at",
+        "name", "version", "short_digest", "stage", "shadow", "accuracy", "dice", "verdict",
+        "predictions", "created_at", "promoted_at",
     )  # fmt: skip
     list_filter = ("stage",)
     search_fields = ("name", "version", "digest", "artifact")
     search_help_text = "Name, version or digest."
-    actions = ("promote", "roll_back")
+    actions = ("promote", "roll_back", "begin_shadow", "end_shadow")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         people = may_see_people(request)
@@ -161,6 +161,24 @@ class ModelVersionAdmin(RecordAdmin):
             self.message_user(request, "The object store does not answer.", messages.ERROR)
         else:
             self.message_user(request, f"In production: {version}.", messages.SUCCESS)
+
+    @admin.action(description="Run in the shadow of production", permissions=["release"])
+    def begin_shadow(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+        if queryset.count() != 1:
+            self.message_user(request, "Choose exactly one network.", messages.ERROR)
+            return
+        try:
+            shadowing.begin(version=queryset.get(), by=request.user)  # type: ignore[arg-type]  # staff
+        except registry.ReleaseError as error:
+            self.message_user(request, f"Refused: {error}", messages.ERROR)
+        else:
+            self.message_user(request, "It runs in the shadow from now on.", messages.SUCCESS)
+
+    @admin.action(description="Run nothing in the shadow", permissions=["release"])
+    def end_shadow(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+        ended = shadowing.end(by=request.user)  # type: ignore[arg-type]  # staff
+        said = "It runs in the shadow no more." if ended else "Nothing ran in the shadow."
+        self.message_user(request, said, messages.INFO)
 
     @admin.action(description="Roll back to the network it replaced", permissions=["release"])
     def roll_back(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:

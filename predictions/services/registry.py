@@ -248,10 +248,10 @@ def _switch(
         note_event(version=production, kind=Kind.RETIRED, by=by, actor=actor, note=because)
         if kind != Kind.ROLLED_BACK:
             row.replaced = production
-    row.stage = Stage.PRODUCTION
+    row.stage, row.shadow = Stage.PRODUCTION, False
     row.promoted_at = timezone.now()
     row.promoted_by, row.note = by, note
-    row.save(update_fields=["stage", "promoted_at", "promoted_by", "note", "replaced"])
+    row.save(update_fields=["stage", "shadow", "promoted_at", "promoted_by", "note", "replaced"])
     note_event(version=row, kind=kind, by=by, actor=actor, note=note)
     logger.info("%s is in production (%s)", row, kind)
 

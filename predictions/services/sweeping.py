@@ -36,11 +36,11 @@ SWEPT_KEY = "sweep:last"
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
 
 
-def messages_waiting() -> int:
-    """Messages in the inference queue that no worker has taken yet."""
+def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
+    """Messages in a queue that no worker has taken yet."""
     with current_app.connection_for_read() as link:
         channel: Any = link.default_channel
-        return int(channel.queue_declare(INFERENCE_QUEUE).message_count)
+        return int(channel.queue_declare(queue).message_count)
 
 
 def sweep() -> None:

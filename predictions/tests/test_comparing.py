@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as MessageHandler
 from django.core.management import CommandError, call_command
 from PIL import Image
 from pytest_django import Settings
@@ -23,6 +20,7 @@ from predictions.services import comparing, notifying, registry
 from predictions.services.comparing import HeldOut, compare, held_out
 from predictions.services.models import production_model
 from predictions.services.registry import GateError, ReleaseError
+from tests.support.mailbox import Mailbox, open_mailbox, text_of
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
 from tests.support.processes import free_port
 
@@ -187,50 +185,24 @@ class TestCommand:
                 call_command("model", "compare", options.pop("name", "2"), **options)
 
 
-class Mailbox(MessageHandler):
-    """Keeps what a real SMTP server on this machine is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails: list[Any] = []
-
-    def prepare_message(self, session: Any, envelope: Any) -> Any:
-        content = envelope.original_content or envelope.content
-        self.mails.append((envelope.rcpt_tos, message_from_bytes(content)))
-        return super().prepare_message(session, envelope)
-
-    def handle_message(self, message: Any) -> None:
-        """It is kept by now."""
-
-
 @pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    box, port = Mailbox(), free_port()
-    server = Controller(box, hostname="127.0.0.1", port=port)
-    server.start()
-    yield box, port
-    server.stop()
+def mailbox() -> Iterator[Mailbox]:
+    with open_mailbox() as box:
+        yield box
 
 
 class TestNotification:
     def test_data_scientists_get_a_mail(
-        self, data: HeldOut, add: Add, settings: Settings, mailbox: tuple[Mailbox, int]
+        self, data: HeldOut, add: Add, settings: Settings, mailbox: Mailbox
     ) -> None:
-        box, port = mailbox
-        settings.NOTIFY_URLS = [
-            f"mailto://127.0.0.1:{port}?from=site@example.org&to=ada@example.org"
-        ]
+        settings.NOTIFY_URLS = [mailbox.address]
         add("poor", "1", promote=True)
         candidate = add("good", "2")
         assert compare(candidate=candidate, data=data).passed
-        [(receivers, mail)] = box.mails
+        [(receivers, mail)] = mailbox.mails
         assert receivers == ["ada@example.org"]
         assert mail["Subject"] == "TumorSite: tumorsite 2 has passed the gate"
-        text = "\n".join(
-            part.get_payload(decode=True).decode()
-            for part in mail.walk()
-            if part.get_content_maintype() == "text"
-        )
+        text = text_of(mail)
         assert "36 held-out slices in 36 groups" in text
         assert "The accuracy is better: 1.000 against 0.000." in text
         assert "manage.py model promote 2" in text
@@ -242,17 +214,16 @@ class TestNotification:
         settings: Settings,
         caplog: pytest.LogCaptureFixture,
         capfd: pytest.CaptureFixture[str],
-        mailbox: tuple[Mailbox, int],
+        mailbox: Mailbox,
     ) -> None:
-        box, port = mailbox
         settings.NOTIFY_URLS = [
             f"mailto://ada:hidden-word@127.0.0.1:{free_port()}?from=a@b.example&to=c@d.example",
             "nonsense://ada:hidden-word@nowhere.example",
-            f"mailto://127.0.0.1:{port}?from=site@example.org&to=ada@example.org",
+            mailbox.address,
         ]
         add("poor", "1", promote=True)
         assert compare(candidate=add("good", "2"), data=data).passed
-        assert len(box.mails) == 1, "the others go on"
+        assert len(mailbox.mails) == 1, "the others go on"
         said = caplog.text + "".join(capfd.readouterr())
         assert "a mailto address was not notified" in said
         assert "a nonsense address of NOTIFY_URLS is none that Apprise knows" in said

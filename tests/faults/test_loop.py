@@ -1,7 +1,8 @@
-"""From a download to a released network and back, with the commands of docs/training.md.
+"""From a download to a released network and back: the site trains, judges and answers by itself.
 
-Everything is real but small: 72 drawn pictures laid out as BRISC 2025, and the bundled network
-trained on at 64 pixels for sixteen steps.
+Everything is real but small: pictures drawn in place of a download, laid out as BRISC 2025, an
+S3 server, a training worker on a disk of its own, and the bundled network trained on at 64 pixels
+for sixteen steps.
 """
 
 from __future__ import annotations
@@ -9,24 +10,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.management import call_command
+from pytest_django import Settings
 
 from mltasks.data import load_samples, read_manifest
 from mltasks.datasets.items import Mask
 from mltasks.datasets.tests.conftest import picture, write_brisc
 from mltasks.images import encode_png
 from mltasks.inference import load_analyzer
-from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
 from tests.support.http import Browser
+from tests.support.mailbox import Mailbox, open_mailbox
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
-from tests.support.processes import wait_until
+from tests.support.processes import Process, wait_until
 from tests.support.registry import Registry
+from tests.support.servers import S3
 from tests.support.site import Site
 
 # Most of it is the training, which a busy machine makes many times as long.
@@ -88,7 +92,8 @@ def prepared_data(folder: Path) -> Path:
     said = said_by("dataset", "import", download, output=data, **made)
     assert "72 images" in said
     assert "54 masks" in said
-    assert "72 images: 0 faults" in said_by("dataset", "audit", data, output=audit, trial=10)
+    said = said_by("dataset", "audit", data, output=audit, trial=10, no_model=True)
+    assert "72 images: 0 faults" in said
     assert (audit / "report.html").is_file()
     said = said_by("dataset", "split", data, groups=audit / "groups.csv", folds=2)
     assert "72 got one, 0 would tie folds together" in said
@@ -97,80 +102,132 @@ def prepared_data(folder: Path) -> Path:
     return data
 
 
-def trained_model(folder: Path, data: Path) -> Path:
-    """Train, and evaluate on what was held out: the model folder."""
-    recipe, model, report = folder / f"drawn-{TRAINED}.toml", folder / "model", folder / "report"
-    recipe.write_text(RECIPE)
-    config = tensorflow_module().config
-    # Sixteen steps do not repay the half minute that TensorFlow takes to make a graph of one.
-    config.run_functions_eagerly(run_eagerly=True)
-    try:
-        assert f"{model}: accuracy" in said_by("train", recipe, data=data, output=model)
-    finally:
-        config.run_functions_eagerly(run_eagerly=False)
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with open_mailbox() as box:
+        yield box
 
-    said_by("evaluate", model=model, data=data, fold=0, output=report, corruptions=0, drawn=4)
-    page = (report / "report.html").read_text()
-    figures = json.loads((report / "report.json").read_text())
-    stated = json.loads((model / "model.json").read_text())["metrics"]["validation"]
-    assert f"drawn {TRAINED}: how it errs" in page
-    assert "Failures first" in page
-    # Both commands have measured the same network on the same slices.
-    assert figures["validation"]["n"] == stated["n"] == 36
-    assert figures["validation"]["accuracy"]["value"] == stated["accuracy"]["value"]
-    # Guessing one class would give a quarter.
-    assert stated["accuracy"]["value"] > 0.6
-    return model
+
+@pytest.fixture
+def looking_site(
+    prepared: Path, tmp_path: Path, s3_server: S3, mailbox: Mailbox, settings: Settings
+) -> Iterator[Site]:
+    """A site that looks every second for data to train on; this process pushes to its bucket."""
+    (tmp_path / f"drawn-{TRAINED}.toml").write_text(RECIPE)
+    extra = {
+        "DATASET_BUCKET": s3_server.BUCKET,
+        "DATASET_PREFIX": tmp_path.name,
+        "TRAINING_DATASET": "drawn",
+        "TRAINING_RECIPE": str(tmp_path / f"drawn-{TRAINED}.toml"),
+        "TRAINING_CHECK_SECONDS": "1",
+        "TRAINING_CHECKPOINT_SECONDS": "0",
+        "NOTIFY_URLS": mailbox.address,
+    }
+    settings.DATASET_STORE = {
+        "bucket": s3_server.BUCKET,
+        "prefix": tmp_path.name,
+        "endpoint": s3_server.url,
+        "region": "us-east-1",
+        "key": s3_server.KEY,
+        "secret": s3_server.SECRET,
+    }
+    (tmp_path / "site").mkdir()
+    site = Site(prepared, tmp_path / "site", s3=s3_server, **extra)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def trainer(looking_site: Site, tmp_path: Path) -> Iterator[Process]:
+    worker = looking_site.training_worker(tmp_path / "trainer")
+    worker.start()
+    yield worker
+    worker.kill()
+
+
+def runs(site: Site) -> list[dict[str, Any]]:
+    with site.database() as database:
+        return [dict(row) for row in database.execute("SELECT * FROM training_trainingrun")]
+
+
+def the_run(site: Site, trainer: Process) -> dict[str, Any]:
+    """The one training that has started by itself, once it has ended."""
+
+    def ended() -> bool:
+        assert trainer.alive(), trainer.text()
+        return any(row["status"] not in {"queued", "running"} for row in runs(site))
+
+    wait_until(ended, seconds=150, what="the training to end", pause=1)
+    [run] = runs(site)
+    assert run["status"] == "succeeded", (run["message"], trainer.text()[-3000:])
+    return run
 
 
 def test_from_download_to_released_network_and_back(
-    site: Site, registry: Registry, tmp_path: Path
+    looking_site: Site, trainer: Process, mailbox: Mailbox, tmp_path: Path
 ) -> None:
+    site, registry = looking_site, Registry(looking_site)
     data = prepared_data(tmp_path)
-    model = trained_model(tmp_path, data)
-
     # Sixteen steps make no network to replace the bundled one with, so the trained one is held
     # against one that names wrong classes and marks no area. Nothing lets that one through the
     # gate: it takes the recorded way around it.
     weights = mixed_up(fitted(data, fold=0))
     poor = write_network(tmp_path / "poor", onnx_bytes(weights, bright=2), version=POOR)
-    held_out = ("--data", data, "--fold", "0")
-    answers = registry.ask(
-        ("register", poor),
-        ("promote", POOR, "--override", "to be replaced"),
-        ("register", model),
-        ("promote", TRAINED),
-        ("compare", TRAINED, *held_out),
-    )
-    assert [done for done, _ in answers] == [True, True, True, False, True], answers
-    assert "has not been compared" in answers[3][1]
-    assert "\nPASSED" in answers[4][1], answers[4][1]
-    assert "The log-loss is better" in answers[4][1]
-    wait_until(lambda: registry.answering() == POOR, seconds=60, what="the network to replace")
+    answers = registry.ask(("register", poor), ("promote", POOR, "--override", "to be replaced"))
+    assert [done for done, _ in answers] == [True, True], answers
 
-    registry.do("promote", TRAINED)
+    # Nobody asks for anything from here on: the data is pushed, and the scheduler sees it.
+    assert runs(site) == []
+    digest = said_by("dataset", "push", data, name="drawn").split()[2].rstrip(":")
+    run = the_run(site, trainer)
+    assert (run["dataset"], run["automatic"]) == (digest, 1)
+    assert [row["epoch"] for row in json.loads(run["history"])] == [1, 2, 3, 4]
+    assert mailbox.subjects() == [f"TumorSite: drawn {TRAINED} has passed the gate"]
+    # A candidate answers nobody until a person says so.
+    wait_until(lambda: registry.answering() == POOR, seconds=60, what="the network to replace")
+    model = tmp_path / "model"
+    worse = onnx_bytes(mixed_up(weights), bright=2)
+    said = registry.ask(
+        ("promote", TRAINED),
+        ("pull", TRAINED, "--output", model),
+        ("register", write_network(tmp_path / "worse", worse, version=WORSE)),
+        ("compare", WORSE, "--data", data, "--fold", "0"),
+        ("promote", WORSE),
+    )
+    assert [done for done, _ in said] == [True, True, True, True, False], said
+    assert "\nREFUSED" in said[3][1]
+    assert "may be worse" in said[4][1]
     wait_until(lambda: registry.answering() == TRAINED, seconds=60, what="the trained network")
+
     # The site says of slices that training never saw what the model folder says of them.
-    samples = load_samples(data, [row for row in read_manifest(data) if row.fold == 0])[:4]
+    records = [row for row in read_manifest(data) if row.fold == 0]
+    samples = load_samples(data, records)[:4]
     ids = Browser(site.url).submit(*(encode_png(sample.pixels) for sample in samples))
     site.wait_for(ids)
     assert registry.answered_by(ids) == [TRAINED] * len(ids)
     expected = load_analyzer(model).analyze([sample.pixels for sample in samples])
     rows = site.predictions()
     assert [rows[pk]["label"] or None for pk in ids] == [found.label for found in expected]
-
-    worse = onnx_bytes(mixed_up(weights), bright=2)
-    _, compared, refused = registry.ask(
-        ("register", write_network(tmp_path / "worse", worse, version=WORSE)),
-        ("compare", WORSE, *held_out),
-        ("promote", WORSE),
-    )
-    assert "\nREFUSED" in compared[1]
-    assert not refused[0]
-    assert "may be worse" in refused[1]
-    assert registry.answering() == TRAINED
+    check_report(model, data, tmp_path / "report", json.loads(run["metrics"]))
 
     registry.do("rollback", "--reason", "small tumours are missed")
     wait_until(lambda: registry.answering() == POOR, seconds=60, what="the network before")
-    # What the trained network has answered stays its answer.
+    # What the trained network has answered stays its answer, and its data is trained on once.
     assert registry.answered_by(ids) == [TRAINED] * len(ids)
+    assert len(runs(site)) == 1
+
+
+def check_report(model: Path, data: Path, report: Path, measured: dict[str, Any]) -> None:
+    """The report of `evaluate` says of the network what its training has measured."""
+    said_by("evaluate", model=model, data=data, fold=0, output=report, corruptions=0, drawn=4)
+    page = (report / "report.html").read_text()
+    figures = json.loads((report / "report.json").read_text())["validation"]
+    assert f"drawn {TRAINED}: how it errs" in page
+    assert "Failures first" in page
+    assert figures["n"] == 36
+    assert figures["accuracy"]["value"] == measured["accuracy"]["value"]
+    # Guessing one class would give a quarter.
+    assert figures["accuracy"]["value"] > 0.6

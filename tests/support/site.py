@@ -72,7 +72,7 @@ class Site:
         web, worker, general, beat: its parts, each a process group.
     """
 
-    def __init__(self, prepared: Path, folder: Path, *, s3: S3 | None = None) -> None:
+    def __init__(self, prepared: Path, folder: Path, *, s3: S3 | None = None, **extra: str) -> None:
         self.folder = folder / "data"
         shutil.copytree(prepared, self.folder)
         self.s3 = s3
@@ -83,6 +83,7 @@ class Site:
             BROKER_URL=self.valkey.url,
             PORT=str(self.port),
             **(s3.environment() if s3 else {}),
+            **extra,
         )
         logs = folder
         self.web = Process(
@@ -113,6 +114,21 @@ class Site:
             app, "worker", "-Q", "inference", "-n", "inference@test", "--pool", "prefork",
             "-c", "1", "--without-gossip", "--without-mingle", log=log,
         )  # fmt: skip
+
+    def training_worker(self, folder: Path) -> Process:
+        """A worker of the training queue on a disk of its own, not started yet."""
+        (folder / "data").mkdir(parents=True)
+        own = {
+            "DATA_DIR": str(folder / "data"),
+            "DATABASE_URL": f"sqlite:///{self.folder / 'db.sqlite3'}",
+        }
+        command = (
+            *("-A", "tests.support.training_worker", "worker", "-Q", "training"),
+            *("-n", "training@test", "-c", "1"),
+        )
+        return Process(
+            [BIN / "celery", *command], log=folder / "training.log", env={**self.env, **own}
+        )
 
     def start(self) -> None:
         self.valkey.start()

@@ -164,6 +164,8 @@ def test_a_real_run_leaves_a_network_and_its_figures(
     assert "<svg" in run.curves
     candidate = ModelVersion.objects.get(digest=run.digest)
     assert (str(candidate), candidate.stage) == ("tiny 1", ModelVersion.Stage.CANDIDATE)
+    assert run.candidate == candidate
+    assert not (folder / "checkpoints").exists()
 
 
 class TestAdmin:

@@ -261,6 +261,61 @@ TABLE: tuple[Setting, ...] = (
         "",
         "Folder with train/<source>/ and holdout/<source>/: pictures that are no brain MRI.",
     ),
+    Setting(
+        "TRAINING_DATASET",
+        text,
+        "",
+        "Name of the data set in DATASET_BUCKET that training uses. With TRAINING_RECIPE, whatever "
+        "is pushed under that name is trained on.",
+    ),
+    Setting(
+        "TRAINING_RECIPE",
+        text,
+        "",
+        "Recipe of the training that starts by itself: a name in recipes/ or a TOML file. Empty "
+        "means that only people start training.",
+    ),
+    Setting(
+        "TRAINING_TRIGGER",
+        choice("data", "data-or-code"),
+        "data-or-code",
+        "What starts a training besides another recipe: other data, or also other code of the "
+        "network and its training.",
+    ),
+    Setting(
+        "TRAINING_CHECK_SECONDS",
+        integer(1, 86400),
+        "300",
+        "How often other data, recipe or code are looked for.",
+    ),
+    Setting(
+        "TRAINING_CHECKPOINT_SECONDS",
+        integer(0, 86400),
+        "300",
+        "Least time between two copies of a training's checkpoint in the object store, from which "
+        "any other worker goes on; 0 copies each.",
+    ),
+    Setting(
+        "RELEASE_POLICY",
+        choice("manual", "automatic"),
+        "manual",
+        "Who puts a trained network that has passed the gate into production: a person, or the "
+        "training worker at once.",
+    ),
+    Setting(
+        "SHADOW_PERCENT",
+        integer(1, 100),
+        "10",
+        "Of the scans answered while a candidate runs in the shadow, the share that it answers, "
+        "too.",
+    ),
+    Setting(
+        "DRIFT_HOURS",
+        integer(0, 720),
+        "24",
+        "Answers of so many past hours are compared with the reference of the network every hour; "
+        "0 turns this off.",
+    ),
     Setting("TRAINING_HOURS", integer(1, 720), "24", "Hours after which a training run is killed."),
     Setting(
         "MLFLOW_TRACKING_URI",

@@ -66,6 +66,8 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},
     "training": {"task": "training.tasks.sweep", "schedule": 60},
+    "leftovers": {"task": "training.tasks.tidy", "schedule": 86400},
+    "shadow": {"task": "predictions.tasks.ask_shadow", "schedule": 10},
     "erase": {"task": "predictions.tasks.erase_deleted", "schedule": 60},
     "orphans": {"task": "predictions.tasks.check_orphans", "schedule": 3600},
     "retention": {"task": "predictions.tasks.expire_anonymous", "schedule": 3600},
@@ -73,6 +75,13 @@ CELERY_BEAT_SCHEDULE = {
     "strays": {"task": "accounts.tasks.adopt_strays", "schedule": 60},
     "erasures": {"task": "accounts.tasks.finish_erasures", "schedule": 60},
 }
+if values.DRIFT_HOURS:
+    CELERY_BEAT_SCHEDULE["drift"] = {"task": "predictions.tasks.check_drift", "schedule": 3600}
+if values.TRAINING_DATASET and values.TRAINING_RECIPE:
+    CELERY_BEAT_SCHEDULE["look"] = {
+        "task": "training.tasks.look",
+        "schedule": values.TRAINING_CHECK_SECONDS,
+    }
 
 CACHES = {
     "default": {

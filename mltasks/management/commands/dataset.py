@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
@@ -49,6 +50,11 @@ class Command(BaseCommand):
         push = parts.add_parser("push", help="send a data set to DATASET_BUCKET")
         push.add_argument("folder", type=Path)
         push.add_argument("--name", default="", help="default is made of the set's name")
+        push.add_argument(
+            "--train",
+            action="store_true",
+            help="start the training that TRAINING_RECIPE names at once; needs the site's database",
+        )
         pull = parts.add_parser("pull", help="fetch a data set; needs only the right to read")
         pull.add_argument("which", help="name or digest")
         pull.add_argument("--output", type=Path, required=True)
@@ -171,6 +177,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
+        if options["train"]:
+            call_command("training", "check", stdout=self.stdout)
 
     def _pull(self, options: dict[str, Any]) -> None:
         done = remote.pull(options["which"], options["output"], _place(), progress=_bar)

@@ -15,9 +15,10 @@ from mltasks import gate
 from mltasks.data import DataError
 from mltasks.inference import ModelError, load_analyzer
 from predictions.models import ModelVersion
-from predictions.services import artifacts, registry
+from predictions.services import artifacts, registry, shadowing
 from predictions.services.comparing import compare, held_out
 from predictions.services.registry import GateError, ReleaseError
+from predictions.shadow_report import shadow_report
 from predictions.storage import StorageUnavailableError
 
 ONE = "version, name and version, or the first letters of its digest, as `list` shows them"
@@ -80,6 +81,10 @@ class Command(BaseCommand):
 
         one = step("rollback", self.rollback, "Go back to the network before.")
         one.add_argument("--reason", default="", help="why; kept in the records")
+
+        one = step("shadow", self.shadow, "Run a candidate in the shadow of production.")
+        one.add_argument("model", nargs="?", help=f"{ONE}; off: nothing runs there")
+        one.add_argument("--report", action="store_true", help="what it says beside production")
 
         one = step("pull", self.pull, "Copy a network from the store to a folder.")
         one.add_argument("model", nargs="?", help=f"{ONE}; the one in production if not given")
@@ -177,6 +182,23 @@ class Command(BaseCommand):
             raise CommandError(f"{target} exists already: name a new folder with --output")
         artifacts.fetch(artifact=version.artifact, target=target)
         self.stdout.write(f"{version} is in {target}; check it with: sha256sum -c SHA256SUMS")
+
+    def shadow(self, *, model: str | None, report: bool, **_: Any) -> None:
+        if model == "off":
+            ended = shadowing.end(actor=who())
+            self.stdout.write("The shadow has ended." if ended else "Nothing ran in the shadow.")
+        elif model and not report:
+            version = registry.find(model)
+            shadowing.begin(version=version, actor=who())
+            self.stdout.write(
+                f"{version} answers {settings.SHADOW_PERCENT}% of the scans in the shadow from now "
+                "on. It needs a worker of the queue shadow."
+            )
+        else:
+            shadowed = registry.find(model) if model else shadowing.in_shadow()
+            if shadowed is None:
+                raise CommandError("Nothing runs in the shadow: name a network.")
+            self.stdout.write("\n".join(shadow_report(shadowed).lines()))
 
     def bundled(self, **_: Any) -> None:
         version, production = registry.follow_bundle(folder=settings.MODEL_DIR)

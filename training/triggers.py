@@ -1,0 +1,113 @@
+"""What starts a training without anybody asking: other data, another recipe, other code."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.core.cache import cache as shared
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+import mltasks
+from mltasks.data import DataError
+from mltasks.datasets import remote
+from mltasks.training.config import RecipeError, read_recipe
+from predictions.task import send_on_commit
+from training.models import TrainingRun
+from training.services import TRAIN, recipes
+
+logger = logging.getLogger(__name__)
+
+# What the last look has found, for those who wonder why nothing starts.
+LOOK_KEY = "training:look"
+# Parts of `mltasks` that do not change what a training makes.
+_WITHOUT_EFFECT = {"tests", "management", "templatetags", "evaluation", "datasets"}
+
+
+def place() -> remote.Place:
+    """Where data sets are kept."""
+    return remote.Place(**settings.DATASET_STORE)
+
+
+def recipe_path(given: str) -> Path:
+    """A TOML file, or the name of one that comes with the project.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if given.endswith(".toml"):
+        return Path(given)
+    if given not in recipes():
+        raise RecipeError(f"there is no recipe {given!r}; there are {', '.join(recipes())}")
+    return Path(settings.BASE_DIR / "recipes" / f"{given}.toml")
+
+
+@cache
+def training_code() -> str:
+    """Changes with the code that a training runs through."""
+    root = Path(mltasks.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        if not _WITHOUT_EFFECT.intersection(parts):
+            digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def digest_of(recipe_text: str) -> str:
+    """What a run is determined by, beside its data."""
+    code = training_code() if settings.TRAINING_TRIGGER == "data-or-code" else ""
+    return hashlib.sha256(f"{code}\n{recipe_text}".encode()).hexdigest()
+
+
+def check() -> TrainingRun | None:
+    """Start a run if data, recipe or code are not those of any run that started by itself.
+
+    The row is the decision: of several that look at once, one writes it, and the sweeper sends
+    the message that one which died after that did not send.
+
+    Returns:
+        The new run, or None if there is nothing new.
+
+    Raises:
+        DataError, RecipeError: it is not configured, or data set or recipe cannot be read.
+    """
+    try:
+        run = _check()
+    except (DataError, RecipeError) as error:
+        _remember(str(error))
+        raise
+    _remember("" if run is None else f"Started a training with {run.recipe}.")
+    return run
+
+
+def _remember(found: str) -> None:
+    shared.set(LOOK_KEY, {"at": timezone.now(), "found": found}, None)
+
+
+def _check() -> TrainingRun | None:
+    if not settings.TRAINING_DATASET or not settings.TRAINING_RECIPE:
+        raise DataError("nothing starts training: set TRAINING_DATASET and TRAINING_RECIPE")
+    path = recipe_path(settings.TRAINING_RECIPE)
+    name = read_recipe(path).name
+    text = path.read_text(encoding="utf-8")
+    dataset, recipe = remote.resolve(settings.TRAINING_DATASET, place()), digest_of(text)
+    if TrainingRun.objects.filter(dataset=dataset, recipe_digest=recipe, automatic=True).exists():
+        return None
+    run = TrainingRun(
+        recipe=name, recipe_text=text, recipe_digest=recipe, dataset=dataset, automatic=True
+    )
+    run.clean_fields()
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+            send_on_commit(TRAIN, str(run.pk))
+    except IntegrityError:
+        # Another one that looked was first.
+        return None
+    logger.info("training run %s starts: data %s, recipe %s", run.pk, dataset[:12], recipe[:12])
+    return run
