@@ -9,7 +9,7 @@ $(shell [ ! -d .venv ] || $(PYTHON) -c "import sys; sys.exit(sys.version_info < 
 	2>/dev/null || rm -f .venv/.*.stamp)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench chromium
+.PHONY: help run test check format bench simulate chromium
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make check    lint, types, import rules, templates, migrations, deployment, dependencies"
 	@echo "make format   format code and templates"
 	@echo "make bench    measure speed and memory, as ratios"
+	@echo "make simulate nodes, waits and cost for 10^3, 10^5 and 10^7 scans a day: docs/capacity.md"
 
 run: .venv/.run.stamp
 	@exec $(PYTHON) -m tumorsite.supervisor
@@ -37,6 +38,9 @@ format: .venv/.check.stamp
 
 bench: .venv/.test.stamp
 	@exec $(PYTHON) -m benchmarks
+
+simulate: .venv/.test.stamp
+	@exec $(PYTHON) -m simulation
 
 # One environment; a stamp for each role says that its packages are in place. A stamp is made
 # last, so whatever was interrupted is done again by the next run.
