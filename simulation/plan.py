@@ -135,11 +135,11 @@ def cost(
 
 def scenario(scans: int, name: str, constants: Constants) -> dict[str, Any]:
     days = [figures(*run_day(scans, name, seed, constants)) for seed in range(1, SEEDS[scans] + 1)]
-    spread = spread(days)
+    means = spread(days)
     price = kind(name, constants).node_hour
     return {
-        "figures": spread,
-        "cost": cost(scans, spread["peak"][0], spread["node_hours"][0], price, constants),
+        "figures": means,
+        "cost": cost(scans, means["peak"][0], means["node_hours"][0], price, constants),
     }
 
 

@@ -31,13 +31,8 @@ def test_the_simulation_gives_that_result_again(plan: dict[str, Any]) -> None:
     for name in ("cpu", "spot", "gpu"):
         assert plan["scenarios"]["1000"][name] == scenario(1_000, name, constants)
     kept = plan["scenarios"]["100000"]["cpu"]["figures"]
-    again = _spread(
-        [
-            figures(*run_day(100_000, "cpu", seed, constants))
-            for seed in range(1, SEEDS[100_000] + 1)
-        ]
-    )
-    assert kept == again
+    days = [run_day(100_000, "cpu", seed, constants) for seed in range(1, SEEDS[100_000] + 1)]
+    assert kept == spread([figures(*day) for day in days])
 
 
 def test_each_step_names_what_breaks_first(plan: dict[str, Any]) -> None:
