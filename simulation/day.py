@@ -54,7 +54,9 @@ class _Run:
     ) -> None:
         self.times, self.pass_seconds, self.batch, self.rng = times, pass_seconds, batch, rng
         self.fleet = Fleet(policy)
-        self.day = Day(np.zeros(len(times)), np.zeros(len(times)))
+        self.day = Day(np.zeros(0), np.zeros(0))
+        # Scans, start and seconds of each pass, in order: the scans are taken in order, too.
+        self.passes: list[tuple[int, float, float]] = []
         self.events: list[tuple[float, int, int]] = []
         self.idle: list[int] = []
         self.starting: set[int] = set()
@@ -82,6 +84,11 @@ class _Run:
                 self._start_pass(now)
         self.fleet.close(now)
         day, fleet = self.day, self.fleet
+        if self.passes:
+            sizes, starts, seconds = (np.array(column) for column in zip(*self.passes, strict=True))
+            day.waits = np.repeat(starts, sizes) - self.times
+            day.answers = day.waits + np.repeat(seconds, sizes)
+            day.passes, day.busy_seconds = len(sizes), float(seconds.sum())
         day.worker_seconds, day.node_seconds = fleet.worker_seconds, fleet.node_seconds
         day.most_nodes = fleet.most_nodes
         return day
@@ -91,11 +98,8 @@ class _Run:
         size = min(self.batch, self.arrived - first)
         seconds = self.pass_seconds(size)
         worker = self.idle.pop()
-        self.taken = last = first + size
-        self.day.waits[first:last] = now - self.times[first:last]
-        self.day.answers[first:last] = now + seconds - self.times[first:last]
-        self.day.busy_seconds += seconds
-        self.day.passes += 1
+        self.taken = first + size
+        self.passes.append((size, now, seconds))
         self.busy[worker] = size
         self.answering += size
         heapq.heappush(self.events, (now + seconds, DONE, worker))

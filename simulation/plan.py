@@ -17,7 +17,10 @@ from simulation.limits import MONTH_DAYS, parts, scan_seconds, web_seconds
 
 SCALES = (1_000, 100_000, 10_000_000)
 # A large day averages by itself, and takes long.
-SEEDS = {1_000: 5, 100_000: 5, 10_000_000: 2}
+SEEDS = {1_000: 5, 100_000: 2, 10_000_000: 2}
+# So many sites, or queues, share the scans: one of them is simulated, with nodes of its own.
+SHARES = {1_000: 1, 100_000: 1, 10_000_000: 10}
+ADDED_UP = ("node_hours", "worker_hours", "most_nodes", "most_waiting", "evictions", "peak")
 KINDS = ("cpu", "spot", "gpu")
 GIGABYTE = 1e9
 
@@ -69,8 +72,9 @@ def run_day(scans: int, name: str, seed: int, constants: Constants) -> tuple[Day
     rng = np.random.default_rng([seed, scans])
     times = arrivals.day(scans, constants, rng)
     one = kind(name, constants)
+    table = [one.pass_seconds(scans) for scans in range(constants.batch + 1)]
     day = simulate(
-        times, pass_seconds=one.pass_seconds, policy=one.policy, rng=rng, batch=constants.batch
+        times, pass_seconds=table.__getitem__, policy=one.policy, rng=rng, batch=constants.batch
     )
     return day, arrivals.peak_rate(times)
 
@@ -134,7 +138,13 @@ def cost(
 
 
 def scenario(scans: int, name: str, constants: Constants) -> dict[str, Any]:
-    days = [figures(*run_day(scans, name, seed, constants)) for seed in range(1, SEEDS[scans] + 1)]
+    share = SHARES[scans]
+    days = [
+        figures(*run_day(scans // share, name, seed, constants))
+        for seed in range(1, SEEDS[scans] + 1)
+    ]
+    for day in days:
+        day.update({key: day[key] * share for key in ADDED_UP})
     means = spread(days)
     price = kind(name, constants).node_hour
     return {
