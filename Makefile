@@ -12,7 +12,7 @@ $(shell for folder in .venv .venv-deploy .venv-checkov; do \
 	2>/dev/null || rm -f $$folder/.*.stamp; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-deploy format bench chromium promtool
+.PHONY: help run test check check-deploy format bench simulate chromium promtool
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check-deploy   chart, images, playbooks, workflows, by the real tools"
 	@echo "make format   format code and templates"
 	@echo "make bench    measure speed and memory, as ratios"
+	@echo "make simulate nodes, waits and cost for 10^3, 10^5 and 10^7 scans a day: docs/capacity.md"
 
 run: .venv/.run.stamp
 	@exec $(PYTHON) -m tumorsite.supervisor
@@ -45,6 +46,9 @@ format: .venv/.check.stamp
 
 bench: .venv/.test.stamp
 	@exec $(PYTHON) -m benchmarks
+
+simulate: .venv/.test.stamp
+	@exec $(PYTHON) -m simulation
 
 # One environment; a stamp for each role says that its packages are in place. A stamp is made
 # last, so whatever was interrupted is done again by the next run.

@@ -108,8 +108,11 @@ class _Work:
             current = following
 
     def _claim(self, *, fresh: bool = False) -> _Pass | None:
-        """Take rows for a pass and have their pictures read; None if none wait, or it is late."""
-        if self.claimed and not self._time_until(LAST_CLAIM):
+        """Take rows for a pass and have their pictures read.
+
+        None if none wait, if it is late, or if the worker is to stop: other workers take the rest.
+        """
+        if self.claimed and (worker.stopping() or not self._time_until(LAST_CLAIM)):
             return None
         # In this order: asking for the record may put a newly promoted network in place.
         version = worker.model_version()

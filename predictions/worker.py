@@ -12,7 +12,13 @@ import os
 import signal
 from typing import Any
 
-from celery.signals import celeryd_init, task_postrun, task_prerun, worker_process_init
+from celery.signals import (
+    celeryd_init,
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_shutting_down,
+)
 from django.db import DatabaseError, connections
 
 from mltasks.inference import Analyzer, ModelError
@@ -27,6 +33,8 @@ NODE_PREFIX = "inference@"
 
 # Memory that the child shares with the parent that forked it: the child's pid once it is ready.
 _ready = mmap.mmap(-1, 8)
+# The same, from the parent to the child: 1 once the worker was told to stop.
+_stopping = mmap.mmap(-1, 1)
 _is_inference_node = False
 _serving = serving.Serving()
 
@@ -55,6 +63,15 @@ def loaded_version() -> ModelVersion | None:
 def ready_pid() -> int:
     """The child that has a network loaded, 0 if there is none yet."""
     return int.from_bytes(_ready[:8], "little")
+
+
+def stopping() -> bool:
+    """Whether the worker was told to stop: what it has begun is to be its last."""
+    return _stopping[0] == 1
+
+
+def _on_stop(**_: Any) -> None:
+    _stopping[0] = 1
 
 
 def _before_fork(sender: str = "", **_: Any) -> None:
@@ -107,5 +124,6 @@ def connect() -> None:
     """Hook into Celery's start; harmless in every other process."""
     celeryd_init.connect(_before_fork, weak=False, dispatch_uid="predictions.before_fork")
     worker_process_init.connect(_after_fork, weak=False, dispatch_uid="predictions.after_fork")
+    worker_shutting_down.connect(_on_stop, weak=False, dispatch_uid="predictions.on_stop")
     task_prerun.connect(_before_task, weak=False, dispatch_uid="predictions.before_task")
     task_postrun.connect(_after_task, weak=False, dispatch_uid="predictions.after_task")

@@ -46,6 +46,7 @@ try "import contracts" .venv/bin/lint-imports
 try "template format" templates --check
 try "template lint" templates --lint
 try "migrations" "$PYTHON" manage.py makemigrations --check --dry-run
+try "migrations of a rollout" "$PYTHON" manage.py lint_migrations
 try "deployment" deployment
 try "dependencies" dependencies
 

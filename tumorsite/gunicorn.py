@@ -16,7 +16,7 @@ threads = values.WEB_THREADS
 # The code is loaded once and shared: a new worker is there at once, in less memory.
 preload_app = True
 timeout = 60
-graceful_timeout = 5
+graceful_timeout = values.STOP_SECONDS
 keepalive = 5
 max_requests = 5000
 max_requests_jitter = 500

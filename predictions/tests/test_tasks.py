@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_shutting_down
 from django.db import OperationalError
 from pytest_django import Settings
 
@@ -82,6 +83,23 @@ def test_a_pass_takes_no_more_than_it_may(network: Network, settings: Settings) 
         deliver(row)
     assert network.passes[:2] == [2, 2]
     assert status(*waiting) == [Status.SUCCEEDED] * 5
+
+
+def test_a_worker_that_is_to_stop_ends_its_pass_and_leaves_the_rest_to_others(
+    network: Network, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.INFERENCE_BATCH = 1
+    rows = [submit(seed=n) for n in range(4)]
+    monkeypatch.setattr(worker, "_stopping", bytearray(1))
+
+    def told_to_stop(images: Sequence[Pixels]) -> None:
+        worker_shutting_down.send(sender="inference@test", sig="TERM", how="Warm", exitcode=0)
+
+    network.fault = told_to_stop
+    deliver(rows[0])
+    # What was claimed is answered, each once; the rest waits as it did before.
+    assert status(*rows) == [Status.SUCCEEDED] * 2 + [Status.QUEUED] * 2
+    assert [row.attempt for row in Prediction.objects.order_by("id")] == [1, 1, 0, 0]
 
 
 def test_a_message_that_comes_twice_changes_nothing(network: Network) -> None:

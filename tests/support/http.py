@@ -6,7 +6,7 @@ import http.cookiejar
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -62,10 +62,12 @@ class Browser:
     def post(
         self,
         path: str,
-        body: bytes = b"",
+        body: bytes | Iterable[bytes] = b"",
         content_type: str = "application/x-www-form-urlencoded",
+        **headers: str,
     ) -> Answer:
         headers = {
+            **headers,
             "Accept": "application/json",
             "Content-Type": content_type,
             "X-CSRFToken": self._token(),

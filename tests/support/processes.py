@@ -62,10 +62,20 @@ class Process:
     def alive(self) -> bool:
         return self._running is not None and self._running.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """What it has ended with, None while it runs."""
+        return None if self._running is None else self._running.poll()
+
     def signal(self, number: int) -> None:
         """Send a signal to the whole group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the command itself to end, as whoever runs containers does."""
+        assert self._running is not None, "not started"
+        self._running.terminate()
 
     def stop(self, *, grace: float = 3.0) -> None:
         """SIGTERM, then SIGKILL for the whole group."""

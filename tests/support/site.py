@@ -85,34 +85,47 @@ class Site:
             **(s3.environment() if s3 else {}),
             **extra,
         )
-        logs = folder
-        self.web = Process(
-            [
-                BIN / "gunicorn", "tumorsite.wsgi", "--bind", f"127.0.0.1:{self.port}",
-                "--workers", "2", "--threads", "8", "--timeout", "60",
-            ],
-            log=logs / "web.log",
-            env=self.env,
-        )  # fmt: skip
-        self.worker = self.inference_worker("tumorsite", logs / "worker.log")
-        self.general = self._celery(
-            "tumorsite", "worker", "-Q", "general", "-n", "general@test", "-c", "1",
-            log=logs / "general.log",
-        )  # fmt: skip
-        self.beat = self._celery(
-            "tumorsite", "beat", "-s", str(folder / "schedule"), "--pidfile=",
-            log=logs / "beat.log",
-        )  # fmt: skip
+        self.logs = folder
+        self.schedule = folder / "schedule"
+        self.web, self.worker, self.general, self.beat = self.release("test", self.env)
         self.parts = (self.beat, self.general, self.worker, self.web)
 
-    def _celery(self, app: str, *arguments: str, log: Path) -> Process:
-        return Process([BIN / "celery", "-A", app, *arguments], log=log, env=self.env)
+    def release(self, name: str, env: dict[str, str]) -> tuple[Process, Process, Process, Process]:
+        """Web, inference worker, general worker and scheduler, not started yet.
 
-    def inference_worker(self, app: str, log: Path) -> Process:
+        Args:
+            name: distinguishes them from those of another release.
+            env: their settings, which differ between releases.
+        """
+        mark = "" if name == "test" else f"-{name}"
+        return (
+            Process(
+                [BIN / "gunicorn", "--config", "python:tumorsite.gunicorn", "tumorsite.wsgi"],
+                log=self.logs / f"web{mark}.log",
+                env=env,
+            ),
+            self.inference_worker("tumorsite", self.logs / f"worker{mark}.log", name, env),
+            self._celery(
+                env, "tumorsite", "worker", "-Q", "general", "-n", f"general@{name}", "-c", "1",
+                log=self.logs / f"general{mark}.log",
+            ),
+            self._celery(
+                env, "tumorsite", "beat", "-s", str(self.schedule), "--pidfile=",
+                log=self.logs / f"beat{mark}.log",
+            ),
+        )  # fmt: skip
+
+    def _celery(self, env: dict[str, str], app: str, *arguments: str, log: Path) -> Process:
+        return Process([BIN / "celery", "-A", app, *arguments], log=log, env=env)
+
+    def inference_worker(
+        self, app: str, log: Path, name: str = "test", env: dict[str, str] | None = None
+    ) -> Process:
         """A worker of the inference queue, not started yet."""
         return self._celery(
-            app, "worker", "-Q", "inference", "-n", "inference@test", "--pool", "prefork",
-            "-c", "1", "--without-gossip", "--without-mingle", log=log,
+            env or self.env, app, "worker", "-Q", "inference", "-n", f"inference@{name}",
+            "--loglevel", "INFO", "--pool", "prefork", "-c", "1",
+            "--without-gossip", "--without-mingle", log=log,
         )  # fmt: skip
 
     def training_worker(self, folder: Path) -> Process:

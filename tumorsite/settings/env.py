@@ -341,6 +341,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("WEB_WORKERS", integer(1, 64), "2", "Web processes."),
     Setting("WEB_THREADS", integer(1, 64), "8", "Threads of each web process."),
     Setting(
+        "STOP_SECONDS",
+        integer(1, 600),
+        "5",
+        "Seconds that requests and passes under way have to end when the site is stopped.",
+    ),
+    Setting(
         "LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least level logged."
     ),
     Setting("LOG_FORMAT", choice("text", "json"), "text", "Lines for people, or JSON objects."),

@@ -19,7 +19,7 @@ from tumorsite.supervisor.watchdog import Watchdog
 
 # A part that ends this often before it was ever ready will not become ready.
 START_ATTEMPTS = 3
-STOP_SECONDS, BROKER_STOP_SECONDS = 7.0, 2.0
+BROKER_STOP_SECONDS = 2.0
 LONGEST_LINE = 16_384
 
 
@@ -30,10 +30,15 @@ class _Output:
 
 
 class Supervisor:
-    """Runs parts as child processes. One thread; every wait is in `step`."""
+    """Runs parts as child processes. One thread; every wait is in `step`.
 
-    def __init__(self, console: Console, lock: int) -> None:
+    Args:
+        stop_seconds: that parts have to end by themselves.
+    """
+
+    def __init__(self, console: Console, lock: int, stop_seconds: float) -> None:
         self.console = console
+        self._stop_seconds = stop_seconds
         self.parts: list[Part] = []
         self.stopping = 0
         self._ended: dict[int, int] = {}
@@ -163,7 +168,7 @@ class Supervisor:
     def stop(self, last: Sequence[Part] = ()) -> None:
         """End every part and all they have started; those in `last` after all others."""
         self.stopping = max(self.stopping, 1)
-        self._end([part for part in self.parts if part not in last], STOP_SECONDS)
+        self._end([part for part in self.parts if part not in last], self._stop_seconds)
         self._end(list(last), BROKER_STOP_SECONDS)
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process().children(recursive=True):

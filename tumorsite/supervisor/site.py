@@ -33,7 +33,7 @@ class Site:
     ) -> None:
         self.values, self.folder, self.listener, self.embedded = values, folder, listener, embedded
         self.console = Console(folder.log)
-        self.supervisor = Supervisor(self.console, folder.lock)
+        self.supervisor = Supervisor(self.console, folder.lock, values.STOP_SECONDS + 2)
         self._began = began
         self._broker: Part | None = None
 

@@ -1,0 +1,1 @@
+"""The simulator against theory, and the page against the simulator."""
