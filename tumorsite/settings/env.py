@@ -221,7 +221,7 @@ TABLE: tuple[Setting, ...] = (
         "SOFT_SHUTDOWN_SECONDS",
         integer(0, 3600),
         "0",
-        "Seconds a worker that is told to end by SIGQUIT lets its task go on before giving it back.",
+        "Seconds a worker told to end by SIGQUIT lets its task go on before giving it back.",
     ),
     Setting("SWEEP_SECONDS", integer(1, 600), "10", "How often lost jobs are looked for."),
     Setting("MAX_ATTEMPTS", integer(1, 10), "3", "Attempts at one prediction before it fails."),
