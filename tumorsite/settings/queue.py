@@ -45,8 +45,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Loading a network takes longer than the four seconds after which a child is thought dead.
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
-# SIGTERM waits for as long as the task takes; on SIGQUIT (or SIGTERM with REMAP_SIGTERM=SIGQUIT) this
-# long. Then the child ends and its message goes back to the queue.
+# SIGTERM waits for as long as the task takes; SIGQUIT (or SIGTERM with REMAP_SIGTERM=SIGQUIT)
+# this long. Then the child ends and its message goes back to the queue.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = float(values.SOFT_SHUTDOWN_SECONDS)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
