@@ -77,7 +77,8 @@ def measure(folder: Path, *, uploads: int, engine: str) -> dict[str, tuple[float
     from tests.support.site import ROOT, Site, prepare
 
     prepared = folder / "prepared"
-    prepared.mkdir()
+    for place in (prepared, folder / "s3", folder / "site"):
+        place.mkdir()
     prepare(prepared)
     store = S3(folder / "s3")
     store.start()
