@@ -22,6 +22,7 @@ from PIL import Image
 
 from mltasks.inference import Analysis, Analyzer
 from predictions import storage
+from predictions.ids import first_uuid7
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer, Status
 from predictions.services import artifacts
 from predictions.services.registry import ReleaseError, Stage, note_event
@@ -84,6 +85,8 @@ def waiting(version: ModelVersion) -> QuerySet[Prediction]:
     return (
         Prediction.objects.filter(
             status__in=(Status.SUCCEEDED, Status.REJECTED),
+            # Ids are in the order of time, and indexed. None waits longer than a day.
+            pk__gte=first_uuid7(timezone.now() - WITHIN - timedelta(days=1)),
             finished_at__gte=timezone.now() - WITHIN,
             model_version__stage=Stage.PRODUCTION,
             scan__deleted_at__isnull=True,
