@@ -75,8 +75,8 @@ def _line(mask: NDArray[np.bool_], width: int) -> tuple[tuple[slice, slice], NDA
     if not rows.size:
         return np.s_[:0, :0], mask[:0, :0]
     around = np.s_[
-        max(0, rows[0] - width) : rows[-1] + 1 + width,
-        max(0, columns[0] - width) : columns[-1] + 1 + width,
+        max(0, rows[0] - width) : min(mask.shape[0], rows[-1] + 1 + width),
+        max(0, columns[0] - width) : min(mask.shape[1], columns[-1] + 1 + width),
     ]
     grown = mask[around]
     for _ in range(width):

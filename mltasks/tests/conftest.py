@@ -68,7 +68,7 @@ def write_recipe(path: Path, *, training: str = "", data: str = "") -> Path:
     """A recipe for the smallest network, with further lines in its tables."""
     path.write_text(
         "[network]\nsize = 32\n"
-        f"[training]\npretrained = false\n{training}\n"
+        f"[training]\npretrained = false\nfrozen_blocks = 13\n{training}\n"
         f"[data]\ndrawn = 16\ndrawn_held_out = 16\n{data}\n"
     )
     return path

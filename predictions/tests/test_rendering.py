@@ -52,6 +52,14 @@ def test_contours_lie_around_their_masks_and_the_outer_is_dashed() -> None:
     assert 0.3 < above.mean() < 0.7
 
 
+def test_contours_of_all_of_a_small_picture_are_drawn() -> None:
+    everything = np.ones((13, 8), np.bool_)
+    within = everything.copy()
+    within[:, 0] = False
+    line = rgba(rendering.contours_png(within, everything))[..., 3] > 0
+    assert np.array_equal(line, ~within)
+
+
 def test_the_outline_is_wider_on_large_pictures() -> None:
     mask = np.zeros((1024, 1024), np.bool_)
     mask[400:600, 400:600] = True

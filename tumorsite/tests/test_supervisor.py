@@ -140,6 +140,8 @@ def test_health_names_the_part_that_is_away_and_the_part_comes_back(site: Superv
 
 @pytest.mark.parametrize("title", ["valkey-server", "inference@", "gunicorn: master", "watchdog"])
 def test_a_part_that_is_killed_is_started_again(site: Supervised, title: str) -> None:
+    # Healthy before, as a part of an earlier test may just be coming back.
+    wait_until(lambda: _healthy(site), seconds=40, what="health before", pause=0.3)
     victim = site.titled(title)[0]
     rest = victim.children(recursive=True)
     victim.kill()
