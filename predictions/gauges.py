@@ -17,11 +17,12 @@ from django.utils import timezone
 from predictions import worker
 from predictions.ids import first_uuid7
 from predictions.models import ACTIVE, ModelVersion, Prediction, Status
+from predictions.services import drift
 from predictions.services.sweeping import SWEPT_KEY
 from tumorsite.observability import metrics
 from tumorsite.observability.gpu import gpu_memory
 
-QUEUES = ("inference", "general", "training")
+QUEUES = ("inference", "general", "shadow", "training")
 ENDED_SINCE = timedelta(hours=1)
 MOST_CANDIDATES = 20
 BROKER_SECONDS = 2
@@ -113,6 +114,18 @@ def of_sweeper() -> Iterator[Any]:
         yield family
 
 
+def of_drift() -> Iterator[Any]:
+    """Absent while the network in production has not been compared."""
+    record = drift.latest()
+    if record is not None:
+        family = _family(
+            "tumorsite_drift_score",
+            "Answers of late: 0 like the reference, 1 where the alarm begins.",
+        )
+        family.add_metric([], record.score)
+        yield family
+
+
 def of_worker() -> Iterator[Any]:
     """The network that answers in this process, and the GPU that it may use."""
     if loaded := worker.loaded_version():
@@ -132,7 +145,7 @@ def of_gpu() -> Iterator[Any]:
 
 def connect() -> None:
     """Say which part of the site shows what."""
-    for look in (of_predictions, of_queues, of_models, of_sweeper):
+    for look in (of_predictions, of_queues, of_models, of_sweeper, of_drift):
         metrics.show_also("web", look)
     for look in (of_worker, of_gpu):
         metrics.show_also("inference", look)

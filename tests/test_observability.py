@@ -181,7 +181,7 @@ def test_metrics_of_the_web_and_the_worker(observed: Observed) -> None:
     assert set(states) == {"queued", "running", "succeeded", "failed", "rejected", "cancelled"}
     assert states["succeeded"] + states["rejected"] == 1
     assert value(web, "tumorsite_oldest_active_job_seconds") == 0
-    for queue in ("inference", "general", "training"):
+    for queue in ("inference", "general", "shadow", "training"):
         assert value(web, "tumorsite_queue_length", queue=queue) >= 0
     known = [dict(labels) for name, labels in web if name == "tumorsite_model_info"]
     assert [one["stage"] for one in known] == ["production"]

@@ -73,8 +73,12 @@ def test_zizmor_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "finding"),
     [
-        ("permissions: {}\n", "permissions: write-all\n", "excessive-permissions"),
-        ("persist-credentials: false", "persist-credentials: true", "artipacked"),
+        (
+            "    permissions:\n      contents: read\n",
+            "    permissions: write-all\n",
+            "excessive-permissions",
+        ),
+        ("        with:\n          persist-credentials: false\n", "", "artipacked"),
         ("run: make check\n", "run: echo ${{ github.head_ref }}\n", "template-injection"),
         ("@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
     ],

@@ -35,7 +35,8 @@ spec:
 {{- end }}
 
 {{/*
-A worker of one queue. Takes root, part, queue, role, values, and `node`, the worker's first name.
+A worker of one queue. Takes root, part, queue, role, values, `node`, the worker's first name, and
+`more`, further words of its command, or nothing.
 SIGTERM begins a soft shutdown: the task at hand goes on for values.softShutdownSeconds, then it is
 given back to the queue. The pod's grace must be longer, or the kernel ends both.
 */}}
@@ -47,6 +48,7 @@ given back to the queue. The pod's grace must be longer, or the kernel ends both
 {{- $command := list "python" "-m" "celery" "--app" "tumorsite" "--quiet" "worker"
     "--queues" .queue "--hostname" (printf "%s@%%h" .node)
     "--pool" "prefork" "--concurrency" "1" "--without-gossip" "--without-mingle" "--loglevel" "INFO" -}}
+{{- $command = concat $command (.more | default list) -}}
 {{- $probes := dict
     "startupProbe" (dict "exec" (dict "command" (append $probe "ready")) "periodSeconds" 5 "timeoutSeconds" 5 "failureThreshold" .values.startAttempts)
     "readinessProbe" (dict "exec" (dict "command" (append $probe "ready")) "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 2)

@@ -37,6 +37,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{/* The parts that are switched on, with all that makes a service account, a secret, a policy. */}}
 {{- define "tumorsite.parts" -}}
 {{- $parts := list "web" "inference-cpu" "general" "beat" -}}
+{{- if .Values.shadow.enabled }}{{ $parts = append $parts "shadow" }}{{ end -}}
 {{- if .Values.inferenceGpu.enabled }}{{ $parts = append $parts "inference-gpu" }}{{ end -}}
 {{- if or .Values.training.enabled .Values.training.schedule }}{{ $parts = append $parts "training" }}{{ end -}}
 {{- toJson $parts -}}

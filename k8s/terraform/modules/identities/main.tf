@@ -12,7 +12,7 @@ locals {
   issuer = trimsuffix(trimprefix(var.issuer, "https://"), "/")
   # The parts of the chart that touch the bucket; beat and migrate do not.
   accounts = {
-    site     = ["web", "inference-cpu", "inference-gpu", "general", "register"]
+    site     = ["web", "inference-cpu", "inference-gpu", "general", "shadow", "register"]
     training = ["training"]
   }
   policies = {
