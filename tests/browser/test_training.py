@@ -103,4 +103,4 @@ def test_without_scripts_a_link_looks_again(visit: Visit, site: Site, run: str) 
     with site.database() as database:
         database.execute("UPDATE training_trainingrun SET share = 0.75")
     page.get_by_role("link", name="Look again").click()
-    expect(page.get_by_text("75%")).to_be_visible()
+    expect(page.get_by_text("75%, about")).to_be_visible()
