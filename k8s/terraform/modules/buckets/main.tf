@@ -49,16 +49,16 @@ resource "aws_s3_bucket" "this" {
 }
 
 resource "aws_s3_bucket_versioning" "this" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
+  for_each = local.buckets
+  bucket   = aws_s3_bucket.this[each.key].id
   versioning_configuration {
     status = "Enabled"
   }
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
+  for_each = local.buckets
+  bucket   = aws_s3_bucket.this[each.key].id
   rule {
     bucket_key_enabled = true
     apply_server_side_encryption_by_default {
@@ -69,8 +69,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 }
 
 resource "aws_s3_bucket_public_access_block" "this" {
-  for_each                = aws_s3_bucket.this
-  bucket                  = each.value.id
+  for_each                = local.buckets
+  bucket                  = aws_s3_bucket.this[each.key].id
   block_public_acls       = true
   block_public_policy     = true
   ignore_public_acls      = true
@@ -78,16 +78,16 @@ resource "aws_s3_bucket_public_access_block" "this" {
 }
 
 resource "aws_s3_bucket_ownership_controls" "this" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
+  for_each = local.buckets
+  bucket   = aws_s3_bucket.this[each.key].id
   rule {
     object_ownership = "BucketOwnerEnforced"
   }
 }
 
 resource "aws_s3_bucket_policy" "this" {
-  for_each   = aws_s3_bucket.this
-  bucket     = each.value.id
+  for_each   = local.buckets
+  bucket     = aws_s3_bucket.this[each.key].id
   policy     = data.aws_iam_policy_document.tls[each.key].json
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
@@ -127,8 +127,8 @@ data "aws_iam_policy_document" "tls" {
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  for_each   = aws_s3_bucket.this
-  bucket     = each.value.id
+  for_each   = local.buckets
+  bucket     = aws_s3_bucket.this[each.key].id
   depends_on = [aws_s3_bucket_versioning.this]
   rule {
     id     = "deleted-is-gone"
@@ -159,8 +159,8 @@ resource "aws_s3_bucket_cors_configuration" "site" {
 }
 
 resource "aws_s3_bucket_logging" "this" {
-  for_each      = aws_s3_bucket.this
-  bucket        = each.value.id
+  for_each      = local.buckets
+  bucket        = aws_s3_bucket.this[each.key].id
   target_bucket = aws_s3_bucket.logs.id
   target_prefix = "${each.key}/"
 }
