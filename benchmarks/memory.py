@@ -74,12 +74,13 @@ def measure(folder: Path, *, uploads: int, engine: str) -> dict[str, tuple[float
     from tests.support.http import Browser
     from tests.support.pictures import mri_png, png
     from tests.support.servers import S3
-    from tests.support.site import ROOT, Site, prepare
+    from tests.support.site import ROOT, Site, migrate, prepare
 
-    prepared = folder / "prepared"
-    for place in (prepared, folder / "s3", folder / "site"):
+    migrated, prepared = folder / "migrated", folder / "prepared"
+    for place in (migrated, prepared, folder / "s3", folder / "site"):
         place.mkdir()
-    prepare(prepared)
+    migrate(migrated)
+    prepare(migrated, prepared)
     store = S3(folder / "s3")
     store.start()
     site = Site(prepared, folder / "site", s3=store)

@@ -19,7 +19,7 @@ from django.db import migrations
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
-from django.db.models import NOT_PROVIDED, ManyToManyField
+from django.db.models import NOT_PROVIDED, Field, ManyToManyField
 from django.db.models.fields.related import RelatedField
 
 # Tables in which an index is made before anybody notices. All others may have millions of rows.
@@ -134,7 +134,7 @@ def _add_field(operation: migrations.AddField, schema: _Schema) -> Found:
         yield f"no-default {where}", NO_DEFAULT
     if added.unique:
         yield f"constraint {where}", BREAKS
-    elif added.db_index and not schema.is_small(model):
+    elif _is_indexed(added) and not schema.is_small(model):
         yield f"index {where}", f"{LOCKS}, on a field with db_index=False"
 
 
@@ -155,7 +155,7 @@ def _alter_field(operation: migrations.AlterField, schema: _Schema) -> Found:
         yield f"no-default {where}", NO_DEFAULT
     if new.unique and not old.unique:
         yield f"constraint {where}", BREAKS
-    elif new.db_index and not (old.db_index or old.unique or schema.is_small(model)):
+    elif _is_indexed(new) and not (_is_indexed(old) or old.unique or schema.is_small(model)):
         yield f"index {where}", LOCKS
 
 
@@ -178,13 +178,14 @@ def _add_constraint(operation: migrations.AddConstraint, schema: _Schema) -> Fou
 @_check.register
 def _unique_together(operation: migrations.AlterUniqueTogether, schema: _Schema) -> Found:
     old = schema.state.models[schema.app, operation.name.lower()].options.get("unique_together")
-    if not schema.is_new(operation.name) and operation.option_value - set(old or ()):
+    if not schema.is_new(operation.name) and (operation.option_value or set()) - set(old or ()):
         yield f"constraint {operation.name.lower()}.unique_together", BREAKS
 
 
 @_check.register
 def _run_python(operation: migrations.RunPython, schema: _Schema) -> Found:
-    yield f"by-hand {operation.code.__name__}", "what it locks, and for how long, shows only in it"
+    name = getattr(operation.code, "__name__", "code")
+    yield f"by-hand {name}", "what it locks, and for how long, shows only in it"
 
 
 @_check.register
@@ -202,6 +203,10 @@ def _separate(operation: migrations.SeparateDatabaseAndState, schema: _Schema) -
             kept = schema.field(one.model_name, one.name)
             if not isinstance(kept, ManyToManyField) and not (kept.null or _has_default(kept)):
                 yield f"no-default {one.model_name.lower()}.{one.name}", NO_DEFAULT
+
+
+def _is_indexed(field: Field[Any, Any]) -> bool:
+    return bool(getattr(field, "db_index", False))
 
 
 def _has_default(one: Any) -> bool:

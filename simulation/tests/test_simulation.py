@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -13,16 +16,20 @@ from simulation.fleet import Policy
 CUSTOMERS = 60_000
 
 
+def _one_pass(service: Callable[[float], float], scans: int) -> float:
+    return service(1.0)
+
+
 def mean_wait(servers: int, load: float, *, exponential: bool, seeds: int = 3) -> float:
     """Mean wait of a queue whose service takes one second on average."""
     means = []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         times = arrivals.poisson(servers * load, CUSTOMERS, rng)
-        service = rng.exponential if exponential else float
+        service: Callable[[float], float] = rng.exponential if exponential else float
         day = simulate(
             times,
-            pass_seconds=lambda scans, service=service: service(1.0),
+            pass_seconds=partial(_one_pass, service),
             policy=Policy(servers, servers, per_node=servers),
             rng=rng,
         )

@@ -114,7 +114,7 @@ def exposition(part: str) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     MultiProcessCollector(registry)
     for look in metrics.gauges_of(part):
-        registry.register(_Gauges(look))  # type: ignore[arg-type]  # a collector by its method
+        registry.register(_Gauges(look))
     try:
         return generate_latest(registry)
     finally:
