@@ -157,10 +157,6 @@ class Image:
     def environment(self) -> dict[str, str]:
         return dict(pair.split("=", 1) for pair in self.config["Env"])
 
-    def size(self) -> int:
-        """Bytes on disk, as `du` counts them."""
-        return 1024 * int(subprocess.check_output(["du", "-sk", self.root], text=True).split()[0])
-
 
 @contextlib.contextmanager
 def unpacked(name: str) -> Iterator[Image]:
