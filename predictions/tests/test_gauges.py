@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from predictions import gauges
 from predictions.ids import first_uuid7
-from predictions.models import ModelVersion, Prediction
+from predictions.models import DriftRecord, ModelVersion, Prediction
 from tests.support.records import conclude, rejection, start, submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.data_layer]
@@ -40,6 +40,19 @@ def test_the_age_of_the_oldest(model: ModelVersion) -> None:
     assert 299 < gauges.oldest_active_seconds() < 400
     start(Prediction.objects.get(pk=first.pk))
     assert gauges.oldest_active_seconds() > 299
+
+
+def test_the_drift_is_that_of_the_network_in_production(model: ModelVersion) -> None:
+    assert list(gauges.of_drift()) == []
+    record = {"n": 60, "parts": [], "alarm": False}
+    DriftRecord.objects.create(model_version=model, score=0.25, **record)
+    candidate = ModelVersion.objects.get(pk=model.pk)
+    candidate.pk, candidate.stage = None, ModelVersion.Stage.CANDIDATE
+    candidate.digest, candidate.version = "0" * 64, "other"
+    candidate.save()
+    DriftRecord.objects.create(model_version=candidate, score=3, **record)
+    (family,) = gauges.of_drift()
+    assert [sample.value for sample in family.samples] == [0.25]
 
 
 def test_each_question_is_answered_by_the_index(model: ModelVersion) -> None:
