@@ -231,7 +231,14 @@ class Host:
         """Caddy on the rendered file; its own authority is below the folder."""
         config = self.root / "etc/caddy/Caddyfile"
         env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
-        command = [TOOLS / "caddy", "run", "--adapter", "caddyfile", "--config", config]
+        command: list[str | Path] = [
+            TOOLS / "caddy",
+            "run",
+            "--adapter",
+            "caddyfile",
+            "--config",
+            config,
+        ]
         self.proxy = Process(command, log=self.folder / "caddy.log", env=env)
         self.proxy.start()
 

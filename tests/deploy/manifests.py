@@ -107,11 +107,13 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 
 def pod_template(manifest: Manifest) -> Manifest | None:
     """The pod's metadata and spec inside a workload."""
+    found: Manifest
     if manifest["kind"] in {"Deployment", "Job", "StatefulSet", "DaemonSet"}:
-        found: Manifest = manifest["spec"]["template"]
+        found = manifest["spec"]["template"]
         return found
     if manifest["kind"] == "CronJob":
-        return manifest["spec"]["jobTemplate"]["spec"]["template"]  # type: ignore[no-any-return]  # YAML
+        found = manifest["spec"]["jobTemplate"]["spec"]["template"]
+        return found
     return None
 
 

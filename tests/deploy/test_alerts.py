@@ -188,7 +188,7 @@ def test_dashboards_are_whole(file: Path) -> None:
     assert board["uid"] == file.stem
     panels = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 0
-    places = set()
+    places: set[tuple[int, int]] = set()
     for panel in panels:
         assert panel["title"]
         assert panel["targets"]

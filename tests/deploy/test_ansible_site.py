@@ -14,6 +14,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -230,7 +231,7 @@ def test_principals_have_no_right_more(host: Host, s3: S3, drawn: Path, digest: 
     refused = push(s3, drawn, "trainer")
     assert refused.returncode != 0
     assert "not allowed: these credentials have no right to s3://tumorsite-data/" in refused.stderr
-    forbidden = [
+    forbidden: list[tuple[str, str, dict[str, Any]]] = [
         ("trainer", "put_object", {"Bucket": DATA, "Key": "data/x", "Body": b"x"}),
         ("trainer", "put_object", {"Bucket": SITE, "Key": "scans/x", "Body": b"x"}),
         ("trainer", "get_object", {"Bucket": SITE, "Key": "scans/x"}),

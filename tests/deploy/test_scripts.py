@@ -69,7 +69,7 @@ def remote(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
     subprocess.run(["git", "init", "-q", "-b", "deploy", work], check=True)
     git(work, "commit", "-q", "--allow-empty", "-m", "empty")
-    git(work, "push", "-q", bare, "deploy")
+    git(work, "push", "-q", str(bare), "deploy")
     git(work, "switch", "-q", "--orphan", "main")
     (work / "recipes").mkdir()
     (work / "recipes/a.toml").write_text("a")

@@ -112,7 +112,7 @@ def test_gpu_nodes_go_to_zero_and_keep_others_away() -> None:
     assert re.search(r'network_policy +"?= "cilium"', text)
 
 
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "buckets": {"name": "tumorsite-test", "site_url": "https://tumorsite.example"},
     "identities": IDENTITIES,
     "platform": {"argocd_host": "argocd.example.org"},
@@ -216,15 +216,20 @@ MAY_NOT = {
         Request("s3:PutBucketVersioning", SITE),
     ],
 }  # fmt: skip
-IDS = {"ids": lambda one: one if isinstance(one, str) else f"{one.action}-{one.resource[-24:]}"}
 
 
-@pytest.mark.parametrize(("who", "request_"), [(w, r) for w in MAY for r in MAY[w]], **IDS)
+def _named(one: Any) -> str:
+    return one if isinstance(one, str) else f"{one.action}-{one.resource[-24:]}"
+
+
+@pytest.mark.parametrize(("who", "request_"), [(w, r) for w in MAY for r in MAY[w]], ids=_named)
 def test_what_each_may(policies: dict[str, Any], who: str, request_: Request) -> None:
     assert terraforming.allows(policies[who], request_)
 
 
-@pytest.mark.parametrize(("who", "request_"), [(w, r) for w in MAY_NOT for r in MAY_NOT[w]], **IDS)
+@pytest.mark.parametrize(
+    ("who", "request_"), [(w, r) for w in MAY_NOT for r in MAY_NOT[w]], ids=_named
+)
 def test_what_each_may_not(policies: dict[str, Any], who: str, request_: Request) -> None:
     assert not terraforming.allows(policies[who], request_)
 

@@ -6,7 +6,8 @@ import logging
 import os
 import select
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -29,6 +30,24 @@ COLOURS = {
 class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """A full disk must not stop the supervisor; the terminal still has the line."""
+
+
+@contextmanager
+def _output() -> Iterator[int]:
+    """Standard output; a terminal so that writing to it never waits.
+
+    A terminal that has room for one character says that it can be written to, and then keeps a
+    longer write waiting. It is opened once more, as the flag would hold for all who have it open.
+    """
+    try:
+        terminal = os.open(os.ttyname(1), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        yield 1
+        return
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
 
 
 class Console:
@@ -63,6 +82,6 @@ class Console:
     def _write(self, text: str) -> None:
         """Write what the terminal takes now; the rest of the line is in the log file."""
         left = text.encode("utf-8", "replace")
-        with suppress(OSError):
-            while left and select.select([], [1], [], 0.2)[1]:
-                left = left[os.write(1, left[:PIECE]) :]
+        with suppress(OSError), _output() as output:
+            while left and select.select([], [output], [], 0.2)[1]:
+                left = left[os.write(output, left[:PIECE]) :]
