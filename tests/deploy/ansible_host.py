@@ -188,7 +188,7 @@ class Host:
     def unit(self, name: str) -> configparser.ConfigParser:
         """A rendered unit."""
         parsed = configparser.ConfigParser(interpolation=None, strict=False)
-        parsed.optionxform = str  # type: ignore[assignment,method-assign]
+        parsed.optionxform = str  # type: ignore[assignment,method-assign]  # systemd minds the case
         text = (self.root / "etc/systemd/system" / name).read_text()
         parsed.read_string(text)
         return parsed

@@ -134,7 +134,11 @@ def test_what_is_generated_follows_them_too(schemas: None, place: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("destinations", "everywhere"), ("sourceRepos", [1]), ("clusterResourceWhitelist", [{"kind": "Namespace"}])],  # noqa: E501
+    [
+        ("destinations", "everywhere"),
+        ("sourceRepos", [1]),
+        ("clusterResourceWhitelist", [{"kind": "Namespace"}]),
+    ],
 )  # fmt: skip
 def test_the_schemas_can_refuse(schemas: None, path: str, value: Any) -> None:
     one = of("staging/project.yaml", "AppProject")
