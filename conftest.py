@@ -6,13 +6,16 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.files.storage import storages
-from pytest_django import Settings
+from django.db import connection
+from pytest_django import DjangoDbBlocker, Settings
 from xdist.scheduler import LoadScopeScheduling
 
 from predictions.models import ModelVersion
@@ -24,6 +27,8 @@ from tests.support.stores import use_folder, use_s3
 
 # Their tests share one running site.
 SITE = ("tests/browser/", "tests/faults/")
+# Most of these need no database, so they can begin while that is being made.
+WITHOUT_DATABASE = ("mltasks/", "simulation/")
 
 
 class Sharing(LoadScopeScheduling):
@@ -37,10 +42,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
     return Sharing(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those with the site take longest, and begin early: after all that use this database."""
-    items.sort(key=lambda item: not item.nodeid.startswith(SITE))
+    """Begin with what takes longest, and with what can go on while the database is being made."""
+
+    def turn(item: pytest.Item) -> int:
+        return 0 if item.nodeid.startswith(SITE) else 2 - item.nodeid.startswith(WITHOUT_DATABASE)
+
+    items.sort(key=turn)
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -70,6 +79,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder as the site itself makes it at its first start, to copy."""
     return _made_once(tmp_path_factory, "prepared", lambda folder: prepare(migrated, folder))
+
+
+if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+
+    @pytest.fixture(scope="session")
+    def django_db_setup(
+        migrated: Path, django_test_environment: None, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        """The tests' database: in memory, a copy of the one that was migrated for all."""
+        name = settings.DATABASES["default"]["TEST"]["NAME"]
+        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+        with django_db_blocker.unblock(), closing(connect(migrated / "db.sqlite3")) as source:
+            connection.ensure_connection()
+            source.backup(connection.connection)
 
 
 @pytest.fixture(autouse=True)

@@ -21,17 +21,18 @@ from typing import Any
 from mltasks.classes import CLASSES
 from mltasks.lazy import keras_module
 
-# Repeats, kernel, stride, expansion, channels: table 1 of the EfficientNet paper.
-_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+# Kernel, stride, expansion, channels: table 1 of the EfficientNet paper.
+STAGES = (
+    (3, 1, 1, 16),
+    (3, 2, 6, 24),
+    (5, 2, 6, 40),
+    (3, 2, 6, 80),
+    (5, 1, 6, 112),
+    (5, 2, 6, 192),
+    (3, 1, 6, 320),
 )
 _STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280
+LITE0 = (1, 2, 2, 3, 3, 4, 1)
 # Stages whose output the decoder sees, at 1/2, 1/4, 1/8 and 1/16 of the input's side.
 _SKIP_STAGES = (0, 1, 2, 4)
 BATCH_NORM_EPSILON = 1e-3
@@ -45,20 +46,18 @@ class NetworkConfig:
         size: side of the square input, a multiple of 32.
         decoder: channels of the decoder's steps, from 1/16 to 1/2 of the input's side.
         dropout: before the class head, in training only.
+        repeats: blocks of each of the encoder's stages; fewer than those of Lite0 make a
+            shallower network, for which there are no ImageNet weights.
     """
 
     size: int = 192
     decoder: tuple[int, int, int, int] = (96, 64, 32, 16)
     dropout: float = 0.2
+    repeats: tuple[int, int, int, int, int, int, int] = LITE0
 
     def as_dict(self) -> dict[str, Any]:
         """For model.json."""
-        return {**asdict(self), "decoder": list(self.decoder)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """The inverse of `as_dict`."""
-        return cls(**{**values, "decoder": tuple(values["decoder"])})
+        return {**asdict(self), "decoder": list(self.decoder), "repeats": list(self.repeats)}
 
 
 class _Builder:
@@ -109,12 +108,12 @@ class _Builder:
             y = self.layers.Add(name=f"{name}_add")([x, y])
         return y
 
-    def encoder(self, x: Any) -> tuple[list[Any], Any]:
+    def encoder(self, x: Any, repeats: tuple[int, ...]) -> tuple[list[Any], Any]:
         """The skips, from fine to coarse, and the last stage's output."""
         x = self.conv(x, _STEM_CHANNELS, "stem", kernel=3, stride=2)
         skips, number = [], 0
-        for stage, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES):
-            for repeat in range(repeats):
+        for stage, (kernel, stride, expansion, channels) in enumerate(STAGES):
+            for repeat in range(repeats[stage]):
                 x = self.block(
                     x,
                     f"block{number}",
@@ -166,7 +165,7 @@ def build_network(
     keras = keras_module()
     builder = _Builder(folded=folded)
     inputs = keras.Input((config.size, config.size, 1), name="image")
-    skips, deep = builder.encoder(inputs)
+    skips, deep = builder.encoder(inputs, config.repeats)
     features = builder.conv(deep, _HEAD_CHANNELS, "head")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(features)
     brain = keras.layers.Dense(1, name="brain")(pooled)

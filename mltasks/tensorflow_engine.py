@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 
 from mltasks.engines import ModelError, Outputs
 from mltasks.lazy import tensorflow_module
-from mltasks.network import NetworkConfig, build_network
+from mltasks.network import STAGES, NetworkConfig, build_network
 from mltasks.onnx_export import load_into, read_weights
 from mltasks.preprocessing import Floats
 
@@ -19,11 +22,14 @@ def config_of(content: bytes) -> NetworkConfig:
     """
     values = read_weights(content)
     try:
-        decoder = tuple(int(values[f"decoder{step}_reduce/bias"].shape[0]) for step in range(4))
+        decoder: Any = tuple(len(values[f"decoder{step}_reduce/bias"]) for step in range(4))
         size = int(values["planes"][2])
     except KeyError as error:
         raise ModelError(f"the ONNX file holds another network: {error} is missing") from None
-    return NetworkConfig(size=size, decoder=(decoder[0], decoder[1], decoder[2], decoder[3]))
+    # Each stage has a number of channels of its own.
+    blocks = Counter(len(v) for name, v in values.items() if name.endswith("_project/bias"))
+    repeats: Any = tuple(blocks[channels] for *_, channels in STAGES)
+    return NetworkConfig(size=size, decoder=decoder, repeats=repeats)
 
 
 class TensorFlowEngine:

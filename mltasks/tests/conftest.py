@@ -67,8 +67,8 @@ def write_data(folder: Path, count: int) -> Path:
 def write_recipe(path: Path, *, training: str = "", data: str = "") -> Path:
     """A recipe for the smallest network, with further lines in its tables."""
     path.write_text(
-        "[network]\nsize = 32\n"
-        f"[training]\npretrained = false\nfrozen_blocks = 13\n{training}\n"
+        "[network]\nsize = 32\nrepeats = [1, 1, 1, 1, 1, 1, 1]\n"
+        f"[training]\npretrained = false\nfrozen_blocks = 5\n{training}\n"
         f"[data]\ndrawn = 16\ndrawn_held_out = 16\n{data}\n"
     )
     return path

@@ -7,10 +7,10 @@ import difflib
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from mltasks.augmentation import CHANCES
-from mltasks.network import NetworkConfig
+from mltasks.network import LITE0, NetworkConfig
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
@@ -141,6 +141,13 @@ def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
         raise RecipeError(f"[training] precision must be one of {', '.join(PRECISIONS)}")
     if training.epochs < 1 or training.slices < 1:
         raise RecipeError("[training] epochs and slices must be 1 or more")
+    if min(network.repeats) < 1:
+        raise RecipeError("[network] repeats must all be 1 or more")
+    if training.pretrained and not training.start and network.repeats != LITE0:
+        raise RecipeError(
+            "[network] repeats are not those of Lite0, for which alone there are ImageNet "
+            "weights: set [training] pretrained to false"
+        )
     data = _build(DataConfig, values.get("data", {}), "data")
     if not 0 <= data.watch < 0.5:
         raise RecipeError("[data] watch must be from 0 to below 0.5")
@@ -175,6 +182,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if type(value) is not hint:
             raise RecipeError(f"{where} must be of type {hint.__name__}")
         return value
-    if not isinstance(value, list) or len(value) != 4 or not all(type(v) is int for v in value):
-        raise RecipeError(f"{where} must be a list of four whole numbers")
+    count = len(get_args(hint))
+    if not isinstance(value, list) or len(value) != count or not all(type(v) is int for v in value):
+        raise RecipeError(f"{where} must be a list of {count} whole numbers")
     return tuple(value)

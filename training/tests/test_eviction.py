@@ -19,11 +19,11 @@ from tests.support.servers import S3
 from tests.support.stores import use_s3
 from training import checkpoints, services
 from training.models import TrainingRun
-from training.tests.test_training_runs import deliver, make_run
+from training.tests.test_training_runs import TINY, deliver, make_run
 
 pytestmark = pytest.mark.django_db
 Status = TrainingRun.Status
-TWO = "[network]\nsize = 32\n[training]\nepochs = 2\npretrained = false\n[data]\ndrawn = 16\n"
+TWO = TINY.replace("epochs = 1", "epochs = 2")
 
 
 class EvictedError(BaseException):
@@ -96,7 +96,7 @@ def test_a_network_that_was_registered_is_not_trained_a_second_time(
     settings: Settings, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TRAINING_DATA, settings.DATA_DIR = slices, tmp_path / "first"
-    run = make_run(recipe_text=TWO.replace("epochs = 2", "epochs = 1"))
+    run = make_run(recipe_text=TINY)
     usual = services.note
 
     def note(*, run: TrainingRun, **values: Any) -> None:

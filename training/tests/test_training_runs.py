@@ -23,7 +23,18 @@ from training.models import TrainingRun
 
 pytestmark = pytest.mark.django_db
 Status = TrainingRun.Status
-TINY = "[network]\nsize = 32\n[training]\nepochs = 1\npretrained = false\n[data]\ndrawn = 16\n"
+TINY = """
+[network]
+size = 32
+repeats = [1, 1, 1, 1, 1, 1, 1]
+[training]
+epochs = 1
+pretrained = false
+frozen_blocks = 5
+[data]
+drawn = 16
+drawn_held_out = 16
+"""
 
 
 def make_run(**values: Any) -> TrainingRun:
