@@ -3,8 +3,8 @@
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SHELL := /bin/sh
-# Three test processes for two cores, as those with a site mostly wait; conftest.py shares out.
-SHARED := -n 3 --dist loadscope --no-loadscope-reorder
+# Two test processes, each with a site or a network of its own; conftest.py shares the tests out.
+TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
 # An environment whose Python has gone, or is too old, is made anew.
 $(shell for folder in .venv .venv-deploy .venv-checkov; do \
@@ -29,8 +29,8 @@ run: .venv/.run.stamp
 
 test: .venv/.test.stamp chromium
 	@$(PYTHON) -m coverage erase
-	@$(PYTHON) -m pytest $(SHARED) --cov --cov-report=
-	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(SHARED) -m data_layer --cov --cov-append --cov-report=
+	@$(PYTHON) -m pytest $(TWO) --cov --cov-report=
+	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(TWO) -m data_layer --cov --cov-append --cov-report=
 	@$(PYTHON) -m coverage report --fail-under=90
 
 check: .venv/.check.stamp
