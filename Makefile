@@ -36,7 +36,11 @@ test: .venv/.test.stamp chromium
 check: .venv/.check.stamp
 	@PYTHON="$(PYTHON)" sh scripts/check.sh
 
-check-deploy: .venv-deploy/.deploy.stamp .venv-checkov/.checkov.stamp promtool
+# The playbooks deploy the product itself, so its environment is needed, too. The two of the tools
+# are filled side by side: pip keeps one processor busy, and no more.
+check-deploy: .venv/.test.stamp
+	@$(MAKE) -j 2 .venv-deploy/.deploy.stamp .venv-checkov/.checkov.stamp
+	@$(MAKE) promtool
 	@exec .venv-deploy/bin/python -m pytest -c tests/deploy/pytest.ini \
 		--confcutdir tests/deploy tests/deploy
 

@@ -39,15 +39,17 @@ def template(environment: str, *options: str) -> tuple[int, str, str]:
 
 @cache
 def _rendered(environment: str, options: tuple[str, ...]) -> str:
+    """As JSON, which is read many times faster than YAML."""
     code, text, errors = template(environment, *options)
     if code:
         raise InvalidManifestError(errors)
-    return text
+    return json.dumps([one for one in yaml.safe_load_all(text) if one])
 
 
 def objects(environment: str, *options: str) -> list[Manifest]:
     """Every object of one environment, hooks among them, fresh copies each time."""
-    return [one for one in yaml.safe_load_all(_rendered(environment, options)) if one]
+    found: list[Manifest] = json.loads(_rendered(environment, options))
+    return found
 
 
 @cache
