@@ -7,6 +7,7 @@ own schemas. Not run: Argo CD itself.
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from scripts import deliver
 from tests.deploy import node, tools
+from tests.deploy.manifests import pods
 
 ARGO = tools.PROJECT / "k8s/argocd"
 CHART = tools.PROJECT / "k8s/chart/tumorsite"
@@ -99,15 +101,29 @@ def render(helm: Path, folder: Path, application: dict[str, Any]) -> list[dict[s
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 
-@pytest.fixture(params=["staging", "production", "preview", "preview-that-trains"])
-def place(request: pytest.FixtureRequest, helm: Path, tmp_path: Path) -> dict[str, Any]:
+PLACES = [
+    "staging/site",
+    "staging/training",
+    "production/site",
+    "production/training",
+    "preview",
+    "preview-that-trains",
+]
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def place(
+    request: pytest.FixtureRequest, helm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """One generated Application with its project and what it renders."""
-    name = request.param
+    name, tmp_path = request.param, tmp_path_factory.mktemp("place")
     if name.startswith("preview"):
         path, project = "staging/previews.yaml", "staging/previews-project.yaml"
         parameters = delivered(tmp_path, candidate=name != "preview")
     else:
-        path, project, parameters = f"{name}/site.yaml", f"{name}/project.yaml", release(name)
+        environment = name.partition("/")[0]
+        path, project = f"{name}.yaml", f"{environment}/project.yaml"
+        parameters = release(environment)
     application = generate(helm, tmp_path, path, parameters)
     return {
         "name": name,
@@ -194,8 +210,8 @@ def kinds(objects: list[dict[str, Any]]) -> set[tuple[str, str]]:
 def test_project_admits_exactly_what_the_chart_renders(place: dict[str, Any]) -> None:
     rendered, allowed = kinds(place["objects"]), admitted(place["project"])
     assert rendered <= allowed
-    # A preview that does not train needs no autoscaler; its project is that of those that do.
-    if place["name"] != "preview":
+    # Each kind is needed: by a preview that trains, or by one of the two applications.
+    if place["name"] == "preview-that-trains":
         assert allowed == rendered
     assert ("", "Secret") not in allowed
     assert not any("rbac" in group for group, _ in allowed)
@@ -203,8 +219,9 @@ def test_project_admits_exactly_what_the_chart_renders(place: dict[str, Any]) ->
 
 def test_pods_run_the_images_of_the_delivery(place: dict[str, Any]) -> None:
     text = json.dumps(place["objects"])
-    assert f"ghcr.io/tumorsite/tumorsite-web@{DIGESTS['web']}" in text
-    assert f"ghcr.io/tumorsite/tumorsite-worker@{DIGESTS['worker']}" in text
+    trains = place["name"].endswith("/training")
+    for image in ("trainer",) if trains else ("web", "worker"):
+        assert f"ghcr.io/tumorsite/tumorsite-{image}@{DIGESTS[image]}" in text
     assert ":main" not in text
     assert place["application"]["spec"]["source"]["targetRevision"] == COMMIT
 
@@ -255,20 +272,95 @@ def test_values_that_the_chart_does_not_know_are_refused(helm: Path, tmp_path: P
         render(helm, tmp_path, application)
 
 
-def test_projects_come_before_what_belongs_to_them() -> None:
+def without(one: dict[str, Any], *paths: str) -> str:
+    """An ApplicationSet as text, without what is meant to differ."""
+    copy = json.loads(json.dumps(one))
+    for path in paths:
+        *folders, last = path.split("/")
+        place = copy
+        for folder in folders:
+            place = place[folder]
+        del place[last]
+    return json.dumps(copy)
+
+
+@pytest.mark.parametrize("environment", deliver.ENVIRONMENTS)
+def test_site_and_training_move_together_and_differ_in_their_parts(environment: str) -> None:
+    """One file, one commit, the same values: all but names, wave and the half that is rendered."""
+    site, training = (
+        of(f"{environment}/{half}.yaml", "ApplicationSet") for half in ("site", "training")
+    )
+    values = "spec/template/spec/source/helm/values"
+    differ = ("metadata/name", "metadata/annotations", "spec/template/metadata/name", values)
+    assert without(site, *differ) == without(training, *differ)
+    texts = [
+        one["spec"]["template"]["spec"]["source"]["helm"]["values"] for one in (site, training)
+    ]
+    assert texts[1] == texts[0].replace("parts: site", "parts: training") != texts[0]
+
+
+@pytest.mark.parametrize("environment", deliver.ENVIRONMENTS)
+def test_site_and_training_are_the_whole_and_share_nothing(
+    helm: Path, tmp_path: Path, environment: str
+) -> None:
+    halves: list[dict[str, dict[str, Any]]] = []
+    for half in ("site", "training", "all"):
+        folder = tmp_path / half
+        folder.mkdir()
+        path = f"{environment}/{'site' if half == 'all' else half}.yaml"
+        application = generate(helm, folder, path, release(environment))
+        source = application["spec"]["source"]["helm"]
+        if half == "all":
+            source["values"] = source["values"].replace("parts: site", "parts: all")
+        halves.append(
+            {f"{one['kind']}/{one['metadata']['name']}": one
+             for one in render(helm, folder, application)}
+        )  # fmt: skip
+    site, training, whole = halves
+    # Two applications that own one object would take it from each other for ever.
+    assert not site.keys() & training.keys()
+    own = "ConfigMap/tumorsite-training-settings"
+    assert training.pop(own)["data"] == whole["ConfigMap/tumorsite-settings"]["data"]
+    text = json.dumps(training).replace("tumorsite-training-settings", "tumorsite-settings")
+    assert {**site, **json.loads(text)} == whole
+    assert "Deployment/tumorsite-training" in training
+    project = of(f"{environment}/project.yaml", "AppProject")
+    assert admitted(project) == kinds([*site.values(), *training.values()])
+
+
+@pytest.mark.parametrize("environment", deliver.ENVIRONMENTS)
+def test_pods_that_train_wait_for_the_tables(helm: Path, tmp_path: Path, environment: str) -> None:
+    """Which of the two applications is synchronised first is chance, so the pods see to it."""
+    application = generate(helm, tmp_path, f"{environment}/training.yaml", release(environment))
+    found = list(pods(render(helm, tmp_path, application)))
+    assert {name for name, _ in found} >= {"Deployment/tumorsite-training"}
+    for name, pod in found:
+        first, (main, *_) = pod["spec"]["initContainers"][0], pod["spec"]["containers"]
+        assert first["command"] == ["python", "manage.py", "migrate", "--check"], name
+        # Of the same code, and asking the same database.
+        assert first["image"] == main["image"], name
+        database = [one for one in main["env"] if one["name"] == "DATABASE_URL"]
+        assert database, name
+        assert database[0] in first["env"], name
+
+
+def test_projects_come_first_then_the_site_then_its_training() -> None:
     waves = {
-        one["kind"]: int(one["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+        name.partition("/")[2]: int(one["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
         for name, one in OBJECTS
-        if "/" in name and name != "staging/previews.yaml"
+        if "/" in name
     }
-    assert waves["AppProject"] < waves["ApplicationSet"]
+    assert waves == {
+        "project.yaml": -1, "previews-project.yaml": -1,
+        "site.yaml": 0, "training.yaml": 1, "previews.yaml": 1,
+    }  # fmt: skip
 
 
 def test_a_deleted_branch_is_cleared_and_a_lost_file_does_not_take_the_site_down() -> None:
     previews = of("staging/previews.yaml", "ApplicationSet")["spec"]
     assert previews["syncPolicy"]["preserveResourcesOnDeletion"] is False
-    for environment in deliver.ENVIRONMENTS:
-        site = of(f"{environment}/site.yaml", "ApplicationSet")["spec"]
+    for environment, half in product(deliver.ENVIRONMENTS, ("site", "training")):
+        site = of(f"{environment}/{half}.yaml", "ApplicationSet")["spec"]
         assert site["syncPolicy"]["applicationsSync"] == "create-update"
         assert "finalizers" not in site["template"]["metadata"]
         # Each cluster runs its own environment only.

@@ -24,8 +24,10 @@ each_environment = pytest.mark.parametrize("environment", ENVIRONMENTS)
 
 
 @each_environment
-def test_helm_finds_no_fault(helm: Path, environment: str) -> None:
-    said = run(helm, "lint", "--strict", CHART, "--values", CHART / f"values-{environment}.yaml")
+@pytest.mark.parametrize("parts", ["all", "site", "training"])
+def test_helm_finds_no_fault(helm: Path, environment: str, parts: str) -> None:
+    values = ("--values", CHART / f"values-{environment}.yaml", "--set", f"parts={parts}")
+    said = run(helm, "lint", "--strict", CHART, *values)
     assert said.returncode == 0, said.stdout + said.stderr
 
 
@@ -106,6 +108,7 @@ BAD_VALUES = {
     "an image by the name of latest": ("image.tag=latest", "tag"),
     "a short digest": ("image.web.digest=sha256:abc", "digest"),
     "an address with a path": ("site.url=https://x.example/site", "url"),
+    "a half that is none": ("parts=web", "parts"),
     "no host": ("site.hosts=null", "hosts"),
     "a role that is none": ("s3.roles.site=admin", "role"),
     "a bucket's address": ("s3.bucket=s3://scans", "bucket"),

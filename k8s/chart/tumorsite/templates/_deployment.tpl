@@ -58,3 +58,12 @@ given back to the queue. The pod's grace must be longer, or the kernel ends both
 {{- include "tumorsite.deployment" (merge (dict "command" $command "probes" $probes "ports" $ports "env" $env
     "grace" .values.graceSeconds "scaled" .values.autoscaling.enabled "replicas" .values.replicas "spread" true) .) }}
 {{- end }}
+
+{{/*
+An init container that waits for the tables: it fails, and is started again, until every migration
+of this code has been applied. Training may come as an application of its own, beside the site's.
+*/}}
+{{- define "tumorsite.schema" -}}
+name: schema
+command: [python, manage.py, migrate, --check]
+{{- end }}

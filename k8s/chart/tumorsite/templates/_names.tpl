@@ -36,11 +36,24 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 
 {{/* The parts that are switched on, with all that makes a service account, a secret, a policy. */}}
 {{- define "tumorsite.parts" -}}
-{{- $parts := list "web" "inference-cpu" "general" "beat" -}}
+{{- $parts := list -}}
+{{- if include "tumorsite.here" (list . "site") -}}
+{{- $parts = list "web" "inference-cpu" "general" "beat" -}}
 {{- if .Values.shadow.enabled }}{{ $parts = append $parts "shadow" }}{{ end -}}
 {{- if .Values.inferenceGpu.enabled }}{{ $parts = append $parts "inference-gpu" }}{{ end -}}
-{{- if or .Values.training.enabled .Values.training.schedule }}{{ $parts = append $parts "training" }}{{ end -}}
+{{- end -}}
+{{- if and (include "tumorsite.here" (list . "training")) (or .Values.training.enabled .Values.training.schedule) }}{{ $parts = append $parts "training" }}{{ end -}}
 {{- toJson $parts -}}
+{{- end }}
+
+{{/* Whether this rendering has the site, or training: takes (list $ "site") or (list $ "training"). */}}
+{{- define "tumorsite.here" -}}
+{{- if has (index . 0).Values.parts (list "all" (index . 1)) }}yes{{ end -}}
+{{- end }}
+
+{{/* The part whose name the settings of all parts have; two applications never own one object. */}}
+{{- define "tumorsite.shared" -}}
+{{- ternary "training-settings" "settings" (eq .Values.parts "training") -}}
 {{- end }}
 
 {{/* Who a part is at the object store: "site", "training" or nobody. */}}

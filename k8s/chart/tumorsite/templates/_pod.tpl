@@ -100,7 +100,7 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: {{ toJson .command }}
 envFrom:
   - configMapRef:
-      name: {{ include "tumorsite.name" (dict "root" .root "part" (ternary .account "settings" (or (eq .account "migrate") (eq .account "register")))) }}
+      name: {{ include "tumorsite.name" (dict "root" .root "part" (ternary .account (include "tumorsite.shared" .root) (or (eq .account "migrate") (eq .account "register")))) }}
 env:
   {{- range $name, $value := .values.env }}
   - name: {{ $name }}
