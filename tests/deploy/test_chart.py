@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,24 @@ def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:
     namespace = yaml.safe_load((PROJECT / "k8s/namespace.yaml").read_text(encoding="utf-8"))
     validate(namespace)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_memory_is_asked_for_as_it_was_measured() -> None:
+    """The table of docs/kubernetes.md is what values.yaml says, and more than was seen."""
+    import yaml
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    text = (PROJECT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([\w, -]+) \| [^|]*\|(?: (\d+))? \| (\d+) \| (\d+) \|$", text, re.MULTILINE
+    )
+    keys = {"inference-cpu": "inferenceCpu", "migrate, register": "jobs"}
+    assert {keys.get(part, part) for part, *_ in rows} == {
+        "web", "inferenceCpu", "shadow", "general", "beat", "jobs",
+    }  # fmt: skip
+    for part, highest, request, limit in rows:
+        resources = values[keys.get(part, part)]["resources"]
+        told = {kind: amounts["memory"] for kind, amounts in resources.items()}
+        asked = {"requests": f"{request}Mi", "limits": f"{limit}Mi".replace("1024Mi", "1Gi")}
+        assert told == asked, part
+        assert int(highest or 0) < int(request), part
