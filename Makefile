@@ -3,6 +3,8 @@
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 SHELL := /bin/sh
+# Packages are compiled when they are first used; unless that is kept, each process does it again.
+unexport PYTHONDONTWRITEBYTECODE
 # Two test processes, each with a site or a network of its own; conftest.py shares the tests out.
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 

@@ -90,8 +90,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture(scope="module")
-def host(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A deployed site. Nothing of it runs yet: its parts take processor time, and few tests ask."""
+def host(s3: S3, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A deployed site. Nothing of it runs yet: its parts take processor time, and few tests ask.
+
+    The data set is drawn before, as that leaves packages compiled; on the host nothing may.
+    """
     trainer = {**s3.settings("trainer"), "DATASET_BUCKET": DATA}
     folder = tmp_path_factory.mktemp("host")
     host = Host(folder, site=s3.settings("site"), trainer=trainer)
