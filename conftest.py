@@ -24,6 +24,7 @@ from tests.support.records import make_model
 from tests.support.servers import S3
 from tests.support.site import migrate, prepare
 from tests.support.stores import use_folder, use_s3
+from tumorsite import throttle
 
 # Their tests share one running site.
 SITE = ("tests/browser/", "tests/faults/")
@@ -100,6 +101,7 @@ def _clean_slate() -> Iterator[None]:
     """No test finds the cache, the messages or the objects of another one."""
     yield
     TEST_VALKEY.client().flushall()
+    throttle.forget()
     for name in ("objects", "models"):
         shutil.rmtree(settings.DATA_DIR / name, ignore_errors=True)
 
