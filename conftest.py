@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlite3 import connect
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.files.storage import storages
@@ -22,8 +23,9 @@ from predictions.models import ModelVersion
 from tests.settings import TEST_VALKEY
 from tests.support.records import make_model
 from tests.support.servers import S3
-from tests.support.site import migrate, prepare
+from tests.support.site import migrate, migrate_server, prepare
 from tests.support.stores import use_folder, use_s3
+from tumorsite import throttle
 
 # Their tests share one running site.
 SITE = ("tests/browser/", "tests/faults/")
@@ -94,12 +96,28 @@ if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
             connection.ensure_connection()
             source.backup(connection.connection)
 
+else:
+
+    @pytest.fixture(scope="session")
+    def django_db_setup(
+        tmp_path_factory: pytest.TempPathFactory, django_test_environment: None
+    ) -> None:
+        """The tests' database: a copy, within the server, of the one that was migrated for all."""
+        url = os.environ["TEST_POSTGRES_URL"]
+        _made_once(tmp_path_factory, "server", lambda folder: migrate_server(folder, url))
+        template, name = connection.settings_dict["NAME"], f"tests_{os.getpid()}"
+        # From elsewhere, as nobody may be connected to a database that is copied.
+        with psycopg.connect(url, dbname="template1", autocommit=True) as server:
+            server.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"')
+        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+
 
 @pytest.fixture(autouse=True)
 def _clean_slate() -> Iterator[None]:
     """No test finds the cache, the messages or the objects of another one."""
     yield
     TEST_VALKEY.client().flushall()
+    throttle.forget()
     for name in ("objects", "models"):
         shutil.rmtree(settings.DATA_DIR / name, ignore_errors=True)
 

@@ -12,13 +12,13 @@ from django.db.models import Prefetch
 
 from accounts.models import User
 from predictions.models import Access, Prediction, Review, Scan
-from predictions.selectors import scans_of
+from predictions.selectors import scans_of, with_model
 from predictions.visitors import Owner
 
 
 def exported_scans(user: User) -> Iterator[Scan]:
     """The person's scans with their runs and the reviews of these, a few hundred at a time."""
-    runs = Prediction.objects.select_related("model_version").order_by("id")
+    runs = with_model(Prediction.objects.order_by("id"))
     return (
         scans_of(Owner(user=user))
         .prefetch_related(Prefetch("predictions", runs), "predictions__reviews")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def quantise(model: Path, inputs: Floats, folder: Path) -> Path:
             batch = next(self._batches, None)
             return None if batch is None else {"image": batch}
 
+    # It tells the root logger of each weight whose scale it has to widen.
+    logging.getLogger().setLevel(logging.WARNING)
     prepared, target = folder / "prepared.onnx", folder / "int8.onnx"
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
     quantize_static(

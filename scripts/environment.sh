@@ -50,8 +50,9 @@ install() {
     [ -w "$folder" ] || fail "the folder $(pwd)/$folder cannot be written."
     enough_room
     echo "Installing what $1 lists; the first time this takes a minute or more."
+    # What is used is compiled when it is used first: all of it takes as long again as the rest.
     "$folder/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-        --no-deps --requirement "$1" || fail "pip ended with an error, see above."
+        --no-compile --no-deps --requirement "$1" || fail "pip ended with an error, see above."
     touch "$2"
 }
 

@@ -30,9 +30,12 @@ atexit.register(TEST_VALKEY.kill)
 
 _database_url = ""
 if os.environ.get("TEST_DATABASE", "sqlite") == "postgres":
-    _postgres = Postgres()
-    atexit.register(_postgres.stop)
-    _database_url = _postgres.url
+    if "TEST_POSTGRES_URL" not in os.environ:
+        # The first process starts it; those that it starts share it.
+        _postgres = Postgres()
+        atexit.register(_postgres.stop)
+        os.environ["TEST_POSTGRES_URL"] = _postgres.url
+    _database_url = os.environ["TEST_POSTGRES_URL"]
 
 os.environ.update(
     {

@@ -12,7 +12,11 @@ from tumorsite.settings.values import values
 WINDOW = 60
 
 _local: dict[str, int] = {}
+# Counts that are over their limit, so that a flood is refused without asking the cache each time.
+_used_up: set[str] = set()
 _lock = threading.Lock()
+# Entries that either of them may hold; older ones are of no use after a minute.
+_MOST = 10_000
 
 
 def client_address(request: HttpRequest) -> str:
@@ -38,7 +42,7 @@ def _count(key: str) -> int:
         return _incremented(key)
     except (RedisError, ValueError):
         with _lock:
-            if len(_local) > 10_000:
+            if len(_local) > _MOST:
                 _local.clear()
             _local[key] = _local.get(key, 0) + 1
             return _local[key]
@@ -47,5 +51,19 @@ def _count(key: str) -> int:
 def retry_after(scope: str, who: str, limit: int) -> int:
     """Seconds to wait if `who` has used up `limit` requests of `scope` this minute, else 0."""
     now = time.time()
-    used = _count(f"throttle:{scope}:{who}:{int(now // WINDOW)}")
-    return 0 if used <= limit else int(WINDOW - now % WINDOW) + 1
+    key = f"throttle:{scope}:{who}:{limit}:{int(now // WINDOW)}"
+    if key not in _used_up:
+        if _count(key) <= limit:
+            return 0
+        with _lock:
+            if len(_used_up) > _MOST:
+                _used_up.clear()
+            _used_up.add(key)
+    return int(WINDOW - now % WINDOW) + 1
+
+
+def forget() -> None:
+    """Forget what this process knows by itself; the cache keeps its counts."""
+    with _lock:
+        _local.clear()
+        _used_up.clear()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 
 from predictions.admin.common import RecordAdmin
 from predictions.models import DriftRecord
+from predictions.selectors import CARD
 
 
 @admin.register(DriftRecord)
@@ -18,6 +20,9 @@ class DriftRecordAdmin(RecordAdmin):
     list_filter = ("alarm",)
     list_select_related = ("model_version",)
     ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DriftRecord]:
+        return super().get_queryset(request).defer(*CARD)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         return ["at", "model_version", "n", "score", "alarm", "compared"]

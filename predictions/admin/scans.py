@@ -19,6 +19,7 @@ from predictions.admin.common import (
     thumbnail,
 )
 from predictions.models import Prediction, Scan
+from predictions.selectors import with_model
 from predictions.services.deletion import delete_scans
 
 
@@ -70,7 +71,7 @@ class ScanAdmin(OwnerMixin, RecordAdmin):
 
     @admin.display(description="results")
     def runs(self, scan: Scan) -> str:
-        rows = scan.predictions.select_related("model_version").order_by("-id")
+        rows = with_model(scan.predictions.order_by("-id"))
         return format_html(
             "<ul>{}</ul>",
             format_html_join(

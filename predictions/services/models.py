@@ -14,6 +14,7 @@ def production_model() -> ModelVersion:
         NoModelError: none has been registered.
     """
     try:
-        return ModelVersion.objects.get(stage=ModelVersion.Stage.PRODUCTION)
+        present = ModelVersion.objects.defer("card", "gate")
+        return present.get(stage=ModelVersion.Stage.PRODUCTION)
     except ModelVersion.DoesNotExist:
         raise NoModelError from None

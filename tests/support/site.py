@@ -45,10 +45,10 @@ def _environment(folder: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def _manage(folder: Path, command: str) -> None:
+def _manage(folder: Path, command: str, **extra: str) -> None:
     subprocess.run(
         [sys.executable, ROOT / "manage.py", command],
-        env=_environment(folder),
+        env=_environment(folder, **extra),
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -58,6 +58,11 @@ def migrate(folder: Path) -> None:
     """Make a data folder with an empty database: most of what a first start takes its time for."""
     shutil.copytree(settings.MODEL_DIR, folder / "model")
     _manage(folder, "migrate")
+
+
+def migrate_server(folder: Path, url: str) -> None:
+    """The same in a database of a server, with an empty data folder beside it."""
+    _manage(folder, "migrate", DATABASE_URL=url)
 
 
 def prepare(migrated: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from http import HTTPStatus
 from typing import Any
 
 from tumorsite.observability import context
@@ -46,6 +47,16 @@ class PathFilter(logging.Filter):
             route = route_of(request)
             record.args = tuple(route if arg == path else arg for arg in record.args)
         return True
+
+
+class FloodFilter(logging.Filter):
+    """Drops what Django says of each throttled request: a flood would fill the disk with it.
+
+    The metrics count them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", None) != HTTPStatus.TOO_MANY_REQUESTS
 
 
 def route_of(request: Any) -> str:

@@ -11,6 +11,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "context": {"()": "tumorsite.observability.logs.ContextFilter"},
         "path": {"()": "tumorsite.observability.logs.PathFilter"},
+        "flood": {"()": "tumorsite.observability.logs.FloodFilter"},
     },
     "formatters": {"line": FORMATTERS[values.LOG_FORMAT]},
     "handlers": {
@@ -23,6 +24,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": values.LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
+        "django.request": {"filters": ["flood"]},
         "django.server": {"handlers": [], "propagate": True},
         # A line for every request is for machines: a page that waits asks each second.
         "tumorsite.requests": {"level": "INFO" if values.LOG_FORMAT == "json" else "WARNING"},

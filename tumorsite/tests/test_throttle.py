@@ -58,6 +58,27 @@ def test_who_has_used_up_the_minute_must_wait() -> None:
     assert throttle.retry_after("other", "someone", 3) == 0
 
 
+def test_a_flood_is_refused_without_the_cache(
+    away: ForgivingRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert throttle.retry_after("test", "someone", 0) > 0
+    monkeypatch.setattr(throttle, "cache", away)
+    monkeypatch.setattr(throttle, "_used_up", throttle._used_up | set(map(str, range(10_001))))
+    assert throttle.retry_after("test", "someone", 0) > 0
+    assert throttle._local == {}
+    # Nor does it fill the memory.
+    assert throttle.retry_after("test", "another", 0) > 0
+    assert len(throttle._used_up) == 1
+
+
+def test_a_flood_does_not_fill_the_log(
+    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REQUESTS_PER_MINUTE = 0
+    assert client.get("/terms/").status_code == 429
+    assert "Too Many Requests" not in caplog.text
+
+
 def test_counts_go_on_while_the_cache_is_away(
     away: ForgivingRedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
