@@ -9,57 +9,54 @@ ARG BASE_IMAGE=docker.io/library/python:3.13-slim-bookworm
 ARG BASE_DIGEST
 
 FROM ${BASE_IMAGE}@${BASE_DIGEST} AS base
+ARG BASE_IMAGE
+ARG BASE_DIGEST
+ARG SOURCE=https://github.com/tumorsite/tumorsite
+LABEL org.opencontainers.image.vendor="TumorSite" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.documentation="${SOURCE}/blob/main/docs/images.md" \
+    org.opencontainers.image.base.name="${BASE_IMAGE}" \
+    org.opencontainers.image.base.digest="${BASE_DIGEST}"
 # Bytecode is compiled below; a read-only file system could not keep it later.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     DATA_DIR=/data \
     STATIC_DIR=/app/static
 WORKDIR /app
-
-
-FROM base AS builder
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# The environment has no pip of its own: it is not needed again, and pip of the base can fill it.
-RUN python3 -m venv --without-pip /opt/venv \
-    && groupadd --gid 10001 tumorsite \
+RUN groupadd --gid 10001 tumorsite \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin \
         tumorsite \
-    && mkdir /data
-# Only wheels, so that building runs no code of a package; exact versions, each of them listed. An
-# index of your own goes into a pip.conf given as a secret, which no layer keeps.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_ROOT_USER_ACTION=ignore \
-    PIP_NO_INPUT=1 \
-    PIP_ONLY_BINARY=:all: \
-    PIP_NO_DEPS=1
+    && install --directory --owner=10001 --group=10001 /data \
+    && python3 -m venv --without-pip /opt/venv
 
 
-FROM builder AS web-packages
-COPY requirements/web.txt /tmp/requirements.txt
+# An index of your own goes into a pip.conf given as a secret, which no layer keeps. The worker adds
+# to the layers of web, so that both are stored and fetched once.
+FROM base AS web-packages
+COPY docker/packages.sh requirements/web.txt /tmp/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
     --mount=type=cache,target=/root/.cache/pip \
-    HOME=/root python3 -m pip --python /opt/venv/bin/python install --quiet \
-        --requirement /tmp/requirements.txt
+    sh /tmp/packages.sh /tmp/web.txt && rm /tmp/packages.sh /tmp/web.txt
 
 
 FROM web-packages AS worker-packages
-COPY requirements/worker.txt /tmp/requirements.txt
+COPY docker/packages.sh requirements/worker.txt /tmp/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
     --mount=type=cache,target=/root/.cache/pip \
-    HOME=/root python3 -m pip --python /opt/venv/bin/python install --quiet \
-        --requirement /tmp/requirements.txt
+    sh /tmp/packages.sh /tmp/worker.txt && rm /tmp/packages.sh /tmp/worker.txt
 
 
-FROM builder AS trainer-packages
-COPY requirements/gpu.txt /tmp/requirements.txt
+FROM base AS trainer-packages
+COPY docker/packages.sh requirements/gpu.txt /tmp/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=secret,id=ca,target=/run/ca.pem,required=false \
     --mount=type=cache,target=/root/.cache/pip \
-    HOME=/root python3 -m pip --python /opt/venv/bin/python install --quiet \
-        --requirement /tmp/requirements.txt
+    sh /tmp/packages.sh /tmp/gpu.txt && rm /tmp/packages.sh /tmp/gpu.txt
 
 
 # The code, compiled, and the static files, collected once for all images. The signing key that
@@ -77,33 +74,7 @@ RUN DATA_DIR=/tmp/build /opt/venv/bin/python manage.py collectstatic --no-input 
     && rm -r /tmp/build
 
 
-FROM base AS run
-ARG VERSION=0
-ARG REVISION=unknown
-ARG CREATED=1970-01-01T00:00:00Z
-ARG SOURCE=https://github.com/tumorsite/tumorsite
-ARG BASE_IMAGE
-ARG BASE_DIGEST
-LABEL org.opencontainers.image.vendor="TumorSite" \
-    org.opencontainers.image.licenses="Apache-2.0" \
-    org.opencontainers.image.source="${SOURCE}" \
-    org.opencontainers.image.documentation="${SOURCE}/blob/main/docs/images.md" \
-    org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}" \
-    org.opencontainers.image.created="${CREATED}" \
-    org.opencontainers.image.base.name="${BASE_IMAGE}" \
-    org.opencontainers.image.base.digest="${BASE_DIGEST}"
-ENV PATH=/opt/venv/bin:$PATH
-COPY --from=builder /etc/passwd /etc/group /etc/
-COPY --from=builder --chown=10001:10001 /data /data
-# A number, so that a cluster can see that it is not root.
-USER 10001:10001
-
-
-FROM run AS web
-LABEL org.opencontainers.image.title="tumorsite-web" \
-    org.opencontainers.image.description="Web server of TumorSite"
-COPY --from=web-packages /opt/venv /opt/venv
+FROM web-packages AS web
 COPY --from=code /app /app
 ENV HOST=0.0.0.0 \
     PORT=8000
@@ -112,24 +83,37 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-m", "tumorsite.probe", "web", "live"]
 # gunicorn is process 1: it hands signals on, and collects every child that ends.
 CMD ["gunicorn", "--config", "python:tumorsite.gunicorn", "tumorsite.wsgi"]
+# A number, so that a cluster can see that it is not root.
+USER 10001:10001
+ARG VERSION=0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="tumorsite-web" \
+    org.opencontainers.image.description="Web server of TumorSite" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}"
 
 
-FROM run AS worker
-LABEL org.opencontainers.image.title="tumorsite-worker" \
-    org.opencontainers.image.description="Workers, scheduler and jobs of TumorSite, on the CPU"
-COPY --from=worker-packages /opt/venv /opt/venv
+FROM worker-packages AS worker
 COPY --from=code /app /app
 COPY models/tumorsite-2 models/tumorsite-2
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-m", "tumorsite.probe", "worker", "live"]
 CMD ["celery", "-A", "tumorsite", "worker", "-Q", "inference", "-n", "inference@%h", \
     "--pool", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
+USER 10001:10001
+ARG VERSION=0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="tumorsite-worker" \
+    org.opencontainers.image.description="Workers, scheduler and jobs of TumorSite, on the CPU" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}"
 
 
-FROM run AS trainer
-LABEL org.opencontainers.image.title="tumorsite-trainer" \
-    org.opencontainers.image.description="Training and inference of TumorSite, on a GPU"
-COPY --from=trainer-packages /opt/venv /opt/venv
+FROM trainer-packages AS trainer
 COPY --from=code /app /app
 # Recipes name the network that they go on from, so all of them are here.
 COPY models models
@@ -142,3 +126,12 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=180s --retries=3 \
     CMD ["python", "-m", "tumorsite.probe", "worker", "live"]
 CMD ["celery", "-A", "tumorsite", "worker", "-Q", "training", "-n", "training@%h", \
     "--pool", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
+USER 10001:10001
+ARG VERSION=0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="tumorsite-trainer" \
+    org.opencontainers.image.description="Training and inference of TumorSite, on a GPU" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}"

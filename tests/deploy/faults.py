@@ -74,6 +74,11 @@ def _writable(state: os.stat_result) -> bool:
     return anyone or (state.st_uid == UID and bool(state.st_mode & stat.S_IWUSR))
 
 
+def _readable(state: os.stat_result) -> bool:
+    needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(state.st_mode) else 0)
+    return stat.S_ISLNK(state.st_mode) or state.st_mode & needed == needed
+
+
 def _tree_faults(image: Image) -> Iterator[str]:
     for path in _walk(image.root):
         state, inside = path.lstat(), "/" + str(path.relative_to(image.root))
@@ -81,6 +86,8 @@ def _tree_faults(image: Image) -> Iterator[str]:
             yield f"{inside} {fault}"
         if _writable(state) and inside != "/data":
             yield f"{inside} can be written by the site"
+        if inside.startswith(("/app/", "/opt/")) and not _readable(state):
+            yield f"{inside} cannot be read by the site"
         if inside.startswith("/app/") and path.name in {"tests", "Dockerfile", "requirements"}:
             yield f"{inside} is not needed to run"
 

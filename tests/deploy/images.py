@@ -26,6 +26,8 @@ PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
 TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "skopeo": "skopeo", "ip": "iproute2"}
 # What a base has for people rather than programs; python:slim lacks it as well.
 NOT_NEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man")
+# Layers of earlier builds are used again, until there are this many of them.
+MOST_LAYERS = 300
 
 
 def need_tools() -> None:
@@ -50,6 +52,10 @@ def alone() -> Iterator[None]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # What a run that was broken off has left.
+        buildah("rm", "--all")
+        if len(buildah("images", "--all", "--quiet").split()) > MOST_LAYERS:
+            buildah("rmi", "--prune")
         yield
 
 
@@ -90,7 +96,10 @@ def _debootstrap(folder: Path) -> None:
     )
     for part in NOT_NEEDED:
         for path in (folder / part).iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def base_digest() -> str:
@@ -127,12 +136,25 @@ def _pip_secrets(folder: Path) -> list[str]:
     return [*options, "--secret", f"id=pip,src={config}"]
 
 
-def build(target: str, *, file: Path = PROJECT / "Dockerfile", context: Path = PROJECT) -> str:
-    """Build one target; the name of the image."""
+def build(
+    target: str,
+    *,
+    file: Path = PROJECT / "Dockerfile",
+    context: Path = PROJECT,
+    layers: bool = True,
+) -> str:
+    """Build one target; the name of the image. With layers, what was built before is used again."""
     name = f"localhost/tumorsite-{target}"
     with tempfile.TemporaryDirectory() as folder:
         buildah(
-            *("bud", "--format", "docker", "--layers=false", "--pull-never", "--quiet"),
+            *(
+                "bud",
+                "--format",
+                "docker",
+                f"--layers={str(layers).lower()}",
+                "--pull-never",
+                "--quiet",
+            ),
             *("--file", file, "--target", target, "--tag", name),
             *("--build-arg", f"BASE_IMAGE={BASE}", "--build-arg", f"BASE_DIGEST={base_digest()}"),
             *("--build-arg", "VERSION=1.2.3", "--build-arg", "REVISION=0123456789abcdef"),
@@ -148,14 +170,20 @@ class Image:
 
     Attributes:
         config: what the image says of itself, as Docker keeps it: User, Env, Cmd, Healthcheck, …
+        layers: the digests of its layers' content, from the base on.
         root: its root file system, unpacked.
     """
 
     config: dict[str, Any]
+    layers: list[str]
     root: Path
 
     def environment(self) -> dict[str, str]:
         return dict(pair.split("=", 1) for pair in self.config["Env"])
+
+    def size(self) -> int:
+        """Bytes on disk, as `du` counts them."""
+        return 1024 * int(subprocess.check_output(["du", "-sk", self.root], text=True).split()[0])
 
 
 @contextlib.contextmanager
@@ -163,6 +191,10 @@ def unpacked(name: str) -> Iterator[Image]:
     container = buildah("from", "--pull-never", name)
     try:
         facts = json.loads(buildah("inspect", "--type", "image", name))
-        yield Image(facts["Docker"]["config"], Path(buildah("mount", container)))
+        yield Image(
+            config=facts["Docker"]["config"],
+            layers=facts["Docker"]["rootfs"]["diff_ids"],
+            root=Path(buildah("mount", container)),
+        )
     finally:
         buildah("rm", container)

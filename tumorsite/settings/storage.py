@@ -52,7 +52,11 @@ STORAGES = {
             "OPTIONS": {"location": values.DATA_DIR / "objects"},
         }
     ),
-    "staticfiles": {"BACKEND": "tumorsite.staticfiles.StaticFilesStorage"},
+    # For everyone, unlike what visitors bring: an image is built by another user than it runs as.
+    "staticfiles": {
+        "BACKEND": "tumorsite.staticfiles.StaticFilesStorage",
+        "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
+    },
 }
 MEDIA_URL = "/media/"
 MEDIA_ROOT = values.DATA_DIR / "media"

@@ -164,6 +164,8 @@ def test_static_files_collected_beforehand_are_used_as_they_are(
     assert str(static / "staticfiles.json") in refused.stderr
     collected = manage("collectstatic", "--no-input")
     assert collected.returncode == 0, collected.stderr
+    # The image runs as another user than collects.
+    assert {path.stat().st_mode & 0o777 for path in static.rglob("*.*")} == {0o644}
     before = {path: path.stat().st_mtime_ns for path in static.rglob("*")}
     again = manage("prepare")
     assert again.returncode == 0, again.stderr
