@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With SKIP_NOTHING set, as `.ci/run` does, a test that finds something missing fails."""
+    """With SKIP_NOTHING set a test that finds something missing fails."""
     report = yield
     if report.skipped and os.environ.get("SKIP_NOTHING"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
