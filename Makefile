@@ -32,7 +32,7 @@ run: .venv/.run.stamp
 test: .venv/.test.stamp chromium
 	@$(PYTHON) -m coverage erase
 	@$(PYTHON) -m pytest $(TWO) --cov --cov-report=
-	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(TWO) -m data_layer --cov --cov-append --cov-report=
+	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(TWO) -m data_layer
 	@$(PYTHON) -m coverage report --fail-under=90
 
 check: .venv/.check.stamp

@@ -31,6 +31,11 @@ from tumorsite import throttle
 SITE = ("tests/browser/", "tests/faults/")
 # Most of these need no database, so they can begin while that is being made.
 WITHOUT_DATABASE = ("mltasks/", "simulation/")
+# Half a minute and more: begun last, one process would go on alone.
+LONG = (
+    "tumorsite/tests/test_supervisor.py", "training/tests/test_eviction.py", "tests/",
+    "accounts/tests/test_in_browser.py", "education/tests/test_editor_in_browser.py",
+)  # fmt: skip
 
 
 class Sharing(LoadScopeScheduling):
@@ -49,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and with what can go on while the database is being made."""
 
     def turn(item: pytest.Item) -> int:
-        return 0 if item.nodeid.startswith(SITE) else 2 - item.nodeid.startswith(WITHOUT_DATABASE)
+        order = (SITE, WITHOUT_DATABASE, LONG)
+        return next((n for n, part in enumerate(order) if item.nodeid.startswith(part)), 3)
 
     items.sort(key=turn)
 
