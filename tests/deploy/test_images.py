@@ -45,7 +45,13 @@ def tools() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base(tools: None) -> str:
-    return images.base_digest()
+    """Made of Debian's packages, nothing of ours: where that cannot be done nothing is built."""
+    try:
+        return images.base_digest()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the images were not built, as debootstrap failed: {error.stderr[-300:]!r}")
+    except AssertionError as error:
+        pytest.skip(f"the images were not built, as buildah cannot work here: {error}")
 
 
 @pytest.fixture(scope="module")
