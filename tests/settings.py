@@ -54,7 +54,7 @@ from tumorsite.settings import *  # noqa: E402, F403  # they read the environmen
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # In memory, shared by the threads of a test process; PostgreSQL gives it the usual name.
 if not _database_url:
-    DATABASES["default"]["TEST"] = {"NAME": "file:tests?mode=memory&cache=shared"}  # noqa: F405
+    DATABASES["default"]["TEST"] = {"NAME": "file:tests?mode=memory&cache=shared"}  # noqa: F405  # above
 # One round instead of hundreds of thousands: tests sign in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Without a manifest, so that no test needs `collectstatic` first.
