@@ -14,7 +14,6 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import connection
 from pytest_django import DjangoDbBlocker, Settings
 from xdist.scheduler import LoadScopeScheduling
@@ -135,24 +134,26 @@ def model(db: None) -> ModelVersion:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+def _s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     server = S3(tmp_path_factory.mktemp("s3"))
     server.start()
     yield server
     server.kill()
 
 
+@pytest.fixture
+def s3_server(_s3_process: S3) -> Iterator[S3]:
+    """A real S3 server. No test finds the objects of another one in its bucket."""
+    yield _s3_process
+    _s3_process.empty()
+
+
 @pytest.fixture(params=["folder", "s3"])
-def object_store(
-    request: pytest.FixtureRequest, settings: Settings, tmp_path: Path
-) -> Iterator[str]:
+def object_store(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> str:
     """Runs the test on a local folder and again on a real S3 server."""
     if request.param == "s3":
         server: S3 = request.getfixturevalue("s3_server")
         use_s3(settings, server)
     else:
         use_folder(settings, tmp_path / "objects")
-    yield request.param
-    if request.param == "s3":
-        for prefix in ("scans/", "models/", "training/"):
-            storages["scans"].delete_prefix(prefix)  # type: ignore[attr-defined]  # ours
+    return request.param

