@@ -11,10 +11,11 @@ HOME=/root PATH=${PATH#/opt/venv/bin:} python3 -m pip --python /opt/venv/bin/pyt
 cd /opt/venv/lib/python3*/site-packages
 
 # What nothing reads when the site runs: sources of translations, of types and of compiled modules,
-# packages' own tests (the folders stay: openpyxl looks into its own), and the descriptions of every
+# headers (TensorFlow's and CUDA's are 450 MB), packages' own tests (the folders stay: openpyxl looks into its own), and the descriptions of every
 # cloud service but storage and what signs in to it. Licences and metadata stay.
 find . -type f \( -name '*.po' -o -name '*.pyi' -o -name '*.c' -o -path '*/tests/*' -name 'test_*.py' \) \
     -delete
+find . -name '*.dist-info' -prune -o -type d -name include -prune -exec rm -r {} +
 find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name 'sso*' ! -name signin \
     -exec rm -r {} +
 

@@ -66,6 +66,12 @@ def worker(base: str) -> Iterator[Image]:
         yield image
 
 
+@pytest.fixture(scope="module")
+def trainer(base: str) -> Iterator[Image]:
+    with images.unpacked(images.build("trainer")) as image:
+        yield image
+
+
 # What needs no build
 
 
@@ -168,14 +174,18 @@ def installed(image: Image) -> dict[str, str]:
     return found
 
 
+def python_of(image: Image) -> str:
+    """The version of its Python."""
+    text = (image.root / "opt/venv/pyvenv.cfg").read_text()
+    version = re.search(r"^version = (\S+)$", text, re.MULTILINE)
+    assert version
+    return version[1]
+
+
 def test_the_packages_are_those_listed_and_can_be_told(image: Image) -> None:
     role = image.config["Labels"]["org.opencontainers.image.title"].removeprefix("tumorsite-")
-    version = re.search(
-        r"^version = (\S+)$", (image.root / "opt/venv/pyvenv.cfg").read_text(), re.MULTILINE
-    )
-    assert version
     found = installed(image)
-    assert found == pinned(role, version[1])
+    assert found == pinned(role, python_of(image))
     assert not found.keys() & {"tensorflow", "tensorflow-cpu", "keras", "pytest", "pip"}
     assert ("onnxruntime" in found) == (role == "worker")
 
@@ -415,3 +425,39 @@ def test_sigterm_ends_the_worker(inference: Container) -> None:
 
 def test_sigterm_ends_the_web_server(site: Container) -> None:
     ends(site)
+
+
+# The trainer
+
+
+@pytest.mark.trainer
+@pytest.mark.timeout(3600)
+def test_the_trainer_is_whole_and_works_without_a_gpu(
+    trainer: Image, pod: Pod, data: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the other images are held to, and TensorFlow's answers on whatever there is."""
+    with capsys.disabled():
+        print(f"\ntrainer: {trainer.size() / MIB:.0f} MiB with its base")
+    assert faults(trainer) == []
+    assert installed(trainer) == pinned("gpu", python_of(trainer))
+    job = Container(
+        *(trainer, pod, data, logs / "prepare"),
+        command=["python", "manage.py", "prepare"],
+        environment=SETTINGS,
+    )
+    assert job.wait(400) == 0, job.text()
+    training = Container(trainer, pod, data, logs / "training", environment=SETTINGS)
+    inference = Container(
+        *(trainer, pod, data, logs / "inference"),
+        command=[part.replace("training", "inference") for part in trainer.config["Cmd"]],
+        environment=SETTINGS,
+    )
+    try:
+        wait_for(lambda: training.health().returncode == 0, training, seconds=300)
+        wait_for(lambda: inference.run(*READY).returncode == 0, inference, seconds=300)
+        confined(training)
+        ends(training)
+        ends(inference)
+    finally:
+        training.kill()
+        inference.kill()
