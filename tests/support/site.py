@@ -263,13 +263,13 @@ class Site:
         assert child is not None
         return child
 
-    def caught_running(self, ids: list[str]) -> psutil.Process:
-        """Stop the child in the middle of a run of one of `ids`.
+    def caught_running(self, ids: list[str], worker: Process | None = None) -> psutil.Process:
+        """Stop the worker's child in the middle of a run of one of `ids`.
 
         Raises:
             AssertionError: all of them ended before it could be stopped.
         """
-        child = self.child()
+        child = self.child(worker)
         with self.database() as database:
             end = time.monotonic() + 30 * PATIENCE
             while time.monotonic() < end:
