@@ -106,11 +106,12 @@ def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
     width = max(1, round(max(outer.shape) / 360))
     picture = np.zeros_like(outer)
     around, line = _line(outer, width)
-    rows, columns = np.mgrid[around]
-    # Diagonal stripes cut a line of any direction into dashes.
-    period = 7 * width
-    dashes = ((rows + columns) // period + (rows - columns) // period) % 2 == 0
-    picture[around] = line & dashes
+    rows, columns = np.nonzero(line)
+    # A chessboard, turned so that no straight border runs along its fields, cuts it into dashes.
+    side = 14 * width
+    gaps = ((2 * rows + columns) // side + (rows - 2 * columns) // side) % 2 == 1
+    line[rows[gaps], columns[gaps]] = False
+    picture[around] = line
     around, line = _line(inner, width)
     picture[around] |= line
     return _flat_png(picture, CONTOUR_COLOUR)

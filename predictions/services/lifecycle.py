@@ -6,6 +6,7 @@ row. Whoever comes second finds nothing to change and stops, on SQLite and Postg
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -87,7 +88,8 @@ def claim(
     """Take a queued prediction, and others that wait, for one forward pass.
 
     A row that has been tried before comes alone: should its picture kill the worker, no other
-    row dies with it.
+    row dies with it. Together the pictures are no larger than the largest that is accepted, so a
+    worker's memory has a bound.
 
     Args:
         fresh: take none that has been tried before, as the task still holds other rows.
@@ -96,9 +98,11 @@ def claim(
         The rows that are now this task's to finish, empty if another task was first.
     """
     now = timezone.now()
-    queued = Prediction.objects.filter(
-        _due(now), status=Status.QUEUED, model_version=model_version
-    ).order_by("id")
+    queued = (
+        Prediction.objects.filter(_due(now), status=Status.QUEUED, model_version=model_version)
+        .select_related("scan")
+        .order_by("id")
+    )
     if fresh:
         queued = queued.filter(attempt=0)
     # Most messages find that another one's batch has served their row: no lock for these.
@@ -115,6 +119,7 @@ def claim(
         rows = [wanted]
         if wanted.attempt == 0 and limit > 1:
             rows += queued.filter(attempt=0).exclude(pk=wanted.pk)[: limit - 1]
+            rows = _fitting(rows)
         # All of them have been tried as often: one statement compares and sets each.
         mine = Prediction.objects.filter(pk__in=[row.pk for row in rows])
         taken = mine.filter(status=Status.QUEUED, attempt=wanted.attempt).update(
@@ -133,6 +138,13 @@ def claim(
         .select_related("scan")
         .order_by("id")
     )
+
+
+def _fitting(rows: list[Prediction]) -> list[Prediction]:
+    """The first of the rows, and those after it for whose pictures there is room beside it."""
+    sizes = itertools.accumulate(row.scan.width * row.scan.height for row in rows)
+    fitting = sum(size <= settings.MAX_PIXELS for size in sizes)
+    return rows[: max(1, fitting)]
 
 
 def abandoned_by(*, task_id: str) -> list[Prediction]:

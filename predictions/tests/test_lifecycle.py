@@ -91,6 +91,23 @@ class TestClaim:
         assert waiting[3].pk in {row.pk for row in rows}
         assert Prediction.objects.filter(status=Status.QUEUED).count() == 2
 
+    def test_takes_no_more_pixels_than_the_largest_picture_has(
+        self, model: ModelVersion, settings: Settings
+    ) -> None:
+        waiting = [submit(seed=n) for n in range(4)]
+        scan = waiting[0].scan
+        settings.MAX_PIXELS = 2 * scan.width * scan.height + 1
+
+        def claimed() -> list[Prediction]:
+            return lifecycle.claim(
+                prediction_id=str(waiting[0].pk), model_version=model, task_id="t", limit=8
+            )
+
+        assert [row.pk for row in claimed()] == [row.pk for row in waiting[:2]]
+        # Larger than any that is accepted now: it was taken in before the limit was lowered.
+        settings.MAX_PIXELS = 1
+        assert [row.pk for row in claimed()] == [waiting[2].pk]
+
     def test_a_message_whose_row_is_done_serves_another(self, model: ModelVersion) -> None:
         done, lost = submit(seed=1), submit(seed=2)
         finish(done)

@@ -40,16 +40,17 @@ def test_the_outline_runs_just_outside_the_area(square: np.ndarray) -> None:
     assert np.array_equal(line, expected)
 
 
-def test_contours_lie_around_their_masks_and_the_outer_is_dashed() -> None:
+@pytest.mark.parametrize("top", range(14, 29))
+def test_contours_lie_around_their_masks_and_the_outer_is_dashed(top: int) -> None:
     outer = np.zeros((120, 120), np.bool_)
     inner = outer.copy()
-    outer[20:100, 20:100] = True
+    outer[top:100, 20:100] = True
     inner[50:60, 50:60] = True
     line = rgba(rendering.contours_png(inner, outer))[..., 3] > 0
     assert not line[inner].any()
     assert line[49, 50:60].all()
-    above = line[19, 20:100]
-    assert 0.3 < above.mean() < 0.7
+    for side in (line[top - 1, 20:100], line[100, 20:100], line[top:100, 19], line[top:100, 100]):
+        assert 0.3 < side.mean() < 0.7
 
 
 def test_contours_of_all_of_a_small_picture_are_drawn() -> None:
