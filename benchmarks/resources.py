@@ -1,9 +1,9 @@
-"""What each part of the site needs in memory: the figures behind the chart's resource requests.
+"""What each part of the site needs: the figures behind the chart's resource requests.
 
-    python -m benchmarks.memory [--uploads N] [--engine onnx|tensorflow]
+    python -m benchmarks.resources [--uploads N] [--engine onnx|tensorflow]
 
-Starts every part as a process of its own with an S3 server, uploads pictures, a few of the
-largest allowed among them, and prints the highest memory seen of each part.
+Starts every part as a process of its own with an S3 server, leaves it alone for a while, uploads
+pictures, then a few of the largest allowed, and prints memory and processor time of each part.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
+from PIL import Image
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tumorsite.settings")
 
-LARGEST_SIDE = 6300
+# Of 40 megapixels, the most that is accepted unless MAX_MEGAPIXELS says otherwise.
+LARGEST_SIDE, LARGE = 6300, 8
+IDLE_SECONDS = 20
 
 
 def tree_memory(pid: int) -> float:
@@ -42,18 +50,61 @@ def tree_memory(pid: int) -> float:
     return (alone + shared) / 2**20
 
 
+def tree_seconds(pid: int) -> float:
+    """Processor time so far of a process, all below it, and its children that have ended."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        times = root.cpu_times()
+        total += times.children_user + times.children_system
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one part needs.
+
+    Attributes:
+        started, highest: memory in MiB after the start, and the highest under load.
+        idle, busiest: cores in use without visitors, and in the busiest second of the slices.
+        upload: processor seconds an uploaded slice.
+    """
+
+    started: float
+    highest: float
+    idle: float
+    busiest: float
+    upload: float
+
+
 class Watch(threading.Thread):
-    """Keeps the highest memory of each part until told to stop."""
+    """Keeps the highest memory and the busiest second of each part until told to stop."""
 
     def __init__(self, parts: dict[str, int]) -> None:
         super().__init__(daemon=True)
         self._parts, self._end = parts, threading.Event()
         self.highest = dict.fromkeys(parts, 0.0)
+        self.busiest = dict.fromkeys(parts, 0.0)
 
     def run(self) -> None:
+        since, before = time.monotonic(), self.seconds()
         while not self._end.wait(0.1):
             for name, pid in self._parts.items():
                 self.highest[name] = max(self.highest[name], tree_memory(pid))
+            if (passed := time.monotonic() - since) >= 1:
+                since, now = time.monotonic(), self.seconds()
+                for name in self._parts:
+                    cores = (now[name] - before[name]) / passed
+                    self.busiest[name] = max(self.busiest[name], cores)
+                before = now
+
+    def seconds(self) -> dict[str, float]:
+        """Processor time so far of each part."""
+        return {name: tree_seconds(pid) for name, pid in self._parts.items()}
 
     def stop(self) -> None:
         self._end.set()
@@ -66,13 +117,22 @@ def job_memory(command: list[str], env: dict[str, str]) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
 
 
-def measure(folder: Path, *, uploads: int, engine: str) -> dict[str, tuple[float, float]]:
-    """Memory in MiB of each part: after the start, and the highest under load."""
+def large_slice() -> bytes:
+    """A slice as large as any that is accepted, as PNG."""
+    from mltasks.images import encode_png
+    from tests.support.pictures import drawn_head
+
+    head = Image.fromarray(drawn_head(512)).resize((LARGEST_SIDE, LARGEST_SIDE))
+    return encode_png(np.asarray(head), level=6)
+
+
+def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str, Needs]]:
+    """Memory in MiB of the job that migrates, and what each part needs."""
     import django
 
     django.setup()
     from tests.support.http import Browser
-    from tests.support.pictures import mri_png, png
+    from tests.support.pictures import mri_png
     from tests.support.servers import S3
     from tests.support.site import ROOT, Site, migrate, prepare
 
@@ -94,26 +154,41 @@ def measure(folder: Path, *, uploads: int, engine: str) -> dict[str, tuple[float
         parts["beat"] = site.beat
         pids = {name: part.pid for name, part in parts.items()}
         started = {name: tree_memory(pid) for name, pid in pids.items()}
-        watch = Watch(pids)
-        watch.start()
+        slices, large = Watch(pids), Watch(pids)
         browser = Browser(site.url)
+        browser.get("/")
+        alone = slices.seconds()
+        time.sleep(IDLE_SECONDS)
+        before = slices.seconds()
+        slices.start()
         ids: list[str] = []
         for start in range(0, uploads, 10):
             ids += browser.submit(*(mri_png(seed) for seed in range(start, start + 10)))
-        large = [png(LARGEST_SIDE, LARGEST_SIDE, seed=seed) for seed in range(2)]
-        with ThreadPoolExecutor(4) as pool:
-            # As four visitors at once; too wild a picture may be refused, which costs the same.
-            list(
-                pool.map(lambda content: Browser(site.url).upload([("x.png", content)]), large * 2)
-            )
         site.wait_for(ids, seconds=300)
-        watch.stop()
+        slices.stop()
+        after = slices.seconds()
+        content = large_slice()
+        large.start()
+        # The worker finds all of them waiting, as after an outage.
+        site.worker.signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(4) as pool:
+            # As four visitors at once.
+            taken = list(pool.map(lambda _: Browser(site.url).submit(content), range(LARGE)))
+        site.worker.signal(signal.SIGCONT)
+        site.wait_for([prediction for ids in taken for prediction in ids], seconds=300)
+        large.stop()
     finally:
         site.stop()
         store.stop()
-    return {
-        "job": (job, job),
-        **{name: (started[name], watch.highest[name]) for name in pids},
+    return job, {
+        name: Needs(
+            started=started[name],
+            highest=max(slices.highest[name], large.highest[name]),
+            idle=(before[name] - alone[name]) / IDLE_SECONDS,
+            busiest=slices.busiest[name],
+            upload=(after[name] - before[name]) / uploads,
+        )
+        for name in pids
     }
 
 
@@ -124,10 +199,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         os.environ["DATA_DIR"] = f"{name}/own"
-        figures = measure(Path(name), uploads=options.uploads, engine=options.engine)
-    print("| part | after the start, MiB | highest, MiB |\n|---|---|---|")
-    for part, (start, highest) in figures.items():
-        print(f"| {part} | {start:.0f} | {highest:.0f} |")
+        job, parts = measure(Path(name), uploads=options.uploads, engine=options.engine)
+    print(
+        "| part | after the start, MiB | highest, MiB | idle, millicores | busiest second "
+        "| an upload, ms |\n|---|---|---|---|---|---|"
+    )
+    for name, needs in parts.items():
+        print(
+            f"| {name} | {needs.started:.0f} | {needs.highest:.0f} | {needs.idle * 1000:.0f} "
+            f"| {needs.busiest * 1000:.0f} | {needs.upload * 1000:.0f} |"
+        )
+    print(f"| the job that migrates | | {job:.0f} | | | |")
 
 
 if __name__ == "__main__":
