@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.faults.test_faults import ANSWERED, large
 from tests.support.http import Answer, Browser
 from tests.support.next_release.apps import WRITTEN
 from tests.support.pictures import mri_png
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import assert_ends, free_port, wait_until
 from tests.support.site import ROOT, Site
 from tests.support.switch import Switch
 
@@ -134,11 +133,6 @@ def written_by(site: Site) -> dict[str, str | None]:
         ).fetchall()
     by_id = {row["id"]: row["written_by"] for row in rows}
     return {pk: by_id[pk.replace("-", "")] for pk in site.predictions()}
-
-
-def assert_ends(part: Any, *, seconds: float) -> None:
-    wait_until(lambda: part.code is not None, seconds=seconds, what=f"{part.log.name}'s end")
-    assert part.code == 0, part.text()[-2000:]
 
 
 def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> None:

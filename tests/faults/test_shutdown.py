@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.test_faults import assert_answered_once, large
 from tests.support.http import Browser
-from tests.support.processes import Process, wait_until
+from tests.support.processes import Process, assert_ends, wait_until
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240, func_only=True)]
@@ -34,11 +34,6 @@ def cluster_worker(site: Site, tmp_path: Path) -> Iterator[Start]:
     yield start
     for worker in started:
         worker.kill()
-
-
-def assert_ends(worker: Process, *, seconds: float) -> None:
-    wait_until(lambda: worker.code is not None, seconds=seconds, what="the worker's end")
-    assert worker.code == 0, worker.text()[-2000:]
 
 
 def test_what_ends_within_the_soft_shutdown_is_finished(site: Site, cluster_worker: Start) -> None:

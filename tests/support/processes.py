@@ -134,3 +134,9 @@ def wait_until(
         if time.monotonic() > end:
             raise TimeoutError(f"waited {PATIENCE * seconds:g} s in vain: {what}")
         time.sleep(pause)
+
+
+def assert_ends(process: Process, *, seconds: float) -> None:
+    """The process ends in that time, and as one that is content."""
+    wait_until(lambda: process.code is not None, seconds=seconds, what=f"{process.log.name}'s end")
+    assert process.code == 0, process.text()[-2000:]
