@@ -32,7 +32,7 @@ from mltasks.phantom import drawn_head
 from mltasks.preprocessing import Pixels
 from mltasks.tests.conftest import head
 
-SHIPPED = settings.BASE_DIR / "models" / "tumorsite-2"
+SHIPPED = settings.BASE_DIR / "models" / "tumorsite-3"
 
 
 @pytest.fixture(scope="module")

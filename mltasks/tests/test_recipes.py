@@ -34,6 +34,8 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"training": {"pretrained": 1}}, "must be of type bool"),
         ({"training": {"precision": "half"}}, "precision must be one of auto"),
         ({"training": {"patience": 2}}, r"needs \[data\] watch"),
+        ({"training": {"start_share": 0.5}}, "start_share .* needs start"),
+        ({"training": {"start": "m", "start_share": 1.0}}, "from 0 to below 1"),
         ({"training": 3}, "is expected where 3 stands"),
         ({"network": {"decoder": [1, 2]}}, "list of 4 whole numbers"),
         ({"network": {"repeats": [1] * 6}}, "list of 7 whole numbers"),

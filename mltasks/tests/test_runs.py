@@ -274,8 +274,13 @@ def test_training_goes_on_from_a_released_network(
     released = open_engine("onnx", (folder / "model.onnx").read_bytes()).forward(batch)
     begun = open_engine("onnx", content).forward(batch)
     np.testing.assert_allclose(released.class_logits, begun.class_logits, atol=1e-4)
+    first = run.trainer.averaged()
     learnt = run.go()
     assert not any("_bn/" in name for name in learnt)
+    mixed = Run(replace(config, start_share=0.25), samples, pictures, tmp_path / "mixed").go()
+    for name, value in mixed.items():
+        np.testing.assert_allclose(value, 0.75 * learnt[name] + 0.25 * first[name], atol=1e-5)
+    assert any((learnt[name] != first[name]).any() for name in first)
     with pytest.raises(ValueError, match=r"cannot start from .*give a model folder"):
         Run(replace(config, start=str(tmp_path / "none")), samples, pictures, tmp_path)
 

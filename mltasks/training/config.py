@@ -52,6 +52,8 @@ class TrainingConfig:
         pretrained: start the encoder from ImageNet weights.
         start: model folder whose weights training goes on from, batch normalisation folded in,
             relative to the project; empty to start anew.
+        start_share: share of that folder's weights in what is delivered; the mean of both ends
+            keeps more of what the first could do elsewhere (Wortsman et al., 2022).
         lesions, healthy: shares of the slices without a tumour that get one, or a healthy patch,
             from another slice (`mltasks.transplant`).
         chances: how often each change of `mltasks.augmentation` is made, where not the default.
@@ -74,6 +76,7 @@ class TrainingConfig:
     ema: float = 0.995
     pretrained: bool = True
     start: str = ""
+    start_share: float = 0.0
     lesions: float = 0.0
     healthy: float = 0.0
     chances: dict[str, float] = field(default_factory=dict)
@@ -141,6 +144,8 @@ def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
         raise RecipeError(f"[training] precision must be one of {', '.join(PRECISIONS)}")
     if training.epochs < 1 or training.slices < 1:
         raise RecipeError("[training] epochs and slices must be 1 or more")
+    if not 0 <= training.start_share < 1 or (training.start_share and not training.start):
+        raise RecipeError("[training] start_share must be from 0 to below 1, and needs start")
     if min(network.repeats) < 1:
         raise RecipeError("[network] repeats must all be 1 or more")
     if training.pretrained and not training.start and network.repeats != LITE0:

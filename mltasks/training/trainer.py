@@ -100,7 +100,8 @@ class Trainer:
         known = {id(variable) for variable in self._variables}
         # The states of the random generators, which Keras does not count among the weights.
         self._seeds = [v for v in self.model.variables if id(v) not in known]
-        self._average = [tf.Variable(variable.numpy()) for variable in self._variables]
+        self._first = [variable.numpy() for variable in self._variables]
+        self._average = [tf.Variable(first) for first in self._first]
         self._function = tf.function(self._step, autograph=False)
 
     def _begin(self) -> None:
@@ -152,8 +153,12 @@ class Trainer:
         return parts
 
     def averaged(self) -> Weights:
-        """The moving average of every weight, by name."""
-        values = [average.numpy() for average in self._average]
+        """The moving average of every weight, with its share of the first ones, by name."""
+        share = np.float32(self.config.start_share)
+        values = [
+            (1 - share) * average.numpy() + share * first
+            for average, first in zip(self._average, self._first, strict=True)
+        ]
         return dict(zip(layer_weights(self.model), values, strict=True))
 
     def _groups(self) -> dict[str, list[Any]]:
