@@ -82,6 +82,15 @@ def test_a_worse_area_is_refused_whatever_the_classes() -> None:
     assert "median Dice of the area may be worse" in verdict.reasons[0]
 
 
+def test_missing_tumours_altogether_is_a_loss_that_the_median_does_not_see() -> None:
+    production, candidate = results(wrong=0.2), results(wrong=0.0)
+    missing = replace(candidate, dice=np.where(np.arange(240) % 10 == 0, 0.0, candidate.dice))
+    verdict = compare(missing, production)
+    assert not verdict.passed
+    [reason] = verdict.reasons
+    assert reason.startswith("The mean Dice of the area may be worse")
+
+
 def test_a_small_loss_lies_within_the_margin() -> None:
     candidate, production = results(wrong=0.0, dice=0.79), results(wrong=0.2, dice=0.80)
     assert compare(candidate, production, margins=gate.Margins(dice=0.03)).passed
