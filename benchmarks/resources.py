@@ -175,7 +175,7 @@ def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str
             # As four visitors at once.
             taken = list(pool.map(lambda _: Browser(site.url).submit(content), range(LARGE)))
         site.worker.signal(signal.SIGCONT)
-        site.wait_for([prediction for ids in taken for prediction in ids], seconds=300)
+        site.wait_for([prediction for upload in taken for prediction in upload], seconds=300)
         large.stop()
     finally:
         site.stop()
