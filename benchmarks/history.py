@@ -47,8 +47,6 @@ def visitor_with(scans: int) -> tuple[UUID, str]:
         )
         cursor.execute(_PREDICTIONS, [production_model().pk, visitor.hex])
         cursor.execute("ANALYZE")
-        # No site reads beside a log of a gigabyte: its rows come one by one and are moved on.
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     session = SessionStore()
     session[SESSION_KEY] = str(visitor)
     session.create()
