@@ -35,10 +35,10 @@ def _onnx(model: Path, threads: int, inputs: Path) -> Work:
 
 
 def _encoder(model: Path, threads: int, inputs: Path) -> Work:
-    from mltasks.engines import onnx_session
+    from mltasks.engines import OnnxRunner
 
-    session = onnx_session(model.read_bytes(), threads=threads)
-    return lambda batch: session.run(["features"], {"image": batch})[0]
+    runner = OnnxRunner(model.read_bytes(), threads=threads)
+    return lambda batch: runner.run(["features"], batch)[0]
 
 
 def _tensorflow(threads: int) -> None:
