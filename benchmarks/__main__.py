@@ -72,24 +72,26 @@ def _network(site: Site, folder: Path, count: int) -> None:
         print(f"| {role} | {mebibytes:.0f} |")
 
 
-def _history(site: Site, many: int) -> None:
+def _history(folder: Path, many: int, turns: int) -> None:
     from benchmarks import history
 
-    few = 1000
-    rates, times, counts = [], [], []
-    for scans in (few, many):
-        visitor, session = history.visitor_with(scans)
-        history.load(site.port, session, seconds=2)
-        rate, seconds = history.load(site.port, session)
-        rates.append(rate)
-        times.append(_p(seconds, 95))
-        counts.append(history.queries(visitor))
-
-    print(f"\n## History page: {many:,} scans against {few:,}\n")
+    few, long = history.compare(folder, 1000, many, turns=turns, seconds=4)
+    slower = [b / a for a, b in zip(few.p95, long.p95, strict=True)]
+    faster = [b / a for a, b in zip(few.rates, long.rates, strict=True)]
+    print(f"\n## History page: {many:,} scans against 1,000, {turns} turns each\n")
     print("| what | ratio | measured |\n|---|---|---|")
-    _row("p95", times[1] / times[0], f"{times[1]:.0f} : {times[0]:.0f} ms")
-    _row("requests/s", rates[1] / rates[0], f"{rates[1]:.0f} : {rates[0]:.0f}")
-    _row("queries", counts[1] / counts[0], f"{counts[1]} : {counts[0]}")
+    _row(
+        "p95, median of the turns",
+        float(np.median(slower)),
+        f"{np.median(long.p95):.0f} : {np.median(few.p95):.0f} ms; "
+        f"a turn {min(slower):.2f} to {max(slower):.2f}",
+    )
+    _row(
+        "requests/s, median of the turns",
+        float(np.median(faster)),
+        f"{np.median(long.rates):.0f} : {np.median(few.rates):.0f}",
+    )
+    _row("queries", long.queries / few.queries, f"{long.queries} : {few.queries}")
 
 
 def _engines(folder: Path, rounds: int, seconds: float) -> None:
@@ -115,16 +117,14 @@ def _site(folder: Path, options: argparse.Namespace) -> None:
         import django
 
         django.setup()
-        if options.only != "history":
-            _network(site, folder, options.images)
-        if options.only != "network":
-            _history(site, options.scans)
+        _network(site, folder, options.images)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--images", type=int, default=400, help="pictures sent through the queue")
     parser.add_argument("--scans", type=int, default=1_000_000, help="scans of the long history")
+    parser.add_argument("--turns", type=int, default=15, help="visits to each of both histories")
     parser.add_argument("--only", choices=("network", "history", "engines"))
     parser.add_argument("--rounds", type=int, default=9, help="repetitions of the engines")
     parser.add_argument(
@@ -134,8 +134,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tumorsite-bench-") as name:
         os.environ["DATA_DIR"] = name
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tumorsite.settings")
-        if options.only != "engines":
+        if options.only in {None, "network"}:
             _site(Path(name), options)
+        if options.only in {None, "history"}:
+            _history(Path(name), options.scans, options.turns)
         # After the site has ended, as its processes would take part of the time.
         if options.only in {None, "engines"}:
             _engines(Path(name), options.rounds, options.seconds)

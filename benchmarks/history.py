@@ -1,72 +1,52 @@
-"""The history page of someone with few scans and of someone with a million."""
+"""The history page of a site with few scans and of one with a million.
+
+Both sites run and are visited by turns. A shared machine is now faster and now slower; what counts
+is how the two differ within the same seconds.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
-from uuid import UUID, uuid4
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from django.contrib.sessions.backends.db import SessionStore
-from django.db import connection
-from django.test import RequestFactory
-from django.test.utils import CaptureQueriesContext
+import numpy as np
 
-from benchmarks.site import Visitor
-from predictions.selectors import Filters, history_page
-from predictions.services.models import production_model
-from predictions.visitors import SESSION_KEY, Owner
+from benchmarks.site import Site, Visitor, running_site
 
-_SCANS = """
-INSERT INTO predictions_scan (id, owner_id, visitor, name, sha256, modality, width, height,
-                              image_key, thumbnail_key, facts, created_at, deleted_at)
-WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
-SELECT printf('%%012x70008000%%012x', 1600000000000 + i, i), NULL, %s, 'scan ' || i, '', 'MR',
-       256, 256, 'scans/x/image.png', 'scans/x/thumbnail.png', '{}', '2026-01-01 00:00:00', NULL
-FROM n
-"""
-_PREDICTIONS = """
-INSERT INTO predictions_prediction (id, scan_id, model_version_id, status, attempt, outages,
-    claimed_by, queued_at, finished_at, label, probabilities, prediction_set, uncertainty,
-    area_key, outline_key, attention_key, area_fraction, error_code, message)
-SELECT id, id, %s, 'succeeded', 1, 0, '', created_at, created_at, 'glioma', '{"glioma": 1.0}',
-       '["glioma"]', 0.1, '', '', 'k', 0.1, '', ''
-FROM predictions_scan WHERE visitor = %s
-"""
+THREADS = 4
 
 
-def visitor_with(scans: int) -> tuple[UUID, str]:
-    """A visitor with so many answered scans: id and session key. SQLite only."""
-    visitor = uuid4()
-    with connection.cursor() as cursor:
-        # Ids of different visitors must differ: the rows of each start after the last ones.
-        cursor.execute("SELECT count(*) FROM predictions_scan")
-        taken = cursor.fetchone()[0]
-        cursor.execute(
-            _SCANS.replace("SELECT 0 UNION", f"SELECT {int(taken)} UNION"),
-            [taken + scans - 1, visitor.hex],
-        )
-        cursor.execute(_PREDICTIONS, [production_model().pk, visitor.hex])
-        cursor.execute("ANALYZE")
-    session = SessionStore()
-    session[SESSION_KEY] = str(visitor)
-    session.create()
-    return visitor, str(session.session_key)
+@dataclass
+class Measured:
+    """What was seen of one site.
+
+    Attributes:
+        queries: of one page.
+        p95: of each turn, in milliseconds. rates: requests a second of each turn.
+    """
+
+    site: Site
+    session: str
+    queries: int
+    p95: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def visit(self, seconds: float) -> None:
+        """One turn."""
+        times = load(self.site.port, self.session, seconds=seconds)
+        self.p95.append(1000 * float(np.percentile(times, 95)))
+        self.rates.append(len(times) / seconds)
 
 
-def queries(visitor: UUID) -> int:
-    """Database queries of one page of the history."""
-    request = RequestFactory().get("/")
-    with CaptureQueriesContext(
-        connection,
-    ) as seen:
-        history_page(Owner(visitor=visitor), Filters.from_query(request.GET))
-    return len(seen)
-
-
-def load(
-    port: int, session: str, *, threads: int = 4, seconds: float = 6.0
-) -> tuple[float, list[float]]:
-    """Requests a second of the history page, and the seconds each one took."""
+def load(port: int, session: str, *, seconds: float) -> list[float]:
+    """The seconds that each request took while some visitors ask for the page all the time."""
     times: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -76,9 +56,34 @@ def load(
             visitor.get("/scans/")
             times.append(time.perf_counter() - start)
 
-    crowd = [threading.Thread(target=visit) for _ in range(threads)]
+    crowd = [threading.Thread(target=visit) for _ in range(THREADS)]
     for thread in crowd:
         thread.start()
     for thread in crowd:
         thread.join()
-    return len(times) / seconds, times
+    return times
+
+
+def compare(
+    folder: Path, few: int, many: int, *, turns: int, seconds: float
+) -> tuple[Measured, Measured]:
+    """Visit a site with few scans and one with many by turns."""
+    with ExitStack() as running:
+        both = []
+        for scans in (few, many):
+            home = folder / f"history-{scans}"
+            home.mkdir()
+            site = running.enter_context(running_site(home, SWEEP_SECONDS="600"))
+            filled = subprocess.run(
+                [sys.executable, "-m", "benchmarks.history_rows", str(scans)],
+                env={**os.environ, "DATA_DIR": str(home)},
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            both.append(Measured(site=site, **json.loads(filled.stdout.splitlines()[-1])))
+        for one in both:
+            load(one.site.port, one.session, seconds=3)
+        for turn in range(turns):
+            for one in both if turn % 2 else reversed(both):
+                one.visit(seconds)
+    return both[0], both[1]
