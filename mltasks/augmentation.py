@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from mltasks.preprocessing import Box, Floats, Pixels, find_head, letterbox, place
@@ -103,15 +104,15 @@ def noise(pixels: Pixels, rng: Rng) -> Pixels:
 
 
 def blur(pixels: Pixels, rng: Rng) -> Pixels:
-    """Out of focus."""
-    radius = float(rng.uniform(0.4, 1.6))
+    """Out of focus by 0.1% to 1.2% of the longer side; weak blur is the more frequent."""
+    radius = math.exp(rng.uniform(math.log(0.001), math.log(0.012))) * max(pixels.shape)
     return np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def coarsen(pixels: Pixels, rng: Rng) -> Pixels:
-    """Shrunk and enlarged again, as small pictures on web pages are."""
+    """Shrunk to 15% to 80% and enlarged again, as small pictures on web pages are."""
     image = Image.fromarray(pixels)
-    factor = rng.uniform(0.35, 0.8)
+    factor = math.exp(rng.uniform(math.log(0.15), math.log(0.8)))
     small = image.resize((max(8, int(image.width * factor)), max(8, int(image.height * factor))))
     return np.array(small.resize(image.size, Image.Resampling.BICUBIC))
 
@@ -136,6 +137,65 @@ def annotate(pixels: Pixels, rng: Rng) -> Pixels:
     return np.array(image)
 
 
+def crop(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+    """A window of 55% to 95% of width and height; as it was if that would cut the tumour away."""
+    height, width = pixels.shape
+    share = rng.uniform(0.55, 0.95)
+    rows, columns = max(16, round(height * share)), max(16, round(width * share))
+    if rows > height or columns > width:
+        return pixels, mask
+    # Drawn twice and averaged: what people cut out lies near the middle.
+    top, left = (
+        round(float(rng.uniform(0, 1, 2).mean()) * (side - kept))
+        for side, kept in ((height, rows), (width, columns))
+    )
+    window = slice(top, top + rows), slice(left, left + columns)
+    if mask is not None and _lost(mask, mask[window]):
+        return pixels, mask
+    kept = np.ascontiguousarray(pixels[window])
+    return kept, None if mask is None else np.ascontiguousarray(mask[window])
+
+
+def _lost(mask: Pixels, kept: Pixels) -> bool:
+    """Whether more than half of a tumour is no longer there."""
+    return int(np.count_nonzero(kept)) * 2 < int(np.count_nonzero(mask))
+
+
+def strip(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
+    """The brain without scalp and skull, roughly, as research collections show it.
+
+    The head is filled, and a rim of about 7% to 15% of its smaller side, uneven as tools leave
+    it, is made black. As it was if that would cut the tumour away.
+    """
+    return peel(pixels, mask, float(rng.uniform(0.07, 0.15)), rng)
+
+
+def peel(
+    pixels: Pixels, mask: Pixels | None, share: float, rng: Rng
+) -> tuple[Pixels, Pixels | None]:
+    """`strip` with a rim of this share of the head's smaller side."""
+    left, top, right, bottom = find_head(pixels)
+    inside = pixels > 0.12 * float(np.quantile(pixels, 0.98))
+    filled = _between(inside) & _between(inside.T).T
+    radius = max(1.0, share * min(right - left, bottom - top))
+    height, width = pixels.shape
+    near = Image.fromarray(filled.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(radius))
+    uneven = Image.fromarray(rng.uniform(200, 252, (6, 6)).astype(np.float32))
+    edge = np.asarray(uneven.resize((width, height), Image.Resampling.BILINEAR))
+    kept = np.asarray(near, np.float32) >= edge
+    cut = None if mask is None else np.where(kept, mask, 0).astype(np.uint8)
+    if not kept.any() or (mask is not None and cut is not None and _lost(mask, cut)):
+        return pixels, mask
+    return np.where(kept, pixels, 0).astype(np.uint8), cut
+
+
+def _between(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Each row filled from its first to its last pixel that is set."""
+    forward = np.logical_or.accumulate(inside, axis=1)
+    backward = np.logical_or.accumulate(inside[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(forward & backward)
+
+
 def frame(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels | None]:
     """A border of one brightness, as in figures cut from papers and pages."""
     widths = [(int(a), int(b)) for a, b in rng.integers(0, 1 + max(pixels.shape) // 8, (2, 2))]
@@ -158,11 +218,13 @@ _TONAL: tuple[Callable[[Pixels, Rng], Pixels], ...] = (
 # How often each change is made; a recipe may say otherwise.
 CHANCES: dict[str, float] = {
     "warp": 1.0,
+    "strip": 0.1,
+    "crop": 0.12,
     "remap": 0.35,
     "tone": 0.8,
     "shade": 0.2,
-    "blur": 0.12,
-    "coarsen": 0.12,
+    "blur": 0.15,
+    "coarsen": 0.15,
     "noise": 0.25,
     "recompress": 0.1,
     "annotate": 0.08,
@@ -188,6 +250,9 @@ def augment(
     chances = {**CHANCES, **chances}
     if rng.random() < chances["warp"]:
         pixels, mask = warp(pixels, mask, rng)
+    for reshape in (strip, crop):
+        if rng.random() < chances[reshape.__name__]:
+            pixels, mask = reshape(pixels, mask, rng)
     for change in _TONAL:
         if rng.random() < chances[change.__name__]:
             pixels = change(pixels, rng)

@@ -11,15 +11,18 @@ from mltasks.augmentation import (
     augment,
     blur,
     coarsen,
+    crop,
     draw_training_pair,
     frame,
     jitter,
     noise,
     recompress,
     shade,
+    strip,
     tone,
     warp,
 )
+from mltasks.preprocessing import Pixels
 
 SEEDS = st.integers(0, 10_000)
 some = settings(max_examples=25, deadline=None)
@@ -92,3 +95,55 @@ def test_drawn_pictures_repeat_and_cover_every_kind() -> None:
         np.testing.assert_array_equal(one, two, err_msg=kind)
         assert one.dtype == np.uint8
         assert one.ndim == 2
+
+
+def _head_with_tumor() -> tuple[Pixels, Pixels]:
+    y, x = np.mgrid[-1:1:120j, -1:1:90j]
+    pixels = np.where(x**2 / 0.7 + y**2 / 0.8 < 1, 200, 0).astype(np.uint8)
+    pixels[x**2 / 0.5 + y**2 / 0.6 < 1] = 100
+    mask = np.zeros(pixels.shape, np.uint8)
+    mask[50:70, 50:65] = 255
+    return pixels, mask
+
+
+@given(SEEDS)
+@some
+def test_a_crop_keeps_most_of_the_tumour(seed: int) -> None:
+    pixels, mask = _head_with_tumor()
+    cut, kept = crop(pixels, mask, np.random.default_rng(seed))
+    assert kept is not None
+    assert cut.shape == kept.shape
+    assert np.count_nonzero(kept) * 2 >= np.count_nonzero(mask)
+    # What is left is a window of the picture, with the mask of that very window.
+    rows, columns = (whole - part for whole, part in zip(pixels.shape, cut.shape, strict=True))
+    windows = [
+        np.s_[top : top + cut.shape[0], left : left + cut.shape[1]]
+        for top in range(rows + 1)
+        for left in range(columns + 1)
+    ]
+    assert any(
+        np.array_equal(pixels[own], cut) and np.array_equal(mask[own], kept) for own in windows
+    )
+
+
+@given(SEEDS)
+@some
+def test_a_stripped_head_loses_its_rim_and_nothing_inside(seed: int) -> None:
+    pixels, mask = _head_with_tumor()
+    left, kept = strip(pixels, mask, np.random.default_rng(seed))
+    changed = left != pixels
+    assert not left[changed].any()
+    assert np.count_nonzero(changed) > 0.1 * np.count_nonzero(pixels)
+    np.testing.assert_array_equal(left[45:75, 32:58], pixels[45:75, 32:58])
+    np.testing.assert_array_equal(kept, np.where(changed, 0, mask))
+
+
+def test_what_would_cut_the_tumour_away_is_not_done() -> None:
+    pixels, mask = _head_with_tumor()
+    mask[:] = 0
+    mask[57:63, 6:10] = 255
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        stripped, kept = strip(pixels, mask, rng)
+        assert stripped is pixels
+        assert kept is mask
