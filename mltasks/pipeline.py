@@ -73,11 +73,7 @@ def train_model(
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
     samples = load_samples(request.data, learnt)
-    others = negatives.drawn(wanted.drawn, _DRAWN_SEED)
-    if request.negatives is not None:
-        others += negatives.real(request.negatives / "train", wanted.per_source)
-        if len(others) == wanted.drawn:
-            raise DataError(f"no usable picture in {request.negatives / 'train'}/<source>/")
+    others = learning_pictures(wanted, request.negatives)
     report(f"{len(samples)} slices, {len(others)} other pictures")
     run = Run(
         config,
@@ -205,6 +201,21 @@ def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]
     if shared:
         raise DataError(f"groups on both sides of fold {fold}: {', '.join(sorted(shared)[:5])}")
     return learnt, held_out
+
+
+def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:
+    """Pictures that are no brain MRI to train on: drawn ones, and those in `folder/train`.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    drawn = negatives.drawn(wanted.drawn, _DRAWN_SEED)
+    if folder is None:
+        return drawn
+    found = negatives.real(folder / "train", wanted.per_source)
+    if not found:
+        raise DataError(f"no usable picture in {folder / 'train'}/<source>/")
+    return drawn + found
 
 
 def learnt_pictures(folder: Path | None, *, per_source: int = _PER_SOURCE) -> Named:

@@ -1,0 +1,68 @@
+"""`manage.py screen`: what each change of the training pictures is good for."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from mltasks.data import DataError
+from mltasks.engines import ModelError
+from mltasks.management.commands.train import data_folder
+from mltasks.screening import PlanError, read_plan, screen, write_report
+from mltasks.training import Progress
+from mltasks.training.loop import Watch
+
+
+class Command(BaseCommand):
+    """Trains small networks by a screening design and writes what each factor did."""
+
+    help = (
+        "Train one small network for each run of a screening plan, try them on held-out slices in "
+        "many forms, and write what each factor did. Broken off, the same command goes on."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("plan", help="a TOML file, or the name of one in experiments/")
+        parser.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
+        parser.add_argument("--output", type=Path, required=True, help="folder of runs and report")
+        parser.add_argument("--negatives", type=Path, help="as for train")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = Path(options["plan"])
+        named = settings.BASE_DIR / "experiments" / f"{path}.toml"
+        try:
+            plan = read_plan(named if not path.suffix and named.is_file() else path)
+            with tqdm(total=1.0, bar_format="{l_bar}{bar}| {desc}", leave=False) as bar:
+
+                def watch(number: int, count: int) -> Watch:
+                    def seen(progress: Progress) -> None:
+                        bar.n = (number + progress.share) / count
+                        bar.set_description_str(
+                            f"run {number + 1}/{count}, {progress.sentence()}", refresh=False
+                        )
+                        bar.refresh()
+
+                    return seen
+
+                result = screen(
+                    plan,
+                    data_folder(options["data"]),
+                    options["output"],
+                    negatives=options["negatives"],
+                    watch=watch,
+                    report=self._report,
+                )
+            write_report(options["output"], result)
+        except (DataError, ModelError, PlanError, ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{options['output']}/screening.md, screening.svg, screening.json")
+
+    def _report(self, line: str) -> None:
+        tqdm.write(line, file=self.stdout)
+        self.stdout.flush()

@@ -1,0 +1,143 @@
+"""The forms in which held-out slices are shown to each network of a screening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mltasks import corruptions
+from mltasks.augmentation import peel
+from mltasks.classes import CLASSES, NO_TUMOR
+from mltasks.data import Sample
+from mltasks.engines import Engine
+from mltasks.evaluation.bootstrap import area_under_roc
+from mltasks.preprocessing import Pixels, find_head, letterbox, normalise, place
+from mltasks.transplant import Transplants
+
+Array = np.ndarray[Any, Any]
+Shown = tuple[Pixels, Pixels | None, int]
+PLAIN, STRIPPED, MOVED, OUTLINES = "unchanged", "skull stripped", "moved tumours", "outlines"
+_BATCH = 32
+_NONE = CLASSES.index(NO_TUMOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Held-out slices in one form, ready for the network.
+
+    Attributes:
+        images: uint8 (n, size, size), not yet normalised.
+        target: (n,) index of the class.
+        masks: n masks bool (size / 2, size / 2), None for slices without a tumour.
+    """
+
+    images: Pixels
+    target: Array
+    masks: list[Array | None]
+
+
+def outline(pixels: Pixels) -> Pixels:
+    """The head as one grey: what is left shows framing, size and proportions, and no brain."""
+    inside = pixels > 0.12 * float(np.quantile(pixels, 0.98))
+    grey = float(pixels[inside].mean()) if inside.any() else 0.0
+    left, top, right, bottom = find_head(pixels)
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    across = (x + 0.5 - (left + right) / 2) / ((right - left) / 2)
+    along = (y + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
+    return np.where(across**2 + along**2 <= 1, grey, 0).astype(np.uint8)
+
+
+def _stripped(sample: Sample) -> Shown:
+    rng = np.random.default_rng(len(sample.record.id))
+    pixels, mask = peel(sample.pixels, sample.mask, 0.11, rng)
+    return pixels, mask, sample.record.target
+
+
+def _moved(samples: Sequence[Sample]) -> Iterator[Shown]:
+    """Slices without a tumour that get another held-out slice's tumour, or healthy tissue."""
+    rng = np.random.default_rng(0)
+    for lesion, healthy in ((1.0, 0.0), (0.0, 1.0)):
+        move = Transplants(samples, lesion=lesion, healthy=healthy)
+        for sample in samples:
+            if sample.record.target != _NONE:
+                continue
+            pixels, mask, target = move(sample, rng)
+            if pixels is not sample.pixels:
+                yield pixels, mask, target
+
+
+def _probe(shown: Iterator[Shown], size: int) -> Probe:
+    images, targets = [], []
+    masks: list[Array | None] = []
+    half = size // 2
+    for pixels, mask, target in shown:
+        geometry = place(pixels.shape[1], pixels.shape[0], find_head(pixels), size)
+        images.append(letterbox(pixels, geometry))
+        targets.append(target)
+        if mask is None:
+            masks.append(None)
+        else:
+            cells = letterbox(mask, geometry).reshape(half, 2, half, 2)
+            masks.append(cells.mean(axis=(1, 3)) > 127)
+    return Probe(np.stack(images), np.array(targets), masks)
+
+
+def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
+    """The probes by name: unchanged, twelve corruptions (middle and strong), other sequences,
+    without a skull, with tumours moved into healthy slices, and as mere outlines.
+
+    Args:
+        samples: held-out slices; kept in memory in every form, size² bytes each.
+    """
+
+    def corrupted(name: str) -> Iterator[Shown]:
+        for strength in (2, 3):
+            for sample in samples:
+                identity = sample.record.id
+                changed = corruptions.corrupt(sample.pixels, sample.mask, name, strength, identity)
+                yield *changed, sample.record.target
+
+    def unlike(name: str) -> Iterator[Shown]:
+        for sample in samples:
+            changed = corruptions.unlike(sample.pixels, name, sample.record.id)
+            yield changed, sample.mask, sample.record.target
+
+    return {
+        PLAIN: _probe(((s.pixels, s.mask, s.record.target) for s in samples), size),
+        **{name: _probe(corrupted(name), size) for name in corruptions.CORRUPTIONS},
+        **{name: _probe(unlike(name), size) for name in corruptions.UNLIKE},
+        STRIPPED: _probe(map(_stripped, samples), size),
+        MOVED: _probe(_moved(samples), size),
+        OUTLINES: _probe(((outline(s.pixels), None, s.record.target) for s in samples), size),
+    }
+
+
+def score(engine: Engine, probe: Probe) -> dict[str, float | None]:
+    """How the network does on a probe.
+
+    Returns:
+        `accuracy`: share of right classes. `dice`: mean over the tumours, on the mask's grid, at
+        a probability of one half; None without one. `told`: how well tumour is told from none, as
+        the area under the ROC curve.
+    """
+    right, scores, dice = 0, [], []
+    for start in range(0, len(probe.images), _BATCH):
+        outputs = engine.forward(normalise(probe.images[start : start + _BATCH]))
+        logits, target = outputs.class_logits, probe.target[start : start + _BATCH]
+        right += int((logits.argmax(axis=1) == target).sum())
+        wide = logits.astype(np.float64)
+        others = np.delete(wide, _NONE, axis=1)
+        scores.append(np.logaddexp.reduce(others, axis=1) - wide[:, _NONE])
+        for area, truth in zip(outputs.mask > 0, probe.masks[start : start + _BATCH], strict=True):
+            if truth is not None and truth.any():
+                dice.append(2 * (area & truth).sum() / (area.sum() + truth.sum()))
+    tumor = probe.target != _NONE
+    told = area_under_roc(np.concatenate(scores), tumor)(np.ones((1, len(tumor))))[0]
+    return {
+        "accuracy": round(right / len(probe.target), 4),
+        "dice": round(float(np.mean(dice)), 4) if dice else None,
+        "told": None if np.isnan(told) else round(float(told), 4),
+    }

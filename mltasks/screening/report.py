@@ -1,0 +1,118 @@
+"""What a screening has found: a table, a picture and all its numbers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltasks import corruptions
+from mltasks.screening.design import effects, margin
+from mltasks.screening.probes import MOVED, OUTLINES, PLAIN, STRIPPED
+
+Array = NDArray[Any]
+# Columns of the table: a name, the figure, and the probes it is the mean of.
+_COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("unchanged", "accuracy", (PLAIN,)),
+    ("unchanged, Dice", "dice", (PLAIN,)),
+    ("twelve corruptions", "accuracy", corruptions.CORRUPTIONS),
+    ("the same, Dice", "dice", corruptions.CORRUPTIONS),
+    ("other sequences", "accuracy", tuple(corruptions.UNLIKE)),
+    (STRIPPED, "accuracy", (STRIPPED,)),
+    (MOVED, "accuracy", (MOVED,)),
+    ("tumour told from outlines", "told", (OUTLINES,)),
+)
+_DETAILS = (PLAIN, *corruptions.CORRUPTIONS, *corruptions.UNLIKE, STRIPPED, MOVED)
+
+
+def _scores(runs: list[dict[str, Any]], figure: str, probes: tuple[str, ...]) -> Array:
+    """In hundredths, float64 (runs,): the mean over some probes."""
+    return 100 * np.array(
+        [np.mean([run["scores"][name][figure] for name in probes]) for run in runs]
+    )
+
+
+def _split(result: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any], Array]:
+    """The runs of the design, the one without any factor, and the design: bool (runs, factors)."""
+    *designed, none = result["runs"]
+    names = list(result["factors"])
+    return designed, none, np.array([[run["on"][name] for name in names] for run in designed])
+
+
+def table(result: dict[str, Any]) -> str:
+    """Effects by factor as a Markdown table, those that stand out of the noise in bold."""
+    designed, none, design = _split(result)
+    names = list(result["factors"])
+    scores = np.stack([_scores(designed, figure, probes) for _, figure, probes in _COLUMNS], axis=1)
+    found = effects(design, scores)
+    noise = margin(found)
+    heads = [name for name, _, _ in _COLUMNS]
+    lines = ["| left out or not | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name, row in zip(names, found, strict=True):
+        cells = [
+            f"**{value:+.1f}**" if abs(value) > limit else f"{value:+.1f}"
+            for value, limit in zip(row, noise, strict=True)
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    without = [_scores([none], figure, probes)[0] for _, figure, probes in _COLUMNS]
+    for name, cells in (
+        ("noise, 95%", [f"±{limit:.1f}" for limit in noise]),
+        ("*network with all of them*", [f"{value:.1f}" for value in scores[0]]),
+        ("*mean of all networks*", [f"{value:.1f}" for value in scores.mean(axis=0)]),
+        ("*network with none*", [f"{value:.1f}" for value in without]),
+    ):
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(result: dict[str, Any]) -> bytes:
+    """The effect of each factor on the accuracy under each probe, as an SVG.
+
+    Cells are white where nothing happens, so it has a ground of its own and suits any page.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    designed, _, design = _split(result)
+    scores = np.stack([_scores(designed, "accuracy", (name,)) for name in _DETAILS], axis=1)
+    found = effects(design, scores)
+    beyond = np.abs(found) > margin(found)
+    names = list(result["factors"])
+    figure = Figure(figsize=(11, 0.45 * len(names) + 2.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.patch.set_facecolor("white")
+    axes = figure.add_subplot()
+    reach = max(1.0, float(np.abs(found).max()))
+    axes.imshow(found, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto")
+    for row, column in np.ndindex(found.shape):
+        value = found[row, column]
+        axes.text(
+            column,
+            row,
+            f"{value:+.0f}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if abs(value) > 0.65 * reach else "black",
+            fontweight="bold" if beyond[row, column] else "normal",
+        )
+    axes.set_xticks(range(len(_DETAILS)), _DETAILS, rotation=45, ha="left", fontsize=9)
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    target = io.BytesIO()
+    figure.savefig(target, format="svg", metadata={"Date": None})
+    return target.getvalue()
+
+
+def write_report(output: Path, result: dict[str, Any]) -> None:
+    """`screening.md` and `screening.svg`, replaced in one step each."""
+    contents = {"screening.md": table(result).encode(), "screening.svg": draw(result)}
+    for name, content in contents.items():
+        temporary = output / f"{name}.part"
+        temporary.write_bytes(content)
+        temporary.replace(output / name)

@@ -1,0 +1,155 @@
+"""The runs of a screening, one after the other; what is done stays done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mltasks import release
+from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.engines import open_engine
+from mltasks.evaluation.robustness import pick
+from mltasks.pipeline import learning_pictures, split
+from mltasks.preprocessing import Pixels
+from mltasks.screening import probes
+from mltasks.screening.design import plackett_burman
+from mltasks.screening.plan import Plan
+from mltasks.training import Run
+from mltasks.training.loop import Watch
+
+Report = Callable[[str], None]
+RUNS = "runs"
+_SIDE = "checkpoint"
+
+
+def levels(plan: Plan) -> list[dict[str, bool]]:
+    """Which factors are on in each run: those of the design, and one with none at all."""
+    names = list(plan.factors)
+    design = plackett_burman(len(names))
+    rows = [dict(zip(names, map(bool, row), strict=True)) for row in design]
+    return [*rows, dict.fromkeys(names, False)]
+
+
+def _balanced(records: Sequence[Record], count: int) -> list[Record]:
+    """So many slices of each class, from as many groups as possible."""
+    labels = sorted({record.label for record in records})
+    return [
+        record
+        for label in labels
+        for record in pick([own for own in records if own.label == label], count)
+    ]
+
+
+def identity(plan: Plan, digest: str) -> str:
+    """Names plan and data: results of another one must not be mixed with these."""
+    about = {
+        "training": plan.recipe.training.as_dict(),
+        "data": asdict(plan.recipe.data),
+        "factors": {name: list(parts) for name, parts in plan.factors.items()},
+        "slices": plan.slices,
+        "digest": digest,
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def screen(
+    plan: Plan,
+    data: Path,
+    output: Path,
+    *,
+    negatives: Path | None = None,
+    watch: Callable[[int, int], Watch],
+    report: Report,
+) -> dict[str, Any]:
+    """Train and try a network for each run of the plan; go on where an earlier call broke off.
+
+    Args:
+        negatives: folder with `train/<source>/…`, as for training.
+        watch: from number and count of the runs to what is told of a run's progress.
+
+    Returns:
+        The content of `screening.json`: plan, runs with their levels and scores.
+
+    Raises:
+        DataError: the data is not as needed, or `output` holds another screening.
+    """
+    records = read_manifest(data)
+    learnt, held_out = split(records, plan.recipe.data.fold)
+    digest = data_digest(records)
+    name = identity(plan, digest)
+    _claim(output, name)
+    rows = levels(plan)
+    todo = [n for n in range(len(rows)) if not (output / RUNS / f"{n:02}.json").exists()]
+    if todo:
+        report(f"{len(todo)} of {len(rows)} runs to do")
+        samples = load_samples(data, learnt)
+        others = [pixels for _, pixels in learning_pictures(plan.recipe.data, negatives)]
+        tried = load_samples(data, _balanced(held_out, plan.slices))
+        shown = probes.build(tried, plan.recipe.training.network.size)
+        for number in todo:
+            row = _run(plan, rows[number], samples, others, shown, output, watch(number, len(rows)))
+            _write(output / RUNS / f"{number:02}.json", row)
+            shutil.rmtree(output / _SIDE, ignore_errors=True)
+            plain = row["scores"][probes.PLAIN]["accuracy"]
+            report(f"run {number + 1}/{len(rows)}: {plain:.1%} right on unchanged slices")
+    done = [json.loads((output / RUNS / f"{n:02}.json").read_text()) for n in range(len(rows))]
+    result = {
+        "name": plan.name,
+        "identity": name,
+        "data_digest": digest,
+        "fold": plan.recipe.data.fold,
+        "slices_a_class": plan.slices,
+        "training": plan.recipe.training.as_dict(),
+        "factors": {name: list(parts) for name, parts in plan.factors.items()},
+        "runs": done,
+    }
+    _write(output / "screening.json", result)
+    return result
+
+
+def _run(
+    plan: Plan,
+    on: dict[str, bool],
+    samples: Sequence[Sample],
+    others: Sequence[Pixels],
+    shown: dict[str, probes.Probe],
+    output: Path,
+    watch: Watch,
+) -> dict[str, Any]:
+    config, started = plan.training(on), time.monotonic()
+    run = Run(config, samples, others, output / _SIDE)
+    # Broken off in the middle: the checkpoint is of this very run, or is refused.
+    run.resume()
+    weights = run.go(watch)
+    engine = open_engine("onnx", release.export_weights(config.network, weights))
+    return {
+        "on": on,
+        "scores": {name: probes.score(engine, probe) for name, probe in shown.items()},
+        "minutes": round((time.monotonic() - started) / 60, 1),
+    }
+
+
+def _claim(output: Path, name: str) -> None:
+    """Make the folder this screening's own."""
+    mark = output / "identity"
+    (output / RUNS).mkdir(parents=True, exist_ok=True)
+    if not mark.exists():
+        if any((output / RUNS).iterdir()):
+            raise DataError(f"{output} holds runs of an unknown screening: give another --output")
+        mark.write_text(name, encoding="utf-8")
+    elif mark.read_text(encoding="utf-8") != name:
+        raise DataError(
+            f"{output} holds another plan's runs, or other data's: give another --output"
+        )
+
+
+def _write(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,230 @@
+"""Screening: the design, its arithmetic, the probes, and runs that are broken off."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from mltasks.augmentation import CHANCES
+from mltasks.data import DataError, load_samples, read_manifest
+from mltasks.engines import Outputs
+from mltasks.lazy import tensorflow_module
+from mltasks.preprocessing import Floats
+from mltasks.screening import PlanError, probes, read_plan, runs
+from mltasks.screening.design import LARGEST, effects, margin, plackett_burman
+
+PLAN = """
+slices = 2
+[network]
+size = 32
+repeats = [1, 1, 1, 1, 1, 1, 1]
+[training]
+pretrained = false
+frozen_blocks = 5
+epochs = 1
+lesions = 0.5
+[data]
+drawn = 8
+[factors]
+turned = ["warp"]
+"blur and few pixels" = ["blur", "coarsen"]
+"moved tumours" = ["lesions"]
+"""
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.mark.parametrize("factors", range(2, LARGEST + 1))
+def test_designs_are_balanced(factors: int) -> None:
+    design = plackett_burman(factors)
+    assert design[0].all()
+    assert (design.mean(axis=0) == 0.5).all()
+    for a, b in combinations(design.T, 2):
+        assert (a & b).mean() == 0.25
+
+
+def test_too_many_factors_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 to 19"):
+        plackett_burman(20)
+
+
+def test_effects_are_found_and_noise_is_not_taken_for_one() -> None:
+    design, rng = plackett_burman(11), np.random.default_rng(1)
+    true = np.zeros(11)
+    true[[2, 7]] = 6.0, -4.0
+    scores = 80 + np.where(design, 0.5, -0.5) @ true + rng.normal(0, 0.4, len(design))
+    found = effects(design, scores)
+    np.testing.assert_allclose(found, true, atol=0.8)
+    assert set(np.flatnonzero(np.abs(found) > margin(found))) == {2, 7}
+
+
+def test_the_margin_is_lenths() -> None:
+    # Of 1, 2, 3, 4, 20: first error 1.5 × 3; all but 20 are below 2.5 × that, with median 2.5.
+    assert margin(np.array([1.0, -2, 3, -4, 20])) == pytest.approx(1.5 * 2.5 * 5.242, abs=0.02)
+    assert margin(np.zeros((5, 2))).tolist() == [0, 0]
+
+
+def test_a_plan_leaves_out_what_is_not_on(plan_file: Path) -> None:
+    plan = read_plan(plan_file)
+    off = plan.training(dict.fromkeys(plan.factors, False))
+    assert off.chances == {"warp": 0, "blur": 0, "coarsen": 0}
+    assert off.lesions == 0
+    on = plan.training(dict.fromkeys(plan.factors, True))
+    assert (on.chances, on.lesions) == ({}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"warp"', '"wrap"', "'wrap' of 'turned' is not one of"),
+        ('["lesions"]', '["blur"]', "'blur' is in 'blur and few pixels' and in"),
+        ("lesions = 0.5", "", "is 0 in the recipe anyway"),
+        ('["warp"]', "[]", "must list what it stands for"),
+        ("slices = 2", "slices = 0", "whole number from 1"),
+        ("size = 32", "sise = 32", "'sise' is not a key"),
+        ("[factors]", "[factor]", "'factor' is not a table of a recipe"),
+        ("[factors]", "[chances]", "'turned' is not a change"),
+        ("slices", "= slices", "is not TOML"),
+    ],
+)
+def test_a_faulty_plan_is_named(plan_file: Path, old: str, new: str, words: str) -> None:
+    plan_file.write_text(PLAN.replace(old, new, 1))
+    with pytest.raises(PlanError, match=words):
+        read_plan(plan_file)
+
+
+def test_bundled_plans_can_be_followed() -> None:
+    paths = list((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+    assert paths
+    for path in paths:
+        named = {part for parts in read_plan(path).factors.values() for part in parts}
+        assert named >= CHANCES.keys(), f"{path} forgets {CHANCES.keys() - named}"
+
+
+class _Knowing:
+    """An engine that knows the answers of a probe."""
+
+    name = "knowing"
+
+    def __init__(self, probe: probes.Probe) -> None:
+        self._probe, self._at = probe, 0
+
+    def forward(self, batch: Floats) -> Outputs:
+        now = slice(self._at, self._at + len(batch))
+        self._at += len(batch)
+        half = batch.shape[1] // 2
+        masks = [np.zeros((half, half)) if m is None else m for m in self._probe.masks[now]]
+        none = np.zeros((len(batch), 0), np.float32)
+        logits = np.eye(4, dtype=np.float32)[self._probe.target[now]] * 9
+        return Outputs(logits, none, np.stack(masks).astype(np.float32) - 0.5, none, none)
+
+
+def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
+    samples = load_samples(slices, read_manifest(slices)[:8])
+    shown = probes.build(samples, 32)
+    for name, probe in shown.items():
+        assert len(probe.images) == len(probe.target) == len(probe.masks)
+        assert probe.images.shape[1:] == (32, 32)
+        scores = probes.score(_Knowing(probe), probe)
+        assert (scores["accuracy"], scores["told"]) == (1, 1), name
+        assert scores["dice"] == (None if name == probes.OUTLINES else 1), name
+    # Two slices without a tumour become two with one, and two with a healthy patch.
+    assert np.bincount(shown[probes.MOVED].target == 2).tolist() == [2, 2]
+    inside = shown[probes.OUTLINES].images[0]
+    assert len(np.unique(inside[inside > 0][200:-200])) < 8
+
+
+def _made_up(plan: Any, on: dict[str, bool], *_: Any) -> dict[str, Any]:
+    names = ["unchanged", *runs.probes.corruptions.CORRUPTIONS, *runs.probes.corruptions.UNLIKE]
+    score = {"accuracy": 0.7 + 0.1 * on["turned"], "dice": 0.5, "told": 0.6}
+    extra = (probes.STRIPPED, probes.MOVED, probes.OUTLINES)
+    return {"on": on, "scores": dict.fromkeys([*names, *extra], score), "minutes": 0.1}
+
+
+def test_a_screening_goes_on_where_it_was_broken_off(
+    plan_file: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, calls = tmp_path / "out", []
+
+    def breaking(*arguments: Any) -> dict[str, Any]:
+        calls.append(arguments[1])
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return _made_up(*arguments)
+
+    monkeypatch.setattr(runs, "_run", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        call_command("screen", str(plan_file), data=slices, output=output)
+    assert not (output / "screening.json").exists()
+    call_command("screen", str(plan_file), data=slices, output=output)
+    # Eight of the design and one without anything; the broken one was done again.
+    assert len(calls) == 10
+    result = json.loads((output / "screening.json").read_text())
+    assert [run["on"]["turned"] for run in result["runs"]].count(True) == 4
+    text = (output / "screening.md").read_text()
+    assert "| turned | **+10.0** | +0.0 |" in text
+    assert "| *network with none* | 70.0 |" in text
+    assert b"<svg" in (output / "screening.svg").read_bytes()
+
+
+def test_another_plans_folder_is_refused(
+    plan_file: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_run", _made_up)
+    call_command("screen", str(plan_file), data=slices, output=tmp_path / "out")
+    plan_file.write_text(PLAN.replace("drawn = 8", "drawn = 9"))
+    with pytest.raises(CommandError, match="another plan's runs"):
+        call_command("screen", str(plan_file), data=slices, output=tmp_path / "out")
+    (tmp_path / "out" / "identity").unlink()
+    with pytest.raises(CommandError, match="unknown screening"):
+        call_command("screen", str(plan_file), data=slices, output=tmp_path / "out")
+
+
+def test_a_real_run_trains_and_is_tried(
+    plan_file: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tensorflow_module().config
+    config.run_functions_eagerly(run_eagerly=True)
+    real = runs._run
+
+    def once(plan: Any, on: dict[str, bool], *others: Any) -> dict[str, Any]:
+        return real(plan, on, *others) if all(on.values()) else _made_up(plan, on)
+
+    monkeypatch.setattr(runs, "_run", once)
+    try:
+        result = runs.screen(
+            read_plan(plan_file),
+            slices,
+            tmp_path / "out",
+            watch=lambda number, count: lambda progress: None,
+            report=lambda line: None,
+        )
+    finally:
+        config.run_functions_eagerly(run_eagerly=False)
+    scores = result["runs"][0]["scores"]
+    assert set(scores) == set(result["runs"][1]["scores"])
+    assert all(0 <= own["accuracy"] <= 1 for own in scores.values())
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_data_without_the_fold_is_refused(plan_file: Path, slices: Path, tmp_path: Path) -> None:
+    plan_file.write_text(PLAN.replace("drawn = 8", "fold = 7"))
+    with pytest.raises(DataError, match="fold 7"):
+        runs.screen(
+            read_plan(plan_file),
+            slices,
+            tmp_path / "out",
+            watch=lambda number, count: lambda progress: None,
+            report=lambda line: None,
+        )
