@@ -27,6 +27,7 @@ from mltasks.postprocessing import (
     contours,
     entropy,
     hottest_point,
+    sigmoid,
 )
 from mltasks.preprocessing import Floats, Geometry, Pixels, preprocess, to_grey
 
@@ -65,7 +66,7 @@ class Analysis:
         area_fraction: affected share of the whole picture.
         bounding_box: left, top, right, bottom of the area in pixels, the last two exclusive.
         hottest_point: pixel (x, y) of the strongest attention, inside the inner contour if there
-            is one, or else inside the area.
+            is one, or else inside the area, and there weighed by the area's probability.
     """
 
     status: str
@@ -201,11 +202,9 @@ class Analyzer:
             attention=attention,
             area_fraction=float(area.mean()),
             bounding_box=box,
-            # Within the inner contour, as the attention's peak may lie beside the area, and the
-            # nearest pixel of the area is then one at its border.
-            hottest_point=hottest_point(attention, bounding_box(inner), inner)
-            if inner.any()
-            else hottest_point(attention, box, area),
+            hottest_point=_hottest(
+                attention, inner if inner.any() else area, geometry, outputs.mask[index]
+            ),
             prediction_set=() if rejected else assessment.prediction_set(0),
             flagged=not rejected and bool(assessment.flagged[0]),
             committed=not rejected and bool(assessment.committed[0]),
@@ -213,6 +212,18 @@ class Analyzer:
             inner=inner,
             outer=outer,
         )
+
+
+def _hottest(
+    attention: Pixels, area: Mask, geometry: Geometry, mask_logits: Floats
+) -> tuple[int, int] | None:
+    """Where attention and the area's probability together are strongest, within `area`.
+
+    Attention alone often peaks beside the area; its nearest pixel would be one at the border.
+    """
+    box = bounding_box(area)
+    likelihood = None if box is None else geometry.resample(sigmoid(mask_logits), box)
+    return hottest_point(attention, box, area, likelihood)
 
 
 def _is_blank(image: Pixels) -> bool:

@@ -188,7 +188,9 @@ def attention_map(evidence: Floats, geometry: Geometry) -> Pixels:
     return attention
 
 
-def hottest_point(attention: Pixels, box: Box | None, area: Mask) -> tuple[int, int] | None:
+def hottest_point(
+    attention: Pixels, box: Box | None, area: Mask, likelihood: Floats | None = None
+) -> tuple[int, int] | None:
     """The pixel (x, y) of the strongest attention, inside the affected area if there is one.
 
     The cells of the attention map are coarse; where the area is known it says more exactly
@@ -198,11 +200,15 @@ def hottest_point(attention: Pixels, box: Box | None, area: Mask) -> tuple[int, 
         attention: uint8 (height, width).
         box: bounding box of the area, None if it is empty.
         area: bool (height, width).
+        likelihood: float32, of the box's size: how probably each pixel is affected. Attention
+            is weighed by it.
     """
     left, top, right, bottom = box or (0, 0, attention.shape[1], attention.shape[0])
-    within = attention[top:bottom, left:right]
+    within: Pixels | Floats = attention[top:bottom, left:right]
     if box is not None:
         within = np.where(area[top:bottom, left:right], within, 0)
+        if likelihood is not None:
+            within = within * likelihood
     y, x = np.unravel_index(int(np.argmax(within)), within.shape)
     if not within[y, x]:
         return None if box is None else hottest_point(attention, None, area)

@@ -228,6 +228,7 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),
         "hottest_inside": state(bootstrap.mean(results.inside)),
+        "attention_peak_inside": state(bootstrap.mean(results.peak_inside)),
         "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
         "by": _divided(results, resamples),
         "doubt": _doubt(results, state),

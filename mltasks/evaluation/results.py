@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Record, Sample
 from mltasks.inference import Analysis, Analyzer
+from mltasks.postprocessing import hottest_point
 from mltasks.preprocessing import Pixels
 
 Array = NDArray[Any]
@@ -36,6 +37,7 @@ class Results:
         brain_score, unlikeness: float64.
         dice: float64; NaN where there is no expert mask.
         inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
+        peak_inside: the same for the peak of the attention alone.
         area: float64, marked share of the picture.
         size: float64, the expert's share of the picture; NaN without a mask.
         inner_right: share of the inner contour that is tumour; NaN without either.
@@ -53,6 +55,7 @@ class Results:
     unlikeness: Array
     dice: Array
     inside: Array
+    peak_inside: Array
     area: Array
     size: Array
     inner_right: Array
@@ -139,6 +142,7 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "id": sample.record.id,
         "dice": nan,
         "inside": nan,
+        "peak_inside": nan,
         "size": nan,
         "inner_right": nan,
         "outer_found": nan,
@@ -146,9 +150,11 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
     if sample.mask is not None:
         truth = sample.mask > 127
         point = found.hottest_point
+        peak = hottest_point(found.attention, None, found.area)
         row |= {
             "dice": dice_score(found.area, truth),
             "inside": float(point is not None and truth[point[1], point[0]]),
+            "peak_inside": float(peak is not None and truth[peak[1], peak[0]]),
             "size": float(truth.mean()),
             "inner_right": _share(truth, found.inner),
             "outer_found": _share(found.outer, truth),

@@ -33,6 +33,7 @@ def results(
         "unlikeness": np.zeros(count),
         "dice": np.where(none, np.nan, 0.8),
         "inside": np.where(none, np.nan, 1.0),
+        "peak_inside": np.where(none, np.nan, 1.0),
         "area": np.where(none, 0, 0.1),
         "size": np.where(none, np.nan, 0.015),
         "inner_right": np.where(none, np.nan, 0.95),

@@ -38,6 +38,7 @@ def results(
         unlikeness=np.zeros(count),
         dice=np.where(target == 2, np.nan, overlap),
         inside=np.where(target == 2, np.nan, 1.0),
+        peak_inside=np.where(target == 2, np.nan, 1.0),
         area=np.where(target == 2, 0.0, 0.05),
         size=np.where(target == 2, np.nan, 0.05),
         inner_right=np.ones(count),

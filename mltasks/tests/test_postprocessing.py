@@ -139,7 +139,11 @@ def test_the_hottest_point_lies_in_the_area() -> None:
     area[2:5, 3:6] = True
     area[4, 5] = False
     assert hottest_point(attention, bounding_box(area), area) == (4, 4)
+    likelihood = np.full((3, 3), 0.5, np.float32)
+    likelihood[1, 1] = 0.9
+    assert hottest_point(attention, bounding_box(area), area, likelihood) == (4, 3)
     attention[area] = 0
+    assert hottest_point(attention, bounding_box(area), area, likelihood) == (9, 9)
     assert hottest_point(attention, bounding_box(area), area) == (9, 9)
 
 
