@@ -13,14 +13,17 @@ from mltasks.augmentation import peel
 from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Sample
 from mltasks.engines import Engine
-from mltasks.evaluation.bootstrap import area_under_roc
+from mltasks.evaluation import bootstrap
+from mltasks.evaluation.results import dice_score
 from mltasks.preprocessing import Pixels, find_head, letterbox, normalise, place
 from mltasks.transplant import Transplants
 
 Array = np.ndarray[Any, Any]
-Shown = tuple[Pixels, Pixels | None, int]
+# What is shown, its mask, its class, and the group of the slice it was made of.
+Shown = tuple[Pixels, Pixels | None, int, str]
 PLAIN, STRIPPED, MOVED, OUTLINES = "unchanged", "skull stripped", "moved tumours", "outlines"
 _BATCH = 32
+_RESAMPLES = 400
 _NONE = CLASSES.index(NO_TUMOR)
 
 
@@ -32,11 +35,13 @@ class Probe:
         images: uint8 (n, size, size), not yet normalised.
         target: (n,) index of the class.
         masks: n masks bool (size / 2, size / 2), None for slices without a tumour.
+        group: (n,) str, of the slice that it was made of.
     """
 
     images: Pixels
     target: Array
     masks: list[Array | None]
+    group: Array
 
 
 def outline(pixels: Pixels) -> Pixels:
@@ -53,7 +58,7 @@ def outline(pixels: Pixels) -> Pixels:
 def _stripped(sample: Sample) -> Shown:
     rng = np.random.default_rng(len(sample.record.id))
     pixels, mask = peel(sample.pixels, sample.mask, 0.11, rng)
-    return pixels, mask, sample.record.target
+    return pixels, mask, sample.record.target, sample.record.group
 
 
 def _moved(samples: Sequence[Sample]) -> Iterator[Shown]:
@@ -66,23 +71,24 @@ def _moved(samples: Sequence[Sample]) -> Iterator[Shown]:
                 continue
             pixels, mask, target = move(sample, rng)
             if pixels is not sample.pixels:
-                yield pixels, mask, target
+                yield pixels, mask, target, sample.record.group
 
 
 def _probe(shown: Iterator[Shown], size: int) -> Probe:
-    images, targets = [], []
+    images, targets, groups = [], [], []
     masks: list[Array | None] = []
     half = size // 2
-    for pixels, mask, target in shown:
+    for pixels, mask, target, group in shown:
         geometry = place(pixels.shape[1], pixels.shape[0], find_head(pixels), size)
         images.append(letterbox(pixels, geometry))
         targets.append(target)
+        groups.append(group)
         if mask is None:
             masks.append(None)
         else:
             cells = letterbox(mask, geometry).reshape(half, 2, half, 2)
             masks.append(cells.mean(axis=(1, 3)) > 127)
-    return Probe(np.stack(images), np.array(targets), masks)
+    return Probe(np.stack(images), np.array(targets), masks, np.array(groups))
 
 
 def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
@@ -98,46 +104,52 @@ def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
             for sample in samples:
                 identity = sample.record.id
                 changed = corruptions.corrupt(sample.pixels, sample.mask, name, strength, identity)
-                yield *changed, sample.record.target
+                yield *changed, sample.record.target, sample.record.group
 
     def unlike(name: str) -> Iterator[Shown]:
         for sample in samples:
             changed = corruptions.unlike(sample.pixels, name, sample.record.id)
-            yield changed, sample.mask, sample.record.target
+            yield changed, sample.mask, sample.record.target, sample.record.group
 
     return {
-        PLAIN: _probe(((s.pixels, s.mask, s.record.target) for s in samples), size),
+        PLAIN: _probe(((s.pixels, s.mask, s.record.target, s.record.group) for s in samples), size),
         **{name: _probe(corrupted(name), size) for name in corruptions.CORRUPTIONS},
         **{name: _probe(unlike(name), size) for name in corruptions.UNLIKE},
         STRIPPED: _probe(map(_stripped, samples), size),
         MOVED: _probe(_moved(samples), size),
-        OUTLINES: _probe(((outline(s.pixels), None, s.record.target) for s in samples), size),
+        OUTLINES: _probe(
+            ((outline(s.pixels), None, s.record.target, s.record.group) for s in samples), size
+        ),
     }
 
 
-def score(engine: Engine, probe: Probe) -> dict[str, float | None]:
+def score(engine: Engine, probe: Probe) -> dict[str, Any]:
     """How the network does on a probe.
 
     Returns:
         `accuracy`: share of right classes. `dice`: mean over the tumours, on the mask's grid, at
-        a probability of one half; None without one. `told`: how well tumour is told from none, as
-        the area under the ROC curve.
+        a probability of one half. `told`: how well tumour is told from none, as the area under
+        the ROC curve. Each with `value` and `ci95`, the interval from drawing groups; both None
+        where there is nothing to measure.
     """
-    right, scores, dice = 0, [], []
+    right, scores, dice = [], [], []
     for start in range(0, len(probe.images), _BATCH):
         outputs = engine.forward(normalise(probe.images[start : start + _BATCH]))
         logits, target = outputs.class_logits, probe.target[start : start + _BATCH]
-        right += int((logits.argmax(axis=1) == target).sum())
+        right.append(logits.argmax(axis=1) == target)
         wide = logits.astype(np.float64)
         others = np.delete(wide, _NONE, axis=1)
         scores.append(np.logaddexp.reduce(others, axis=1) - wide[:, _NONE])
         for area, truth in zip(outputs.mask > 0, probe.masks[start : start + _BATCH], strict=True):
-            if truth is not None and truth.any():
-                dice.append(2 * (area & truth).sum() / (area.sum() + truth.sum()))
+            empty = truth is None or not truth.any()
+            dice.append(np.nan if empty else dice_score(area, np.asarray(truth)))
     tumor = probe.target != _NONE
-    told = area_under_roc(np.concatenate(scores), tumor)(np.ones((1, len(tumor))))[0]
+    metrics = {
+        "accuracy": bootstrap.share(np.concatenate(right)),
+        "dice": bootstrap.mean(np.array(dice)),
+        "told": bootstrap.area_under_roc(np.concatenate(scores), tumor),
+    }
     return {
-        "accuracy": round(right / len(probe.target), 4),
-        "dice": round(float(np.mean(dice)), 4) if dice else None,
-        "told": None if np.isnan(told) else round(float(told), 4),
+        name: bootstrap.stated(metric, probe.group, resamples=_RESAMPLES)
+        for name, metric in metrics.items()
     }

@@ -25,13 +25,18 @@ _COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (MOVED, "accuracy", (MOVED,)),
     ("tumour told from outlines", "told", (OUTLINES,)),
 )
+_FIGURES = {
+    "accuracy": "right class, %",
+    "dice": "mean Dice, hundredths",
+    "told": "tumour told from none, area under the ROC curve, hundredths",
+}
 _DETAILS = (PLAIN, *corruptions.CORRUPTIONS, *corruptions.UNLIKE, STRIPPED, MOVED)
 
 
 def _scores(runs: list[dict[str, Any]], figure: str, probes: tuple[str, ...]) -> Array:
     """In hundredths, float64 (runs,): the mean over some probes."""
     return 100 * np.array(
-        [np.mean([run["scores"][name][figure] for name in probes]) for run in runs]
+        [np.mean([run["scores"][name][figure]["value"] for name in probes]) for run in runs]
     )
 
 
@@ -65,6 +70,28 @@ def table(result: dict[str, Any]) -> str:
         ("*network with none*", [f"{value:.1f}" for value in without]),
     ):
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def models_table(found: dict[str, dict[str, Any]]) -> str:
+    """Finished networks on the probes as a Markdown table, with intervals by group."""
+    rows = [
+        (PLAIN, "accuracy"),
+        (PLAIN, "dice"),
+        *((name, "accuracy") for name in (*corruptions.CORRUPTIONS, *corruptions.UNLIKE)),
+        (STRIPPED, "accuracy"),
+        (MOVED, "accuracy"),
+        (MOVED, "dice"),
+        (OUTLINES, "told"),
+    ]
+    lines = ["| shown | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for probe, figure in rows:
+        cells = []
+        for scores in found.values():
+            own = scores[probe][figure]
+            low, high = own["ci95"]
+            cells.append(f"{100 * own['value']:.1f} ({100 * low:.0f}–{100 * high:.0f})")
+        lines.append(f"| {probe}: {_FIGURES[figure]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

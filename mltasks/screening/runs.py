@@ -15,6 +15,7 @@ from mltasks import release
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
 from mltasks.engines import open_engine
 from mltasks.evaluation.robustness import pick
+from mltasks.inference import read_model
 from mltasks.pipeline import learning_pictures, split
 from mltasks.preprocessing import Pixels
 from mltasks.screening import probes
@@ -96,7 +97,7 @@ def screen(
             row = _run(plan, rows[number], samples, others, shown, output, watch(number, len(rows)))
             _write(output / RUNS / f"{number:02}.json", row)
             shutil.rmtree(output / _SIDE, ignore_errors=True)
-            plain = row["scores"][probes.PLAIN]["accuracy"]
+            plain = row["scores"][probes.PLAIN]["accuracy"]["value"]
             report(f"run {number + 1}/{len(rows)}: {plain:.1%} right on unchanged slices")
     done = [json.loads((output / RUNS / f"{n:02}.json").read_text()) for n in range(len(rows))]
     result = {
@@ -111,6 +112,28 @@ def screen(
     }
     _write(output / "screening.json", result)
     return result
+
+
+def try_models(plan: Plan, data: Path, models: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Scores of finished networks on the slices and probes of a plan, by name and version.
+
+    Raises:
+        DataError, ModelError: data or a model folder is not as needed.
+    """
+    _, held_out = split(read_manifest(data), plan.recipe.data.fold)
+    tried = load_samples(data, _balanced(held_out, plan.slices))
+    found: dict[str, dict[str, Any]] = {}
+    shown: dict[int, dict[str, probes.Probe]] = {}
+    for folder in models:
+        card, content, _ = read_model(folder)
+        size = card["input"]["size"]
+        if size not in shown:
+            shown = {size: probes.build(tried, size)}
+        engine = open_engine("onnx", content)
+        found[f"{card['name']}-{card['version']}"] = {
+            name: probes.score(engine, probe) for name, probe in shown[size].items()
+        }
+    return found
 
 
 def _run(

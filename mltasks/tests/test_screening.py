@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from itertools import combinations
 from pathlib import Path
@@ -137,8 +138,8 @@ def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
         assert len(probe.images) == len(probe.target) == len(probe.masks)
         assert probe.images.shape[1:] == (32, 32)
         scores = probes.score(_Knowing(probe), probe)
-        assert (scores["accuracy"], scores["told"]) == (1, 1), name
-        assert scores["dice"] == (None if name == probes.OUTLINES else 1), name
+        assert scores["accuracy"] == scores["told"] == {"value": 1, "ci95": [1, 1]}, name
+        assert scores["dice"]["value"] == (None if name == probes.OUTLINES else 1), name
     # Two slices without a tumour become two with one, and two with a healthy patch.
     assert np.bincount(shown[probes.MOVED].target == 2).tolist() == [2, 2]
     inside = shown[probes.OUTLINES].images[0]
@@ -147,7 +148,8 @@ def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
 
 def _made_up(plan: Any, on: dict[str, bool], *_: Any) -> dict[str, Any]:
     names = ["unchanged", *runs.probes.corruptions.CORRUPTIONS, *runs.probes.corruptions.UNLIKE]
-    score = {"accuracy": 0.7 + 0.1 * on["turned"], "dice": 0.5, "told": 0.6}
+    values = {"accuracy": 0.7 + 0.1 * on["turned"], "dice": 0.5, "told": 0.6}
+    score = {name: {"value": value, "ci95": [0, 1]} for name, value in values.items()}
     extra = (probes.STRIPPED, probes.MOVED, probes.OUTLINES)
     return {"on": on, "scores": dict.fromkeys([*names, *extra], score), "minutes": 0.1}
 
@@ -214,7 +216,7 @@ def test_a_real_run_trains_and_is_tried(
         config.run_functions_eagerly(run_eagerly=False)
     scores = result["runs"][0]["scores"]
     assert set(scores) == set(result["runs"][1]["scores"])
-    assert all(0 <= own["accuracy"] <= 1 for own in scores.values())
+    assert all(0 <= own["accuracy"]["value"] <= 1 for own in scores.values())
     assert not (tmp_path / "out" / "checkpoint").exists()
 
 
@@ -228,3 +230,16 @@ def test_data_without_the_fold_is_refused(plan_file: Path, slices: Path, tmp_pat
             watch=lambda number, count: lambda progress: None,
             report=lambda line: None,
         )
+
+
+def test_finished_networks_are_tried_in_the_same_way(
+    plan_file: Path, slices: Path, trained: Any, tmp_path: Path
+) -> None:
+    out = io.StringIO()
+    call_command("screen", str(plan_file), data=slices, models=[trained[0]], stdout=out)
+    head, _, *rows = out.getvalue().strip().splitlines()
+    assert head == "| shown | tiny-7 |"
+    assert rows[0].startswith("| unchanged: right class, % | ")
+    assert any(row.startswith("| moved tumours: mean Dice") for row in rows)
+    with pytest.raises(CommandError, match="no model in"):
+        call_command("screen", str(plan_file), data=slices, models=[tmp_path])
