@@ -345,7 +345,11 @@ def test_whole_groups_are_set_aside_and_always_the_same() -> None:
 
 def test_curves_show_what_was_recorded() -> None:
     history = [{"epoch": 1.0, "classes": 1.0}, {"epoch": 2.0, "classes": 0.5}]
-    assert draw_curves(history).startswith(b"<?xml")
+    drawn = draw_curves(history)
+    assert drawn.startswith(b"<?xml")
+    # Titles are drawn as outlines, and named in comments.
+    assert b"<!-- Class loss -->" in drawn
+    assert b"Mask loss" not in drawn
 
 
 def test_mlflow_gets_parameters_figures_and_files(

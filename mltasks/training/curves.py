@@ -26,9 +26,7 @@ def draw_curves(history: Sequence[dict[str, float]]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    panels = [
-        (title, names) for title, names in PANELS if any(n in r for r in history for n in names)
-    ]
+    panels = [(title, name) for title, name in PANELS if any(name in row for row in history)]
     figure = Figure(figsize=(3.4 * max(1, len(panels)), 2.6), layout="constrained")
     FigureCanvasSVG(figure)
     figure.patch.set_alpha(0)
