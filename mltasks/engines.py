@@ -14,7 +14,7 @@ from mltasks.preprocessing import Floats
 
 OUTPUTS = ("class_logits", "attention", "mask", "brain", "features")
 ENGINES = ("onnx", "tensorflow")
-# Pictures of a batch that ONNX Runtime is given at once.
+# Pictures of a batch that ONNX Runtime is given at once, at most.
 _TOGETHER = 2
 
 
@@ -82,9 +82,9 @@ def onnx_session(weights: bytes, *, threads: int = 0) -> Any:
 class OnnxRunner:
     """Runs an ONNX file on the CPU, a large batch in small parts side by side.
 
-    A batch goes through in twos, as many at a time as there are threads: their layers then fit
-    the cache, and no thread waits for another one after each layer. A lone picture is shared by
-    the threads.
+    Threads that share a pass wait for each other after every layer. So a batch goes through in
+    twos, each on one thread, as many at a time as there are threads; the layers of two pictures
+    fit the cache, too. A lone picture is shared by the threads all the same: someone waits.
 
     Args:
         weights: content of an ONNX file with one input, the first axis of which is the batch.
@@ -92,22 +92,29 @@ class OnnxRunner:
     """
 
     def __init__(self, weights: bytes, *, threads: int = 0) -> None:
-        self._session = onnx_session(weights, threads=threads)
-        self._lanes = ThreadPoolExecutor(threads or os.cpu_count(), thread_name_prefix="engine")
-        self._input = self._session.get_inputs()[0].name
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        self._count = threads or os.cpu_count() or 1
+        self._alone = onnx_session(weights, threads=1)
+        self._shared = self._alone
+        if self._count > 1:
+            self._shared = onnx_session(weights, threads=self._count)
+            self._lanes = ThreadPoolExecutor(self._count, thread_name_prefix="engine")
+        self._input = self._alone.get_inputs()[0].name
+        self.outputs = [output.name for output in self._alone.get_outputs()]
 
     def run(self, names: Sequence[str], batch: Floats) -> list[Floats]:
         """The outputs of these names for a batch."""
 
         def part(start: int) -> list[Floats]:
-            fed = {self._input: batch[start : start + _TOGETHER]}
-            results: list[Floats] = self._session.run(list(names), fed)
+            fed = {self._input: batch[start : start + size]}
+            results: list[Floats] = self._alone.run(list(names), fed)
             return results
 
-        if len(batch) <= _TOGETHER:
-            return part(0)
-        parts = self._lanes.map(part, range(0, len(batch), _TOGETHER))
+        if len(batch) == 1:
+            results: list[Floats] = self._shared.run(list(names), {self._input: batch})
+            return results
+        size = min(_TOGETHER, -(-len(batch) // self._count))
+        starts = range(0, len(batch), size)
+        parts = list(map(part, starts) if self._count == 1 else self._lanes.map(part, starts))
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 

@@ -1,7 +1,8 @@
 """The work of an inference worker: forward passes over what waits, all else beside them.
 
-While the network computes one pass, threads read and prepare the pictures of the next and render
-and store those of the one before. They free Python's lock in nearly all they do, so no core waits.
+While the network computes one pass, the task claims the next and records the one before, and
+threads read and prepare the pictures of the next and render and store those of the one before.
+They free Python's lock in nearly all they do, so no core waits.
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ class _Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class _Forward:
+    """A forward pass that a thread computes, and the rows and pictures it is over."""
+
+    readable: list[tuple[Prediction, Prepared]]
+    outputs: Future[Outputs]
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """One row of a pass, whose pictures a thread is rendering and storing."""
 
@@ -97,10 +106,11 @@ class _Work:
         saving: list[_Answer] = []
         current = self._claim()
         while current:
+            computing = self._begin(current)
+            # What needs the database is done while the network computes.
             following = None if current.alone else self._claim(fresh=True)
-            answers = self._compute(current)
             self._record(saving)
-            saving = answers
+            saving = self._end(current, computing)
             if following is None:
                 self._record(saving)
                 saving = []
@@ -131,8 +141,8 @@ class _Work:
         reads = [_threads().submit(_read, analyzer, row.scan.image_key) for row in rows]
         return _Pass(analyzer, version, rows, reads, watch)
 
-    def _compute(self, current: _Pass) -> list[_Answer]:
-        """One forward pass over the rows whose pictures can be read."""
+    def _begin(self, current: _Pass) -> _Forward | None:
+        """Begin a forward pass over the rows whose pictures can be read; None if there are none."""
         readable: list[tuple[Prediction, Prepared]] = []
         for row, picture in zip(current.rows, current.pictures, strict=True):
             try:
@@ -140,16 +150,26 @@ class _Work:
             except Exception as error:
                 _give_up(row, error)
         if not readable:
+            return None
+
+        def forward() -> Outputs:
+            with current.watch.engine(len(readable)):
+                return current.analyzer.forward([prepared for _, prepared in readable])
+
+        return _Forward(readable, _engine_thread().submit(forward))
+
+    def _end(self, current: _Pass, computing: _Forward | None) -> list[_Answer]:
+        """Wait for a forward pass, and have the pictures of its answers rendered and stored."""
+        if computing is None:
             return []
-        with current.watch.engine(len(readable)):
-            outputs = current.analyzer.forward([prepared for _, prepared in readable])
+        outputs = computing.outputs.result()
         return [
             _Answer(
                 row,
                 _threads().submit(_save, current.analyzer, row, prepared, outputs, index),
                 current,
             )
-            for index, (row, prepared) in enumerate(readable)
+            for index, (row, prepared) in enumerate(computing.readable)
         ]
 
     def _record(self, answers: list[_Answer]) -> None:
@@ -186,6 +206,12 @@ class _Work:
 def _threads() -> ThreadPoolExecutor:
     """Threads for pictures; the database stays with the task's own thread."""
     return ThreadPoolExecutor(max_workers=STORAGE_THREADS, thread_name_prefix="storage")
+
+
+@functools.cache
+def _engine_thread() -> ThreadPoolExecutor:
+    """The thread that waits for the network, so that the task's own can see to the database."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
 
 
 def _read(analyzer: Analyzer, key: str) -> Prepared:

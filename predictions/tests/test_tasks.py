@@ -64,6 +64,17 @@ def deliver(row: Prediction, *, task_id: str = "task-1", redelivered: bool = Fal
         analyze_prediction.pop_request()
 
 
+def in_mid_pass(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen in the task's thread while the network computes a pass."""
+    end = passes._Work._end
+
+    def first(work: Any, *arguments: Any) -> Any:
+        happens()
+        return end(work, *arguments)
+
+    monkeypatch.setattr(passes._Work, "_end", first)
+
+
 def status(*rows: Prediction) -> list[str]:
     found = dict(Prediction.objects.values_list("pk", "status"))
     return [found[row.pk] for row in rows]
@@ -220,21 +231,21 @@ def test_a_store_that_hangs_is_away_and_not_the_pictures_fault(
 
 
 def test_the_next_pictures_are_taken_while_a_pass_runs_but_none_tried_before(
-    network: Network, settings: Settings
+    network: Network, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INFERENCE_BATCH = 2
     tried, *fresh = [submit(seed=n) for n in range(6)]
     lifecycle.requeue(prediction=start(tried))
     held: list[list[int]] = []
 
-    def look(images: Sequence[Pixels]) -> None:
+    def look() -> None:
         running = Prediction.objects.filter(status=Status.RUNNING)
         held.append(sorted(running.values_list("attempt", flat=True)))
 
-    network.fault = look
+    in_mid_pass(monkeypatch, look)
     deliver(fresh[0])
     assert status(tried, *fresh) == [Status.SUCCEEDED] * 6
-    # Two passes at work and the one before, whose answers are recorded after this pass.
+    # The pass at work and the next.
     assert max(len(attempts) for attempts in held) > 2
     assert [attempts for attempts in held if 2 in attempts] == [[2]]
 
@@ -266,7 +277,7 @@ def test_an_outage_of_the_database_in_mid_pass_is_one_too(
 ) -> None:
     row = submit()
     with monkeypatch.context() as patch:
-        patch.setattr(passes._Work, "_compute", locked)
+        patch.setattr(passes._Work, "_begin", locked)
         deliver(row)
     assert Prediction.objects.get(pk=row.pk).outages == 1
 
@@ -298,14 +309,12 @@ def test_a_fault_that_nobody_foresaw_is_another_attempt(
     assert (stored.status, stored.attempt, stored.outages) == (Status.QUEUED, 1, 0)
 
 
-def test_a_scan_deleted_in_mid_run_keeps_nothing(network: Network) -> None:
+def test_a_scan_deleted_in_mid_run_keeps_nothing(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = submit()
     before = {name for name, _ in storage.walk("scans/")}
-
-    def deleted_meanwhile(images: Sequence[Pixels]) -> None:
-        delete_scans(scans=Scan.objects.all())
-
-    network.fault = deleted_meanwhile
+    in_mid_pass(monkeypatch, lambda: delete_scans(scans=Scan.objects.all()))
     deliver(row)
     assert status(row) == [Status.CANCELLED]
     assert {name for name, _ in storage.walk("scans/")} == before
