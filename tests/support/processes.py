@@ -101,9 +101,13 @@ class Process:
 
 
 def free_port(*, also: int = 0) -> int:
-    """A port nobody listens on, for which `port + also` is free as well."""
+    """A port nobody listens on, for which `port + also` is free as well.
+
+    Both lie below those that outgoing connections are given (from 32768 on): such a one would
+    keep a server from taking its port again after a stop.
+    """
     for _ in range(200):
-        port = random.randint(20000, 45000)  # noqa: S311  # not a secret
+        port = random.randint(12000, 32000 - also)  # noqa: S311  # not a secret
         if _free(port) and (not also or _free(port + also)):
             return port
     raise RuntimeError("no free port")
