@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -156,7 +158,7 @@ class _Work:
             with current.watch.engine(len(readable)):
                 return current.analyzer.forward([prepared for _, prepared in readable])
 
-        return _Forward(readable, _engine_thread().submit(forward))
+        return _Forward(readable, _beside(forward))
 
     def _end(self, current: _Pass, computing: _Forward | None) -> list[_Answer]:
         """Wait for a forward pass, and have the pictures of its answers rendered and stored."""
@@ -208,10 +210,21 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=STORAGE_THREADS, thread_name_prefix="storage")
 
 
-@functools.cache
-def _engine_thread() -> ThreadPoolExecutor:
-    """The thread that waits for the network, so that the task's own can see to the database."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+def _beside(work: Callable[[], Outputs]) -> Future[Outputs]:
+    """Have a thread do it, so that the task's own can see to the database.
+
+    The thread is a daemon's: a pass that hangs must not keep a worker from ending.
+    """
+    future: Future[Outputs] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="forward", daemon=True).start()
+    return future
 
 
 def _read(analyzer: Analyzer, key: str) -> Prepared:

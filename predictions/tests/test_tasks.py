@@ -103,10 +103,10 @@ def test_a_worker_that_is_to_stop_ends_its_pass_and_leaves_the_rest_to_others(
     rows = [submit(seed=n) for n in range(4)]
     monkeypatch.setattr(worker, "_stopping", bytearray(1))
 
-    def told_to_stop(images: Sequence[Pixels]) -> None:
+    def told_to_stop() -> None:
         worker_shutting_down.send(sender="inference@test", sig="TERM", how="Warm", exitcode=0)
 
-    network.fault = told_to_stop
+    in_mid_pass(monkeypatch, told_to_stop)
     deliver(rows[0])
     # What was claimed is answered, each once; the rest waits as it did before.
     assert status(*rows) == [Status.SUCCEEDED] * 2 + [Status.QUEUED] * 2
