@@ -55,7 +55,7 @@ def table(result: dict[str, Any]) -> str:
     found = effects(design, scores)
     noise = margin(found)
     heads = [name for name, _, _ in _COLUMNS]
-    lines = ["| left out or not | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    lines = ["| there or not | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, row in zip(names, found, strict=True):
         cells = [
             f"**{value:+.1f}**" if abs(value) > limit else f"{value:+.1f}"
