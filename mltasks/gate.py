@@ -1,7 +1,8 @@
 """The gate of a release: is one network as good as another everywhere, and better somewhere?
 
-Both are measured on the same held-out slices; the differences are drawn again by whole groups
-(paired bootstrap, Efron, 1979), so slices that resemble each other do not count as many.
+Both are measured on the same held-out slices, as these are and changed as scans, screens and files
+change them; the differences are drawn again by whole groups (paired bootstrap, Efron, 1979), so
+slices that resemble each other do not count as many.
 
 *Not worse* is a test of non-inferiority: the one-sided 95% lower bound of the difference must lie
 above minus the margin. All of these tests must pass, so they need no correction. *Better* must
@@ -11,7 +12,7 @@ that is better nowhere passes in at most 5% of cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,12 +35,26 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a network answered.
+
+    Attributes:
+        plain: to the held-out slices as they are.
+        changed: to the same slices, in the same order, each in another form
+            (`mltasks.evaluation.robustness.changed_once`).
+    """
+
+    plain: Results
+    changed: Results
+
+
+@dataclass(frozen=True, slots=True)
 class Margins:
     """How much worse a candidate may be before it counts as worse.
 
     Attributes:
-        share: of a class's sensitivity, of the brain scans accepted, and, as a gain, of the
-            calibration error, 0 to 1.
+        share: of a class's sensitivity, of the brain scans accepted, of the accuracy on changed
+            slices, and, as a gain, of the calibration error, 0 to 1.
         dice: of the median and of the mean Dice.
     """
 
@@ -143,36 +158,65 @@ def _words(label: str) -> str:
     return label.replace("_", " ").replace("tumor", "tumour")
 
 
-# Name, metric and whether more of it is better.
-_GAINS: tuple[tuple[str, Metric, bool], ...] = (
-    ("accuracy", accuracy, True),
-    ("macro F1", macro_f1, True),
-    ("median Dice of the area", median_dice, True),
-    ("mean Dice of the area", mean_dice, True),
-    ("log-loss", log_loss, False),
-    ("calibration error", calibration_error, False),
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """One question of the gate.
+
+    Attributes:
+        more: whether more of it is better.
+        changed: whether it is asked of the changed slices.
+        margin: the loss that is allowed; None where there must be a gain.
+    """
+
+    name: str
+    metric: Metric
+    more: bool = True
+    changed: bool = False
+    margin: float | None = None
+
+    def of(self, measured: Measured) -> bootstrap.Metric:
+        return self.metric(measured.changed if self.changed else measured.plain)
+
+
+_GAINS = (
+    _Measure("accuracy", accuracy),
+    _Measure("macro F1", macro_f1),
+    _Measure("median Dice of the area", median_dice),
+    _Measure("mean Dice of the area", mean_dice),
+    _Measure("log-loss", log_loss, more=False),
+    _Measure("calibration error", calibration_error, more=False),
+    _Measure("accuracy on changed slices", accuracy, changed=True),
+    _Measure("mean Dice on changed slices", mean_dice, changed=True),
 )
 
 
-def _losses(margins: Margins) -> list[tuple[str, Metric, bool, float]]:
+def _losses(margins: Margins) -> list[_Measure]:
+    share, dice = margins.share, margins.dice
     return [
         *(
-            (f"sensitivity for {_words(label)}", found(index), True, margins.share)
+            _Measure(f"sensitivity for {_words(label)}", found(index), margin=share)
             for index, label in enumerate(CLASSES)
         ),
-        ("share of brain scans accepted", accepted, True, margins.share),
-        ("median Dice of the area", median_dice, True, margins.dice),
-        ("mean Dice of the area", mean_dice, True, margins.dice),
-        ("calibration error", calibration_error, False, margins.share),
+        _Measure("share of brain scans accepted", accepted, margin=share),
+        _Measure("median Dice of the area", median_dice, margin=dice),
+        _Measure("mean Dice of the area", mean_dice, margin=dice),
+        _Measure("calibration error", calibration_error, more=False, margin=share),
+        _Measure("accuracy on changed slices", accuracy, changed=True, margin=share),
+        _Measure("mean Dice on changed slices", mean_dice, changed=True, margin=dice),
     ]
 
 
-def _check(candidate: Results, production: Results) -> None:
-    same = len(candidate.target) == len(production.target) and all(
-        np.array_equal(getattr(candidate, name), getattr(production, name))
-        for name in ("target", "group")
+def _same(one: Results, two: Results) -> bool:
+    return len(one) == len(two) and all(
+        np.array_equal(getattr(one, name), getattr(two, name)) for name in ("target", "group")
     )
-    if not same:
+
+
+def _check(measured: Measured, against: Measured) -> None:
+    candidate = measured.plain
+    if not all(
+        _same(candidate, other) for other in (measured.changed, against.plain, against.changed)
+    ):
         raise GateError("the two networks were measured on different slices: measure both again")
     if np.isnan(candidate.dice).all():
         raise GateError("the data holds no expert masks, so areas cannot be compared")
@@ -191,25 +235,26 @@ def _check(candidate: Results, production: Results) -> None:
 
 
 def _differences(
-    candidate: Results,
-    production: Results,
-    metrics: dict[str, Metric],
+    candidate: Measured,
+    production: Measured,
+    measures: Sequence[_Measure],
     *,
     resamples: int,
     seed: int,
 ) -> dict[str, Drawn]:
     """Candidate's minus production's, float64 (resamples,), on the same drawn groups."""
-    draws, member_of = bootstrap.group_draws(candidate.group, resamples=resamples, seed=seed)
+    draws, member_of = bootstrap.group_draws(candidate.plain.group, resamples=resamples, seed=seed)
     weights = draws[:, member_of].astype(np.float64)
+    # A measure that is asked for both a loss and a gain is drawn once.
     return {
-        name: np.asarray(metric(candidate)(weights) - metric(production)(weights))
-        for name, metric in metrics.items()
+        name: np.asarray(one.of(candidate)(weights) - one.of(production)(weights))
+        for name, one in {one.name: one for one in measures}.items()
     }
 
 
 def compare(
-    candidate: Results,
-    production: Results,
+    candidate: Measured,
+    production: Measured,
     *,
     margins: Margins | None = None,
     resamples: int = RESAMPLES,
@@ -218,7 +263,7 @@ def compare(
     """Hold a candidate against the network in production.
 
     Args:
-        candidate, production: results of both on the same slices, in the same order.
+        candidate, production: answers of both to the same slices, in the same order.
         margins: the losses that are allowed.
         resamples: how often groups are drawn.
         seed: of the draws.
@@ -228,42 +273,35 @@ def compare(
     """
     margins = margins or Margins()
     _check(candidate, production)
-    losses = _losses(margins)
-    measures: list[tuple[str, Metric, bool, float | None]] = [
-        *losses,
-        *((name, metric, more, None) for name, metric, more in _GAINS),
-    ]
-    metrics = {name: metric for name, metric, _, _ in measures}
-    drawn = _differences(candidate, production, metrics, resamples=resamples, seed=seed)
+    measures = [*_losses(margins), *_GAINS]
+    drawn = _differences(candidate, production, measures, resamples=resamples, seed=seed)
     rows = []
-    for name, metric, more, margin in measures:
-        tail = 1 - CONFIDENCE if margin is not None else (1 - CONFIDENCE) / len(_GAINS)
+    for one in measures:
+        tail = 1 - CONFIDENCE if one.margin is not None else (1 - CONFIDENCE) / len(_GAINS)
         # Undefined, and left out, where a draw holds no slice that counts.
-        lower = float(np.nanquantile(drawn[name] if more else -drawn[name], tail))
-        once = np.ones((1, len(candidate)))
-        values = float(metric(candidate)(once)[0]), float(metric(production)(once)[0])
-        rows.append(_row(name, *values, lower=lower, margin=margin, more=more))
+        lower = float(np.nanquantile(drawn[one.name] if one.more else -drawn[one.name], tail))
+        rows.append(_row(one, candidate, production, lower))
     worse = [row for row in rows if row.margin is not None and not row.passed]
     better = [row for row in rows if row.margin is None and row.passed]
     return Verdict(
         passed=bool(better) and not worse,
         reasons=_reasons(worse, better),
         rows=rows,
-        n=len(candidate.target),
-        groups=len(np.unique(candidate.group)),
+        n=len(candidate.plain),
+        groups=len(np.unique(candidate.plain.group)),
         margins=margins,
         resamples=resamples,
     )
 
 
-def _row(
-    name: str, one: float, two: float, *, lower: float, margin: float | None, more: bool
-) -> Row:
+def _row(measure: _Measure, candidate: Measured, production: Measured, lower: float) -> Row:
+    once, margin = np.ones((1, len(candidate.plain))), measure.margin
+    one, two = (float(measure.of(measured)(once)[0]) for measured in (candidate, production))
     return Row(
-        name=name,
+        name=measure.name,
         candidate=round(one, 4),
         production=round(two, 4),
-        difference=round(one - two if more else two - one, 4),
+        difference=round(one - two if measure.more else two - one, 4),
         lower=round(lower, 4),
         margin=margin,
         # A tiny difference is rounding.
@@ -280,7 +318,7 @@ def _reasons(worse: list[Row], better: list[Row]) -> list[str]:
     if not better:
         reasons.append(
             "It is not better anywhere with 95% confidence: not in "
-            f"{', '.join(name for name, _, _ in _GAINS[:-1])} or {_GAINS[-1][0]}."
+            f"{', '.join(one.name for one in _GAINS[:-1])} or {_GAINS[-1].name}."
         )
     if not worse:
         reasons += [

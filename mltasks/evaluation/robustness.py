@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -65,6 +67,20 @@ def _unlike(load: Load, records: Iterable[Record], name: str) -> Iterator[Sample
     for record in records:
         sample = load(record)
         yield Sample(record, corruptions.unlike(sample.pixels, name, record.id), sample.mask)
+
+
+def changed_once(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Each slice under one of the twelve corruptions at one of its strengths.
+
+    Its id decides which, so that it is the same one every time, and all are met about as often:
+    the mean over all of them at the price of one pass.
+    """
+    forms = list(itertools.product(corruptions.CORRUPTIONS, corruptions.STRENGTHS))
+    for sample in samples:
+        identity = sample.record.id
+        name, strength = forms[zlib.crc32(identity.encode()) % len(forms)]
+        pixels, mask = corruptions.corrupt(sample.pixels, sample.mask, name, strength, identity)
+        yield Sample(sample.record, pixels, mask)
 
 
 def measure(

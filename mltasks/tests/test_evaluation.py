@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mltasks.data import Record, Sample
 from mltasks.evaluation import bootstrap, refusal_summary, summary
 from mltasks.evaluation.curves import curves, precision_recall, roc
 from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score
+from mltasks.evaluation.robustness import changed_once
+from mltasks.phantom import drawn_head
 
 ONES = np.ones((1, 4))
 
@@ -167,3 +170,25 @@ def test_other_pictures() -> None:
     assert (figures["n"], figures["accepted"], figures["flagged"]) == (4, 1, 1)
     assert figures["by_source"]["a"]["share"] == pytest.approx(1 / 3, abs=1e-4)
     assert refusal_summary({})["n"] == 0
+
+
+def test_each_slice_is_changed_once_and_the_same_way_every_time() -> None:
+    head, area = drawn_head(3)
+    mask = area.astype(np.uint8) * 255
+    samples = [
+        Sample(
+            Record(f"slice-{number}", "glioma", "axial", 0, str(number), has_mask=True, sha256=""),
+            head,
+            mask,
+        )
+        for number in range(80)
+    ]
+    once, again = list(changed_once(samples)), list(changed_once(samples))
+    for sample, first, second in zip(samples, once, again, strict=True):
+        assert first.record is sample.record
+        assert first.mask is not None
+        assert first.mask.shape == first.pixels.shape
+        assert first.pixels.shape != head.shape or (first.pixels != head).any()
+        assert np.array_equal(first.pixels, second.pixels)
+    # Three of four of the 36 ways are met by 80 slices, at least.
+    assert len({sample.pixels.tobytes() for sample in once}) > 27

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,17 @@ def results(
     )
 
 
-compare = partial(gate.compare, resamples=400)
+def compare(
+    candidate: Results,
+    production: Results,
+    *,
+    changed: tuple[Results, Results] | None = None,
+    margins: gate.Margins | None = None,
+) -> gate.Verdict:
+    """Of two networks that answer as well to changed slices, unless these are given."""
+    shown = changed or (candidate, production)
+    pairs = zip((candidate, production), shown, strict=True)
+    return gate.compare(*(gate.Measured(*pair) for pair in pairs), margins=margins, resamples=400)
 
 
 def test_a_better_network_passes_and_says_where() -> None:
@@ -86,7 +95,7 @@ def test_a_worse_area_is_refused_whatever_the_classes() -> None:
 def test_missing_tumours_altogether_is_a_loss_that_the_median_does_not_see() -> None:
     production, candidate = results(wrong=0.2), results(wrong=0.0)
     missing = replace(candidate, dice=np.where(np.arange(240) % 10 == 0, 0.0, candidate.dice))
-    verdict = compare(missing, production)
+    verdict = compare(missing, production, changed=(candidate, production))
     assert not verdict.passed
     [reason] = verdict.reasons
     assert reason.startswith("The mean Dice of the area may be worse")
@@ -111,6 +120,25 @@ def test_probabilities_that_lie_are_a_loss() -> None:
     verdict = compare(boastful, sober)
     assert any("calibration error may be worse" in reason for reason in verdict.reasons)
     assert compare(sober, boastful).passed
+
+
+def test_what_changed_slices_gain_or_lose_counts() -> None:
+    same, better = results(wrong=0.2), results(wrong=0.0)
+    gained = compare(same, same, changed=(better, same))
+    assert gained.passed
+    assert gained.reasons == ["The accuracy on changed slices is better: 1.000 against 0.821."]
+    lost = compare(better, same, changed=(same, better))
+    assert not lost.passed
+    [reason] = lost.reasons
+    assert reason.startswith("The accuracy on changed slices may be worse: 0.821 against 1.000")
+
+
+def test_changed_areas_count_too() -> None:
+    same = results(wrong=0.2)
+    missed = replace(same, dice=np.where(np.arange(240) % 10 == 0, 0.0, same.dice))
+    verdict = compare(results(wrong=0.0), same, changed=(missed, same))
+    assert not verdict.passed
+    assert "mean Dice on changed slices may be worse" in verdict.reasons[0]
 
 
 def test_slices_of_one_group_do_not_count_as_many() -> None:
@@ -148,6 +176,12 @@ def test_what_cannot_be_compared_is_named(changes: dict[str, Any], words: str) -
     production = results() if words == "different slices" else candidate
     with pytest.raises(gate.GateError, match=words):
         compare(candidate, production)
+
+
+def test_changed_slices_must_be_the_same_slices() -> None:
+    other = replace(results(), target=np.roll(results().target, 1))
+    with pytest.raises(gate.GateError, match="different slices"):
+        compare(results(), results(), changed=(other, results()))
 
 
 def test_a_verdict_can_be_kept() -> None:

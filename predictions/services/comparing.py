@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,7 @@ import mltasks
 from mltasks import evaluation, gate
 from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
 from mltasks.evaluation import Results
+from mltasks.evaluation.robustness import changed_once
 from mltasks.inference import load_analyzer
 from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
@@ -95,8 +97,8 @@ def compare(
     if against == candidate:
         raise ReleaseError(f"{candidate} cannot be compared with itself")
     verdict = gate.compare(
-        _results(candidate, data, say or logger.info),
-        _results(against, data, say or logger.info),
+        _measured(candidate, data, say or logger.info),
+        _measured(against, data, say or logger.info),
         margins=margins,
     )
     if against == production:
@@ -153,8 +155,14 @@ def _message(candidate: ModelVersion) -> str:
     return "\n".join(lines)
 
 
+def _measured(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -> gate.Measured:
+    """What the network answers to each slice, as it is and changed."""
+    results, count = _results(version, data, say), len(data.records)
+    return gate.Measured(results.take(np.arange(count)), results.take(np.arange(count, 2 * count)))
+
+
 def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -> Results:
-    """What the network answers for each slice, measured once for each state of data and code."""
+    """The slices as they are, then changed: measured once for each state of data and code."""
     key = artifacts.key(
         version.artifact, f"results/{data.digest[:16]}-{data.fold}-{code_digest()[:16]}.npz"
     )
@@ -168,8 +176,9 @@ def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -
         raise ReleaseError(
             f"the files of {version} are not in the store: manage.py model register FOLDER"
         )
-    say(f"{version}: analysing {len(data.records)} slices")
-    results = evaluation.run(analyzer, load_samples(data.folder, data.records))
+    say(f"{version}: analysing {len(data.records)} slices, as they are and changed")
+    samples = load_samples(data.folder, data.records)
+    results = evaluation.run(analyzer, itertools.chain(samples, changed_once(samples)))
     if version.artifact:
         _keep(key, results)
     return results

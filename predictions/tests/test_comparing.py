@@ -73,6 +73,7 @@ def test_a_better_one_passes_and_may_be_promoted(data: HeldOut, add: Add) -> Non
     assert candidate.gate is not None
     assert candidate.gate["against_id"] == production.pk
     assert candidate.gate["fold"] == 1
+    assert "accuracy on changed slices" in {row["name"] for row in candidate.gate["rows"]}
     event = candidate.events.first()
     assert event is not None
     assert (event.kind, event.actor) == ("passed", "ada at a shell")
