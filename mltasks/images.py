@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,8 +29,12 @@ _ORIENTATION = 0x0112
 # A browser that is made to read one of these as a page would run what follows.
 _ACTIVE_CONTENT = (b"<script", b"<html>", b"<html ", b"<!doctype", b"<iframe", b"javascript:")
 _SHORTEST_SIDE = 16
-# Differences between colour channels up to here are noise of JPEG, not colour.
-_GREY_TOLERANCE = 12
+# Differences between colour channels up to here, but for a few pixels, are noise of JPEG.
+_GREY_TOLERANCE, _FEW = 12, 0.005
+# A picture of more pixels needs much memory while it is read, up to some twenty bytes for each.
+LARGE = 4_000_000
+# Rows that are looked at together, where looking at all of them would take a copy or more.
+_BAND = 256
 
 
 class ImageError(ValueError):
@@ -115,7 +120,9 @@ def _check_inert(data: bytes) -> None:
 
 def _to_uint8(image: Image.Image) -> Pixels:
     """Grey or coloured uint8 pixels of any Pillow mode; transparency lies on black."""
-    if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
+    if image.mode in {"I;16", "I;16B", "I;16L", "I;16N"}:
+        return _windowed_16(np.asarray(image).astype(np.uint16, copy=False))
+    if image.mode in {"I", "F"}:
         return windowed(np.asarray(image, dtype=np.float32))
     if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
         image = image.convert("RGB")
@@ -123,17 +130,42 @@ def _to_uint8(image: Image.Image) -> Pixels:
         image = image.convert("RGBA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image).convert("RGB")
+        black = Image.new("RGB", image.size)
+        black.paste(image, mask=image)
+        image = black
     if image.mode in {"1", "LA", "La"}:
         image = image.convert("L")
     if image.mode == "L":
-        return np.array(image)
-    pixels = np.array(image.convert("RGB"))
-    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
-    if np.percentile(spread, 99.5) <= _GREY_TOLERANCE:
-        return np.array(Image.fromarray(pixels).convert("L"))
-    return pixels
+        return np.asarray(image)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    return np.asarray(image.convert("L")) if _is_grey(pixels) else pixels
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Whether the channels, (height, width, 3), differ by noise only."""
+    coloured = 0
+    for top in range(0, len(pixels), _BAND):
+        band = pixels[top : top + _BAND]
+        coloured += np.count_nonzero(band.max(axis=2) - band.min(axis=2) > _GREY_TOLERANCE)
+    return coloured <= _FEW * pixels.shape[0] * pixels.shape[1]
+
+
+def _windowed_16(values: NDArray[np.uint16]) -> Pixels:
+    """As `windowed`, by counting: no more than the values and the pixels are in memory."""
+    counts = np.zeros(1 << 16, np.int64)
+    for top in range(0, len(values), _BAND):
+        counts += np.bincount(values[top : top + _BAND].ravel(), minlength=1 << 16)
+    below = np.cumsum(counts)
+    low, high = np.searchsorted(below, np.array((0.001, 0.999)) * values.size, side="right")
+    if high <= low:
+        present = np.flatnonzero(counts)
+        low, high = present[0], present[-1]
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    levels = np.clip((np.arange(1 << 16) - low) / (high - low), 0, 1)
+    return np.asarray(np.rint(levels * 255).astype(np.uint8)[values])
 
 
 def windowed(values: NDArray[np.float32]) -> Pixels:
@@ -169,6 +201,9 @@ def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
             f"This picture is only {width}×{height} pixels: "
             f"each side needs {_SHORTEST_SIDE} or more.",
         )
+    if format_name == "JPEG":
+        # Cameras put previews and depth behind the picture; the first is what people see.
+        return image
     if getattr(image, "is_animated", False) and format_name != "TIFF":
         raise ImageError(
             "animated", "Animated pictures are not accepted: save one frame as PNG or JPEG."
@@ -194,13 +229,21 @@ def _too_many_pixels(max_pixels: int) -> ImageError:
     )
 
 
-def decode(source: bytes | Path | BinaryIO, *, max_bytes: int, max_pixels: int) -> Decoded:
+def decode(
+    source: bytes | Path | BinaryIO,
+    *,
+    max_bytes: int,
+    max_pixels: int,
+    before_large: Callable[[], None] | None = None,
+) -> Decoded:
     """Read one picture.
 
     Args:
         source: the file's content, its path, or an open binary file at its start.
         max_bytes: largest content accepted.
         max_pixels: largest width × height accepted, checked before decoding.
+        before_large: called before a picture of more than `LARGE` pixels is decoded; may wait
+            until there is room, or raise what it likes.
 
     Raises:
         ImageError: the file is empty, too large, not a still picture of one of `FORMATS`,
@@ -227,6 +270,8 @@ def decode(source: bytes | Path | BinaryIO, *, max_bytes: int, max_pixels: int) 
     # Pillow turns TIFF upright by itself, and only TIFF.
     turned = format_name == "TIFF"
     stored_size = image.size[::-1] if turned and orientation >= 5 else image.size
+    if before_large is not None and image.width * image.height > LARGE:
+        before_large()
     try:
         image.load()
         pixels = orient(_to_uint8(image), 1 if turned else orientation)

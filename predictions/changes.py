@@ -88,14 +88,14 @@ def changes(before: Prediction, after: Prediction) -> Changes | None:
     pair = (before, after)
     if before.scan_id != after.scan_id or any(run.status != Status.SUCCEEDED for run in pair):
         return None
-    was, now = (run.get_label_display().lower() for run in pair)
+    was, now = (run.short_answer.lower() for run in pair)
     area, shared = _area_words(before, after)
     return Changes(
         before=before,
         after=after,
         finding=(
             f"The finding is the same: {now}."
-            if before.label == after.label
+            if was == now
             else f"The finding was {was}, and is {now} now."
         ),
         shares=[

@@ -288,6 +288,14 @@ class Prediction(models.Model):
     def is_active(self) -> bool:
         return self.status in ACTIVE
 
+    @property
+    def short_answer(self) -> str:
+        """The answer in a word, and in another that it is not to be relied on; "" without one."""
+        if not self.label:
+            return ""
+        doubt = ", unreliable" if self.flagged else ", unsure" if self.committed is False else ""
+        return f"{self.get_label_display()}{doubt}"
+
 
 class Review(models.Model):
     """A staff member's reading of one prediction."""

@@ -138,6 +138,8 @@ def describe(prediction: Prediction) -> Finding:
         headline = {
             Status.REJECTED: "This does not look like a brain MRI",
             Status.CANCELLED: "This run was cancelled",
+            Status.QUEUED: "No answer yet",
+            Status.RUNNING: "No answer yet",
         }.get(Status(prediction.status), "The analysis failed")
         return Finding(headline=headline)
     shares: dict[str, Any] = prediction.probabilities

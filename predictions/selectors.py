@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -142,11 +143,27 @@ def history_page(
     )
 
 
-def _attach_latest(scans: list[Scan]) -> None:
-    """Set `scan.latest`, the newest prediction of each, by one query for all."""
+def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
+    """By scan the run that stands for it, of runs in the order of their ids.
+
+    The newest, unless that has come to nothing and an older one has not.
+    """
     latest: dict[UUID, Prediction] = {}
-    for run in with_model(Prediction.objects.filter(scan__in=scans)).order_by("id"):
-        latest[run.scan_id] = run
+    for run in runs:
+        standing = latest.get(run.scan_id)
+        if (
+            standing is None
+            or run.status not in UNFINISHED_BUSINESS
+            or standing.status in UNFINISHED_BUSINESS
+        ):
+            latest[run.scan_id] = run
+    return latest
+
+
+def _attach_latest(scans: list[Scan]) -> None:
+    """Set `scan.latest`, the run that stands for each, by one query for all."""
+    runs = with_model(Prediction.objects.filter(scan__in=scans)).order_by("id")
+    latest = latest_runs(runs)
     for scan in scans:
         scan.latest = latest[scan.pk]  # type: ignore[attr-defined]  # for this page only
 

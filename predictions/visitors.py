@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.http import HttpRequest
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def owner_of(request: HttpRequest, *, create: bool = False) -> Owner:
     """
     if request.user.is_authenticated:
         return Owner(user=request.user)
-    if create and SESSION_KEY not in request.session:
-        request.session[SESSION_KEY] = str(uuid4())
+    if create:
+        request.session.setdefault(SESSION_KEY, str(uuid4()))
+        # Anew with each upload: who has uploaded a scan can see and delete it while it is kept.
+        kept = (settings.ANONYMOUS_RETENTION_DAYS + 1) * 86400
+        request.session.set_expiry(max(settings.SESSION_COOKIE_AGE, kept))
     visitor = request.session.get(SESSION_KEY)
     return Owner(visitor=UUID(visitor) if visitor else None)

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core.signals import request_finished
 
 
 class TumorSiteConfig(AppConfig):
@@ -7,7 +8,8 @@ class TumorSiteConfig(AppConfig):
     def ready(self) -> None:
         # First, so that the tasks of all other applications belong to it.
         from tumorsite import celery  # noqa: F401
-        from tumorsite.observability import jobs, sentry
+        from tumorsite.observability import context, jobs, sentry
 
+        request_finished.connect(context.end_request)
         jobs.connect()
         sentry.begin()

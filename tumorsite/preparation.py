@@ -142,15 +142,20 @@ def _kept_accounts(file: Path) -> dict[str, dict[str, str]]:
 
 
 def make_accounts() -> Iterator[str]:
-    """A demo user and an administrator; passwords that people have changed stay as they are."""
+    """A demo user and an administrator, where there is no account yet.
+
+    Both at once: whatever people do with them later, change an address or erase one, stays done.
+    """
     users = get_user_model().objects
-    for role, who in _kept_accounts(settings.DATA_DIR / "accounts.json").items():
-        if users.filter(email=who["email"]).exists():
-            continue
-        make = users.create_superuser if role == "administrator" else users.create_user
-        with transaction.atomic():
+    if users.exists():
+        return
+    kept = _kept_accounts(settings.DATA_DIR / "accounts.json")
+    with transaction.atomic():
+        for role, who in kept.items():
+            make = users.create_superuser if role == "administrator" else users.create_user
             user = make(who["email"], who["password"])
             EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    for role in kept:
         yield f"account of the {role} made"
 
 

@@ -29,31 +29,31 @@ def client_address(request: HttpRequest) -> str:
     return address
 
 
-def _incremented(key: str) -> int:
+def _incremented(key: str, by: int) -> int:
     try:
-        return cache.incr(key)
+        return cache.incr(key, by)
     except ValueError:
-        return 1 if cache.add(key, 1, 2 * WINDOW) else cache.incr(key)
+        return by if cache.add(key, by, 2 * WINDOW) else cache.incr(key, by)
 
 
-def _count(key: str) -> int:
-    """This request's number in its window. Counts per process while the cache is away."""
+def _count(key: str, by: int) -> int:
+    """How many there were in this window. Counts per process while the cache is away."""
     try:
-        return _incremented(key)
+        return _incremented(key, by)
     except (RedisError, ValueError):
         with _lock:
             if len(_local) > _MOST:
                 _local.clear()
-            _local[key] = _local.get(key, 0) + 1
+            _local[key] = _local.get(key, 0) + by
             return _local[key]
 
 
-def retry_after(scope: str, who: str, limit: int) -> int:
-    """Seconds to wait if `who` has used up `limit` requests of `scope` this minute, else 0."""
+def retry_after(scope: str, who: str, limit: int, count: int = 1) -> int:
+    """Seconds to wait if `who` passes `limit` of `scope` this minute by `count` more, else 0."""
     now = time.time()
     key = f"throttle:{scope}:{who}:{limit}:{int(now // WINDOW)}"
     if key not in _used_up:
-        if _count(key) <= limit:
+        if _count(key, count) <= limit:
             return 0
         with _lock:
             if len(_used_up) > _MOST:

@@ -30,6 +30,7 @@ urlpatterns = [
     path("", include("education.urls")),
 ]
 
+handler400 = views.bad_request
 handler403 = views.forbidden
 handler404 = views.not_found
 # Django knows no handler of this name; allauth asks for it.

@@ -1,5 +1,6 @@
 """The public pages that hold no records, and the pages for errors."""
 
+from django.core.exceptions import TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -14,6 +15,13 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         "This form has expired, perhaps because you signed in or out in another tab. "
         "Go back, reload the page and send it again. Nothing was changed.",
     )
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    message = "The site could not make sense of this request. Nothing was changed."
+    if isinstance(exception, TooManyFilesSent):
+        message = "That was too many files at once. Nothing of this upload was kept."
+    return problem(request, 400, message)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

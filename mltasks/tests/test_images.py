@@ -54,6 +54,23 @@ def bomb(width: int = 40_000, height: int = 40_000) -> bytes:
     )
 
 
+def peak(path: str) -> int:
+    """Memory in MiB that reading a file takes at its highest, in a process of its own."""
+    code = """
+import resource, sys
+from mltasks.images import decode
+def highest(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+content = open(sys.argv[1], "rb").read()
+before = highest()
+decode(content, max_bytes=10**8, max_pixels=40_000_000)
+print((highest() - before) // 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
 class TestWorks:
     @pytest.mark.parametrize("format_name", ["PNG", "WEBP", "TIFF", "BMP"])
     def test_lossless_formats_give_the_very_pixels(self, format_name: str) -> None:
@@ -138,6 +155,28 @@ class TestWorks:
         picture = read(saved(Image.fromarray(values), "TIFF"))
         assert (picture.pixels[0, 0], picture.pixels[-1, -1]) == (0, 255)
         assert picture.pixels[3, 3] == picture.pixels[4, 4] == round(255 / 2)
+
+    def test_sixteen_bits_and_floats_are_windowed_alike(self) -> None:
+        values = np.random.default_rng(4).integers(0, 40_000, (300, 300)).astype(np.uint16)
+        counted = read(saved(Image.fromarray(values), "PNG")).pixels.astype(int)
+        measured = read(saved(Image.fromarray(values.astype(np.float32)), "TIFF")).pixels
+        assert np.abs(counted - measured).max() <= 1
+
+    def test_the_first_picture_of_a_cameras_jpeg(self) -> None:
+        """As cameras write them that put a preview behind the picture (MPO)."""
+        head, preview = (Image.fromarray(grey(80, 60, seed=seed)) for seed in (1, 2))
+        content = saved(head, "MPO", save_all=True, append_images=[preview])
+        picture = read(content)
+        assert picture.format == "JPEG"
+        assert np.array_equal(picture.pixels, read(saved(head, "JPEG")).pixels)
+
+    @pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+    def test_a_small_file_with_many_pixels_takes_bounded_memory(
+        self, tmp_path: Path, mode: str
+    ) -> None:
+        """Forty megapixels, of two bytes and of four, in a few hundred kilobytes."""
+        Image.new(mode, (6300, 6300)).save(tmp_path / "large.png")
+        assert peak(str(tmp_path / "large.png")) < 12 * 40
 
     def test_flat_sixteen_bits_are_black(self) -> None:
         flat = np.full((20, 20), 700, np.uint16)

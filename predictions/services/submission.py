@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID
@@ -28,6 +30,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME_LENGTH = 120  # as in `Scan.name`
+# A small file may hold a large picture, so memory has a bound only if these take turns.
+_large_turn = threading.Lock()
+LARGE_WAIT = 20.0
+
+
+class BusyError(Exception):
+    """Other large pictures are being read, and this one has waited long enough."""
+
+
+@contextmanager
+def _turn_of_large() -> Iterator[None]:
+    if not _large_turn.acquire(timeout=LARGE_WAIT):
+        raise BusyError
+    try:
+        yield
+    finally:
+        _large_turn.release()
 
 
 def display_name(name: str) -> str:
@@ -56,6 +75,13 @@ def _facts(picture: Decoded) -> Mapping[str, object]:
     }
 
 
+def _digest(picture: Decoded) -> str:
+    """SHA-256 of size and pixels, however they came to be in a file."""
+    digest = hashlib.sha256(repr(picture.pixels.shape).encode())
+    digest.update(picture.pixels)
+    return digest.hexdigest()
+
+
 def submit_scan(
     *, file: BinaryIO, name: str, owner: User | None = None, visitor: UUID | None = None
 ) -> Prediction:
@@ -71,19 +97,30 @@ def submit_scan(
 
     Raises:
         mltasks.images.ImageError: the file cannot be used.
+        BusyError: it is large, and so are others that came before.
         predictions.services.models.NoModelError: no network is in production.
         predictions.storage.StorageUnavailableError: the object store is down.
     """
+    with ExitStack() as held:
+        return _submitted(file, name, owner, visitor, held)
+
+
+def _submitted(
+    file: BinaryIO, name: str, owner: User | None, visitor: UUID | None, held: ExitStack
+) -> Prediction:
     model = production_model()
-    picture = decode(file, max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS)
+    picture = decode(
+        file,
+        max_bytes=settings.MAX_UPLOAD_BYTES,
+        max_pixels=settings.MAX_PIXELS,
+        before_large=lambda: held.enter_context(_turn_of_large()),
+    )
     scan = Scan(
         id=uuid7(),
         owner=owner,
         visitor=None if owner else visitor,
         name=display_name(name),
-        sha256=hashlib.sha256(
-            repr(picture.pixels.shape).encode() + picture.pixels.tobytes()
-        ).hexdigest(),
+        sha256=_digest(picture),
         width=picture.width,
         height=picture.height,
         facts=_facts(picture),

@@ -24,6 +24,7 @@ from predictions.selectors import (
     recent_scans,
     scans_of,
 )
+from predictions.services.lifecycle import cancel
 from predictions.visitors import Owner
 from tests.support.records import (
     conclude,
@@ -307,7 +308,29 @@ class TestDeleteMany:
         assert "No scan was chosen." in answer.content.decode()
 
 
+def test_a_cancelled_run_does_not_hide_the_answer(
+    owner: Owner, visitor_client: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    answered = finish(submit(visitor=visitor))
+    other = finish(submit(visitor=visitor, seed=1))
+    ModelVersion.objects.update(stage="retired")
+    again = Prediction.objects.create(scan=answered.scan, model_version=make_model("2"))
+    assert cancel(prediction=again)
+    standing = {scan.pk: scan.latest for scan in history_page(owner, Filters()).scans}  # type: ignore[attr-defined]
+    assert standing[answered.scan_id] == answered
+    chosen = {"scan": [str(answered.scan_id), str(other.scan_id)]}
+    assert str(answered.pk) in visitor_client.post("/scans/compare/", chosen)["Location"]
+
+
 class TestCompare:
+    def test_one_that_still_waits(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        ids = [finish(submit(visitor=visitor)).pk, submit(visitor=visitor, seed=1).pk]
+        answer = visitor_client.get("/scans/compare/", {"result": [str(pk) for pk in ids]})
+        assert "No answer yet" in answer.content.decode()
+        assert "failed" not in answer.content.decode()
+
     def test_two_of_ones_own(
         self, visitor_client: Client, visitor: UUID, model: ModelVersion
     ) -> None:

@@ -258,6 +258,16 @@ class TestANewerNetwork:
         ).content.decode()
         assert "The two affected areas overlap by 67% (Dice)." in compared
 
+    def test_an_answer_not_to_be_relied_on_is_called_so(
+        self, visitor_client: Client, old: Prediction, newer: ModelVersion
+    ) -> None:
+        again = finish(self.again(visitor_client, old), flagged=True, committed=False)
+        page = self.page(visitor_client, again)
+        assert "The finding was glioma, and is glioma, unreliable now." in page
+        assert "Glioma, unreliable" in self.page(visitor_client, old)
+        state = visitor_client.get(reverse("state", args=[again.pk])).json()
+        assert state["short"] == "Glioma, unreliable"
+
     @pytest.mark.parametrize(
         ("label", "marked", "words"),
         [

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
 from predictions import storage
 from predictions.models import ModelVersion, Prediction, Scan
+from predictions.services import submission
 from predictions.visitors import SESSION_KEY
 from tests.support.pictures import png
 from tests.support.records import make_user
@@ -62,6 +64,15 @@ class TestTaken:
         answer = post(client, file(), file(b"", name="empty.png"), json=False)
         page = client.get(answer["Location"])
         assert "empty.png: This file is empty." in page.content.decode()
+
+    def test_each_upload_keeps_the_visit_as_long_as_the_scan(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.ANONYMOUS_RETENTION_DAYS = 90
+        for seed in range(2):
+            cookie = post(client, file(png(seed=seed))).cookies["sessionid"]
+            assert cookie["max-age"] == 91 * 86400
+        assert client.session.get_expiry_age() > 90 * 86400
 
     def test_an_account_owns_it_and_starts_no_visit(self, client: Client) -> None:
         user = make_user()
@@ -130,6 +141,20 @@ class TestRefused:
             assert "cannot store pictures at the moment" in answer.content.decode()
         assert Scan.objects.count() == 0
 
+    def test_a_large_picture_while_others_are_read(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(submission, "LARGE_WAIT", 0.05)
+        large = png(2100, 2000)
+        with submission._large_turn:
+            answer = post(client, file(large))
+            assert post(client, file()).status_code == 201, "small ones need no turn"
+        assert answer.status_code == 503
+        assert "Many large pictures" in answer.json()["errors"][0]["message"]
+        assert Scan.objects.count() == 1
+        assert post(client, file(large)).status_code == 201
+        assert not submission._large_turn.locked()
+
     def test_a_form_that_has_expired(self) -> None:
         client = Client(enforce_csrf_checks=True)
         answer = post(client, file(), json=False)
@@ -194,6 +219,22 @@ class TestThrottle:
         assert 1 <= int(answer["Retry-After"]) <= 61
         assert "a lot of scans" in answer.json()["error"]
         assert Scan.objects.count() == 2
+
+    def test_pictures_count_and_not_requests(
+        self, client: Client, mine: Prediction, settings: Settings
+    ) -> None:
+        settings.SUBMISSIONS_PER_MINUTE = 3
+        pair = [file(png(seed=n)) for n in range(2)]
+        assert post(client, *pair).status_code == 201
+        assert post(client, *pair).status_code == 429
+
+    def test_running_again_counts_as_well(
+        self, visitor_client: Client, mine: Prediction, settings: Settings
+    ) -> None:
+        settings.SUBMISSIONS_PER_MINUTE = 1
+        address = reverse("again", args=[mine.pk])
+        codes = [visitor_client.post(address).status_code for _ in range(2)]
+        assert codes == [302, 429]
 
     def test_an_account_cannot_go_round_it_by_other_addresses(
         self, client: Client, model: ModelVersion, settings: Settings

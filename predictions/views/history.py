@@ -22,6 +22,7 @@ from predictions.selectors import (
     Filters,
     export_rows,
     history_page,
+    latest_runs,
     prediction_for,
     predictions_of,
     scans_of,
@@ -105,9 +106,9 @@ def delete_many(request: HttpRequest) -> HttpResponse:
 
 
 def _latest_of(owner: Owner, scan_ids: list[UUID]) -> list[UUID]:
-    """The newest predictions of the owner's scans."""
+    """The predictions that stand for the owner's scans."""
     runs = predictions_of(owner).filter(scan__in=scan_ids).order_by("id")
-    return list({run.scan_id: run.pk for run in runs}.values())
+    return [run.pk for run in latest_runs(runs).values()]
 
 
 @never_cache

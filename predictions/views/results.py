@@ -28,6 +28,7 @@ from predictions.services.deletion import delete_scans
 from predictions.services.lifecycle import cancel as cancel_prediction
 from predictions.services.models import NoModelError
 from predictions.services.submission import run_again
+from predictions.views.submission import throttled
 from predictions.visitors import owner_of
 
 
@@ -48,6 +49,7 @@ def _state(prediction: Prediction) -> dict[str, Any]:
         "finished": not prediction.is_active,
         "message": prediction.message,
         "label": prediction.get_label_display(),
+        "short": prediction.short_answer,
         "prediction_set": prediction.prediction_set,
         "flagged": prediction.flagged,
         "committed": prediction.committed,
@@ -94,6 +96,9 @@ def cancel(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
 @require_POST
 def again(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     prediction = owned_or_404(request, prediction_id)
+    refused = throttled(request, 1)
+    if refused is not None:
+        return refused
     try:
         return redirect(run_again(prediction=prediction))
     except NoModelError:

@@ -18,7 +18,7 @@ from predictions.model_figures import model_figures
 from predictions.models import ModelVersion, Prediction
 from predictions.selectors import recent_scans
 from predictions.services.models import NoModelError
-from predictions.services.submission import display_name, submit_scan
+from predictions.services.submission import BusyError, display_name, submit_scan
 from predictions.storage import StorageUnavailableError
 from predictions.visitors import owner_of
 from tumorsite.http import problem, wants_json
@@ -29,6 +29,8 @@ MOST_AT_ONCE = 10
 
 NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
 NO_MODEL = "No network is in service at the moment. Please try again later."
+BUSY = "Many large pictures are being read at the moment. Please try again in a minute."
+NOW = {StorageUnavailableError: NOT_NOW, NoModelError: NO_MODEL, BusyError: BUSY}
 
 
 @ensure_csrf_cookie
@@ -51,12 +53,10 @@ def about_model(request: HttpRequest) -> HttpResponse:
 
 def submit(request: HttpRequest) -> HttpResponse:
     """Take the uploaded files one by one; a bad one does not stop the others."""
-    wait = _throttled(request)
-    if wait:
-        response = problem(request, 429, f"That was a lot of scans. Please wait {wait} seconds.")
-        response["Retry-After"] = str(wait)
-        return response
     files = request.FILES.getlist(FIELD)
+    refused = throttled(request, len(files))
+    if refused is not None:
+        return refused
     if not files:
         return _answer(request, [], [("", "No picture was chosen. Choose one or more first.")], 400)
     if len(files) > MOST_AT_ONCE:
@@ -72,9 +72,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         except ImageError as error:
             faults.append((display_name(file.name or ""), error.message))
             status = 413 if error.code == "too_large" else 422
-        except (StorageUnavailableError, NoModelError) as error:
-            message = NO_MODEL if isinstance(error, NoModelError) else NOT_NOW
-            faults.append((display_name(file.name or ""), message))
+        except (StorageUnavailableError, NoModelError, BusyError) as error:
+            faults.append((display_name(file.name or ""), NOW[type(error)]))
             status = 503
     return _answer(request, queued, faults, 201 if queued else status)
 
@@ -83,13 +82,21 @@ def _submit_one(file: UploadedFile, user: Any, visitor: Any) -> Prediction:
     return submit_scan(file=file, name=file.name or "", owner=user, visitor=visitor)  # type: ignore[arg-type]  # an upload reads like a file
 
 
-def _throttled(request: HttpRequest) -> int:
-    """Seconds to wait, by address and, signed in, by account."""
+def throttled(request: HttpRequest, count: int) -> HttpResponse | None:
+    """The answer to whoever asks for more analyses a minute than is allowed, else None.
+
+    Counted by address and, signed in, by account.
+    """
     who = [client_address(request)]
     if request.user.is_authenticated:
         who.append(f"user-{request.user.pk}")
     limit = settings.SUBMISSIONS_PER_MINUTE
-    return max(retry_after("submissions", name, limit) for name in who)
+    wait = max(retry_after("submissions", name, limit, max(1, count)) for name in who)
+    if not wait:
+        return None
+    response = problem(request, 429, f"That was a lot of scans. Please wait {wait} seconds.")
+    response["Retry-After"] = str(wait)
+    return response
 
 
 def _answer(

@@ -88,6 +88,21 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
     expect(page.locator("a.record-link")).to_have_count(2)
 
 
+def test_a_picture_added_while_the_first_is_sent_is_not_lost(visit: Visit) -> None:
+    page = visit()
+    # Both are chosen before the page hears of the first.
+    page.route("**/scans/", lambda route: (page.wait_for_timeout(700), route.continue_()))
+    page.set_input_files("#images", [acts.payload(mri_png(seed=21), "early.png")])
+    page.set_input_files("#images", [acts.payload(mri_png(seed=22), "late.png")])
+    items = page.locator("[data-uploads] li")
+    expect(items).to_have_count(2)
+    for number in range(2):
+        expect(items.nth(number)).to_contain_text(acts.ANSWER)
+    page.unroute("**/scans/")
+    page.goto("/scans/")
+    expect(page.locator("a.record-link")).to_have_count(2)
+
+
 def test_what_is_no_brain_is_told_so(visit: Visit) -> None:
     page = visit()
     page.set_input_files("#images", [acts.payload(png(64, 64, seed=1))])

@@ -55,6 +55,11 @@ def begin_job(value: object, begun: Job) -> tuple[Token[str], Token[Job]]:
     return request_id.set(accepted(value) or NONE), job.set(begun)
 
 
+def end_request(**_: object) -> None:
+    """The response is closed: what this thread says next is no part of it."""
+    request_id.set(NONE)
+
+
 def end_job() -> None:
     request_id.set(NONE)
     job.set(NO_JOB)

@@ -30,24 +30,22 @@ class ObservabilityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers if settings.PROXY_COUNT else {}
         name = context.accepted(given.get("X-Request-ID")) or context.new_id()
-        token = context.request_id.set(name)
-        try:
-            with tracing.span(
-                f"{request.method}",
-                kind="SERVER",
-                traceparent=given.get("traceparent"),
-                **{"http.request.method": f"{request.method}", "tumorsite.request_id": name},
-            ) as span:
-                response = self._timed(request)
-                if span is not None:
-                    route = route_of(request)
-                    span.update_name(f"{request.method} {route}")
-                    span.set_attribute("http.route", route)
-                    span.set_attribute("http.response.status_code", response.status_code)
-            response["X-Request-ID"] = name
-            return response
-        finally:
-            context.request_id.reset(token)
+        # Stays until the response is closed: Django logs refusals after all middleware.
+        context.request_id.set(name)
+        with tracing.span(
+            f"{request.method}",
+            kind="SERVER",
+            traceparent=given.get("traceparent"),
+            **{"http.request.method": f"{request.method}", "tumorsite.request_id": name},
+        ) as span:
+            response = self._timed(request)
+            if span is not None:
+                route = route_of(request)
+                span.update_name(f"{request.method} {route}")
+                span.set_attribute("http.route", route)
+                span.set_attribute("http.response.status_code", response.status_code)
+        response["X-Request-ID"] = name
+        return response
 
     def _timed(self, request: HttpRequest) -> HttpResponse:
         start = time.perf_counter()

@@ -226,7 +226,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("SWEEP_SECONDS", integer(1, 600), "10", "How often lost jobs are looked for."),
     Setting("MAX_ATTEMPTS", integer(1, 10), "3", "Attempts at one prediction before it fails."),
     Setting("MAX_UPLOAD_MB", integer(1, 500), "20", "Largest file accepted."),
-    Setting("MAX_MEGAPIXELS", integer(1, 400), "40", "Largest picture accepted."),
+    Setting("MAX_MEGAPIXELS", integer(1, 170), "40", "Largest picture accepted."),
     Setting("SUBMISSIONS_PER_MINUTE", integer(1, 100000), "60", "Uploads per visitor."),
     Setting("REQUESTS_PER_MINUTE", integer(1, 1000000), "1200", "Requests per address."),
     Setting(

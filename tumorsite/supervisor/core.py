@@ -84,7 +84,7 @@ class Supervisor:
 
     def step(self, seconds: float) -> None:
         """Wait for at most this long for something to happen, and deal with it."""
-        for key, _ in self._selector.select(seconds):
+        for key, _ in self._selector.select(self._until_restart(seconds)):
             if key.data is None:
                 with suppress(BlockingIOError):
                     os.read(self._wake_reader, 512)
@@ -93,6 +93,14 @@ class Supervisor:
         self._reap()
         if not self.stopping:
             self._start_again()
+
+    def _until_restart(self, seconds: float) -> float:
+        """At most this long: a part that waits for its restart says nothing that would wake us."""
+        if self.stopping:
+            return seconds
+        now = time.monotonic()
+        waits = [part.start_again_at - now for part in self.parts if not part.pid]
+        return max(0.0, min([seconds, *waits]))
 
     def _read(self, descriptor: int, output: _Output) -> None:
         try:

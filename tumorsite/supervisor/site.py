@@ -134,13 +134,16 @@ class Site:
 
     def _greeting(self) -> str:
         kept = self.folder.path / "accounts.json"
-        people = "\n".join(
-            f"  {role.capitalize():<14} {who['email']:<26} {who['password']}"
-            for role, who in json.loads(kept.read_text(encoding="utf-8")).items()
-        )
+        people = ""
+        # A database that came from elsewhere has accounts of its own.
+        if kept.exists():
+            people = "".join(
+                f"  {role.capitalize():<14} {who['email']:<26} {who['password']}\n"
+                for role, who in json.loads(kept.read_text(encoding="utf-8")).items()
+            )
+            people += f"\n  Kept in        {kept}\n"
         return (
-            f"\nTumorSite is ready:  {address_of(self.values)}\n\n{people}\n\n"
-            f"  Kept in        {kept}\n"
+            f"\nTumorSite is ready:  {address_of(self.values)}\n\n{people}"
             f"  Logs           {self.folder.log}\n"
             "  Stop           Ctrl-C\n"
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, RequestFactory
 
 from tumorsite.http import problem
 from tumorsite.views import csrf_failure, server_error
 
-BARE = (413, 429, 500, 503)
+BARE = (400, 413, 429, 500, 503)
 
 
 @pytest.mark.parametrize("status", BARE)
@@ -38,6 +39,15 @@ def test_a_fault_of_ours_says_so(rf: RequestFactory) -> None:
     response = server_error(rf.get("/", headers={"accept": "text/html"}))
     assert response.status_code == 500
     assert "on our side" in response.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_far_too_many_files_at_once(client: Client, accept: str) -> None:
+    files = [SimpleUploadedFile(f"{number}.png", b"x") for number in range(51)]
+    response = client.post("/scans/", {"images": files}, headers={"accept": accept})
+    assert response.status_code == 400
+    assert "That was too many files at once." in response.content.decode()
 
 
 @pytest.mark.django_db

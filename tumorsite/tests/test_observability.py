@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from tests.settings import TEST_VALKEY
@@ -117,6 +117,24 @@ def test_an_id_is_made_or_taken_from_a_proxy(
     assert answers == seen
     assert (answers == [given, given]) is taken
     assert taken or len(set(answers)) == 2
+    # Django logs what it refuses after all middleware, and closes the response last.
+    assert context.request_id.get() == answers[1]
+    context.end_request()
+    assert context.request_id.get() == "-"
+
+
+@pytest.mark.django_db
+def test_what_django_says_of_a_refusal_has_the_id_of_its_request(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = ContextFilter()
+    caplog.handler.addFilter(named)
+    try:
+        response = client.get("/no/such/page/")
+    finally:
+        caplog.handler.removeFilter(named)
+    [record] = [one for one in caplog.records if one.name == "django.request"]
+    assert record.__dict__["request_id"] == response["X-Request-ID"]
     assert context.request_id.get() == "-"
 
 

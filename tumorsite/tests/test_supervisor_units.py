@@ -16,6 +16,7 @@ import pytest
 from tests.support.processes import free_port, wait_until
 from tumorsite.supervisor import StartError, broker, folder as folder_module, opening, parts
 from tumorsite.supervisor.console import Console
+from tumorsite.supervisor.core import Supervisor
 from tumorsite.supervisor.folder import DataFolder
 from tumorsite.supervisor.parts import Part
 from tumorsite.supervisor.probe import HealthProbe
@@ -48,6 +49,23 @@ def _asked(answer: bytes) -> HealthProbe:
     wait_until(answered, seconds=5, what="an answer")
     probe.close()
     return probe
+
+
+def test_a_part_that_has_ended_starts_again_in_time_though_nobody_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Console(tmp_path / "log"), lock=-1, stop_seconds=1)
+    started: list[Part] = []
+    monkeypatch.setattr(supervisor, "start", started.append)
+    # Other tests have children, too.
+    monkeypatch.setattr(supervisor, "_reap", lambda: None)
+    part = Part("quiet", lambda: None, start_again_at=time.monotonic() + 0.3)
+    supervisor.parts = [part]
+    begun = time.monotonic()
+    while not started:
+        supervisor.step(60)
+    assert started == [part]
+    assert 0.25 < time.monotonic() - begun < 30
 
 
 def test_the_probe_understands_health() -> None:

@@ -41,6 +41,17 @@ def test_a_cache_that_is_away_is_an_empty_cache(away: ForgivingRedisCache) -> No
         away.incr("a")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_several_at_once_count_as_several(
+    there: bool, away: ForgivingRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not there:
+        monkeypatch.setattr(throttle, "cache", away)
+    waits = [throttle.retry_after("test", f"several-{there}", 10, count) for count in (4, 6, 1)]
+    assert waits[:2] == [0, 0]
+    assert waits[2] > 0
+
+
 def test_a_cache_that_is_there_remembers() -> None:
     cache.set("a", 1, 60)
     assert cache.get("a") == 1

@@ -12,7 +12,7 @@ for (const record of /** @type {NodeListOf<HTMLElement>} */ (
     state(state) {
       mark.className = `state state-${state.status}`;
       mark.textContent = state.text;
-      finding.textContent = state.label || (state.finished ? "No answer" : "No answer yet");
+      finding.textContent = state.short || (state.finished ? "No answer" : "No answer yet");
     },
     gone() {
       mark.textContent = "Deleted";

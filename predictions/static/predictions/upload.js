@@ -176,12 +176,14 @@ class Upload {
     link.href = result.url;
     link.setAttribute("aria-label", `Open the result of ${this.file.name}`);
     this.action.replaceChildren(link);
-    if (this.alone) {
+    // Another picture may have been added meanwhile: leaving the page would lose it.
+    if (this.alone && !waiting.length && sending === 1) {
       this.say("Stored. Opening its page…");
       announce("Uploaded. Opening the result.");
       location.assign(result.url);
       return;
     }
+    done.hidden = false;
     this.say("In line");
     watch(result.state_url, {
       state: (state) => {
