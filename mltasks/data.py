@@ -136,11 +136,22 @@ def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Re
         plane=row["plane"],
         fold=number,
         group=row["group"],
-        has_mask=row["has_mask"] == "1",
+        has_mask=mask_flag(row["has_mask"], row["id"]),
         sha256=row["sha256"],
         file=file,
         source=row.get("source", ""),
     )
+
+
+def mask_flag(cell: str, name: str) -> bool:
+    """What the column has_mask says of the image of this name.
+
+    Raises:
+        ValueError: it says neither 0 nor 1. Read as "no", a "True" would lose the mask.
+    """
+    if cell not in {"0", "1"}:
+        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cell!r}")
+    return cell == "1"
 
 
 def is_file_name(name: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -42,20 +42,54 @@ class _Waiting:
     seconds: float
 
 
-def find_files(paths: Sequence[Path]) -> Iterator[Path]:
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A path that gets its line with an error instead of being read."""
+
+    path: Path
+    message: str
+
+
+def find_files(paths: Sequence[Path], *, written: Sequence[Path] = ()) -> Iterator[Path | Unread]:
     """The files given, and every picture in the folders given and below, in a stable order.
 
     A path that does not exist is yielded too, so that it gets its line with an error.
+
+    Args:
+        paths: files and folders.
+        written: files and folders of the results. They are left out of the folders, so that no
+            run analyses what another wrote; if one is given by itself, it is an error.
     """
+    results = {_real(path) for path in written}
     for path in paths:
-        if not path.is_dir():
+        if _real(path) in results:
+            yield Unread(path, "The results are written here: choose another place for them.")
+        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where it may not look
+            yield from _below(path, results)
+        else:
             yield path
+
+
+def _below(top: Path, results: Collection[Path]) -> Iterator[Path | Unread]:
+    """Every picture in a folder and below, and every folder there that cannot be listed."""
+    errors: list[OSError] = []
+    for folder, subfolders, names in os.walk(top, onerror=errors.append):
+        place = _real(folder)
+        if place in results:
+            subfolders.clear()
             continue
-        for folder, subfolders, names in os.walk(path):
-            subfolders.sort()
-            for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122 - faster
-                    yield Path(folder, name)
+        subfolders.sort()
+        for name in sorted(names):
+            is_picture = os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 - faster
+            if is_picture and place / name not in results:
+                yield Path(folder, name)
+    for error in errors:
+        yield Unread(Path(error.filename or top), f"The folder cannot be read: {error.strerror}.")
+
+
+def _real(path: str | Path) -> Path:
+    """The path without links; unlike `Path.resolve`, a link to itself is no error."""
+    return Path(os.path.realpath(path))
 
 
 def save_area(area: Mask, picture: Decoded, target: Path) -> None:
@@ -92,12 +126,15 @@ class Streamer:
         self._number = 0
         self.counts = {"ok": 0, "rejected": 0, "error": 0}
 
-    def run(self, files: Iterator[Path]) -> Iterator[int]:
+    def run(self, files: Iterator[Path | Unread]) -> Iterator[int]:
         """Work through the files; yields how many more are done."""
-        for path in files:
+        for found in files:
             self._number += 1
             done = sum(self.counts.values())
-            self._take(path)
+            if isinstance(found, Unread):
+                self._failed(found.path, found.message, 0.0)
+            else:
+                self._take(found)
             pixels = sum(w.picture.pixels.size for w in self._waiting)
             if len(self._waiting) >= self._batch or pixels > _BATCH_PIXELS:
                 self._flush()

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mltasks.classes import LABELS
-from mltasks.data import DataError, is_file_name
+from mltasks.data import DataError, is_file_name, mask_flag
 
 FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
@@ -184,6 +184,23 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(folder, rows, info, digest, faults)
 
 
+def missing_columns(folder: Path) -> list[str]:
+    """Those of `REQUIRED` that the first line of the folder's manifest does not name.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+            header = next(csv.reader(stream), [])
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except csv.Error:  # no table at all
+        header = []
+    return [name for name in REQUIRED if name not in header]
+
+
 def _row(cells: Mapping[str, str]) -> Row:
     name = cells["id"]
     if None in cells.values() or None in cells:
@@ -199,8 +216,6 @@ def _row(cells: Mapping[str, str]) -> Row:
         if text and not text.isdecimal():
             raise ValueError(f"{column} {text!r} of {name} is not a whole number")
         numbers[column] = int(text) if text else None
-    if cells["has_mask"] not in {"0", "1"}:
-        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cells['has_mask']!r}")
     texts = {
         column: cells.get(column, "")
         for column in COLUMNS
@@ -211,7 +226,7 @@ def _row(cells: Mapping[str, str]) -> Row:
         fold=numbers["fold"],
         width=numbers["width"] or 0,
         height=numbers["height"] or 0,
-        has_mask=cells["has_mask"] == "1",
+        has_mask=mask_flag(cells["has_mask"], name),
         extra={column: text for column, text in cells.items() if column not in COLUMNS},
     )
 

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -27,12 +27,13 @@ from mltasks.datasets.form import (
     info_bytes,
     is_pseudonym,
     manifest_bytes,
+    missing_columns,
     no_progress,
     pseudonym,
     read_dataset,
     write_file,
 )
-from mltasks.datasets.items import Item, Layout, LeftOut, Mask, Options
+from mltasks.datasets.items import Item, Layout, LeftOut, Mask, Options, slug, zips_below
 from mltasks.datasets.layouts import brisc, cheng, classes, lgg, manifest
 from mltasks.images import Decoded, ImageError, decode, encode_png
 from mltasks.preprocessing import Pixels, to_grey
@@ -49,6 +50,10 @@ LAYOUTS = {
 REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
+# Archives unpack into folders of their own, some into one within another.
+_DEEPEST = 2
+# More packed files are not named in a message.
+_MOST_NAMED = 8
 _SPLITS = "split"
 _DIGESTS = ("sha256", "mask_sha256")
 
@@ -90,25 +95,76 @@ class Outcome:
             "taken": len(self.rows),
             "labels": dict(sorted(Counter(row.label for row in self.rows).items())),
             "masks": sum(row.has_mask for row in self.rows),
+            "exact_copies_left_out": sum(item.copy for item in self.left_out),
             "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
         }
 
 
-def find_layout(source: Path, key: str) -> Layout:
-    """The layout asked for, or the first that fits.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where in a download the collection lies, and how it is laid out.
+
+    Attributes:
+        place: the folder given, or the only one in it, or the only one in that.
+    """
+
+    layout: Layout
+    place: Path
+
+
+def find_layout(source: Path, key: str) -> Found:
+    """The layout asked for, or the first that fits, in the first folder that it fits.
 
     Raises:
         DataError: the folder is missing or looks like none of them.
     """
     if not source.is_dir():
         raise DataError(f"no folder {source}: give the folder into which the download was unpacked")
-    if key:
-        return LAYOUTS[key]
-    for layout in LAYOUTS.values():
-        if layout.fits(source):
-            return layout
+    places = list(_places(source))
+    for place in places:
+        for layout in [LAYOUTS[key]] if key else LAYOUTS.values():
+            if layout.fits(place):
+                return Found(layout, place)
+    if key:  # reading it will tell what is wrong
+        return Found(LAYOUTS[key], source)
     known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
-    raise DataError(f"{source} is laid out like none of the known collections ({known})")
+    lacking = [
+        f"; {place / MANIFEST} lacks the columns {', '.join(missing_columns(place))}"
+        for place in places
+        if (place / MANIFEST).is_file()
+    ]
+    raise DataError(
+        f"{source} is laid out like none of the known collections ({known})"
+        f"{''.join(lacking)}{_packed(source)}"
+    )
+
+
+def _places(source: Path) -> Iterator[Path]:
+    """The folder, and as long as it holds just one other folder, that one."""
+    yield source
+    for _ in range(_DEEPEST):
+        below = [path for path in source.glob("*/") if path.is_dir() and not _is_litter(path)]
+        if len(below) != 1:
+            return
+        source = below[0]
+        yield source
+
+
+def _is_litter(path: Path) -> bool:
+    """Whether systems leave it in folders and archives, and nobody means it."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def _packed(source: Path) -> str:
+    """What to do about zip files in a download; empty if there are none."""
+    names = zips_below(source)
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"; it holds zip files, unpack them there and import again: "
+        f"{', '.join(names[:_MOST_NAMED])}{more}"
+    )
 
 
 def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
@@ -118,8 +174,8 @@ def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
         DataError: nothing usable was found, something needed is missing, or the output exists
             or cannot be written. Nothing is left behind then.
     """
-    layout = find_layout(request.source, request.layout)
-    info = _describe(request, layout)
+    found = find_layout(request.source, request.layout)
+    info = _describe(request, found)
     if request.output.exists():
         raise DataError(f"{request.output} is there already: remove it or choose another output")
     temporary = request.output.with_name(f".{request.output.name}.part")
@@ -127,7 +183,7 @@ def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "images").mkdir(parents=True)
         (temporary / "masks").mkdir()
-        outcome = _fill(temporary, request, layout, info, progress)
+        outcome = _fill(temporary, request, found, info, progress)
         temporary.rename(request.output)
     except OSError as error:
         raise DataError(f"cannot write {request.output}: {error.strerror or error}") from error
@@ -136,12 +192,13 @@ def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
     return outcome
 
 
-def _describe(request: Request, layout: Layout) -> dict[str, Any]:
+def _describe(request: Request, found: Found) -> dict[str, Any]:
     """dataset.json, but for what only the images tell."""
+    layout = found.layout
     info: dict[str, Any] = {"format": FORMAT, "name": "", "licence": "", "citation": ""}
     info.update(name=layout.name, licence=layout.licence, citation=layout.citation)
     if layout.key == "manifest":
-        info.update(read_dataset(request.source).info)
+        info.update(read_dataset(found.place).info)
     for name in ("name", "licence", "citation"):
         info[name] = getattr(request, name) or info[name]
     missing = [f"--{name}" for name in ("name", "licence", "citation") if not info[name]]
@@ -152,33 +209,32 @@ def _describe(request: Request, layout: Layout) -> dict[str, Any]:
         )
     info["source"] = {
         "layout": layout.key,
-        "folder": request.source.resolve().name,
+        "folder": found.place.resolve().name,
         "imported": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return info
 
 
 def _fill(
-    folder: Path, request: Request, layout: Layout, info: dict[str, Any], progress: Progress
+    folder: Path, request: Request, found: Found, info: dict[str, Any], progress: Progress
 ) -> Outcome:
-    outcome = Outcome(layout.key)
+    outcome = Outcome(found.layout.key)
     older = _take_over(folder, request, info) if request.onto is not None else []
-    taken = {row.id for row in older}
-    importer = _Importer(folder, request, layout, info)
+    importer = _Importer(folder, request, found, info, older)
     with progress("import", 0) as tick:
-        for found in _walk(layout, request):
-            row = importer.take(found) if isinstance(found, Item) else found
-            if isinstance(row, Row) and row.id in taken:
-                row = LeftOut(row.id, "an image of this id is in the set already")
+        for thing in _walk(found, request):
+            row = importer.take(thing) if isinstance(thing, Item) else thing
             if isinstance(row, LeftOut):
                 outcome.left_out.append(importer.hidden(row))
             else:
-                taken.add(row.id)
                 outcome.rows.append(row)
             tick(1)
     if not outcome.rows:
         reasons = "; ".join(f"{item.where}: {item.reason}" for item in outcome.left_out[:3])
-        raise DataError(f"nothing in {request.source} could be imported ({reasons or 'no files'})")
+        raise DataError(
+            f"nothing in {request.source} could be imported ({reasons or 'no files'})"
+            f"{_packed(request.source)}"
+        )
     content = manifest_bytes([*older, *outcome.rows])
     outcome.digest = info["digest"] = hashlib.sha256(content).hexdigest()
     report = json.dumps(outcome.as_json(), indent=2, ensure_ascii=False) + "\n"
@@ -188,11 +244,22 @@ def _fill(
     return outcome
 
 
-def _walk(layout: Layout, request: Request) -> Iterator[Item | LeftOut]:
+def _walk(found: Found, request: Request) -> Iterator[Item | LeftOut]:
+    yield from _beside(request.source, found.place)
     ignored = {REPORT, INFO, MANIFEST}
-    for found in layout.walk(request.source, Options(channel=request.channel)):
-        if not (isinstance(found, LeftOut) and found.where in ignored):
-            yield found
+    for thing in found.layout.walk(found.place, Options(channel=request.channel)):
+        if not (isinstance(thing, LeftOut) and thing.where in ignored):
+            yield thing
+
+
+def _beside(source: Path, place: Path) -> Iterator[LeftOut]:
+    """The files on the way down to the folder that is imported."""
+    while place != source:
+        for path in sorted(place.parent.iterdir()):
+            if path.is_file() and not _is_litter(path):
+                where = str(path.relative_to(source))
+                yield LeftOut(where, f"beside the folder {place.name}, which was imported")
+        place = place.parent
 
 
 def _take_over(folder: Path, request: Request, info: dict[str, Any]) -> list[Row]:
@@ -217,25 +284,37 @@ def _summary(info: Any) -> dict[str, Any]:
     return {name: info.get(name) for name in ("name", "licence", "citation", "source", "digest")}
 
 
+class _CopyError(ValueError):
+    """The set has this very image already."""
+
+
 class _Importer:
-    """Decodes, checks and writes one image after the other."""
+    """Decodes, checks and writes one image after the other, beside those that are there."""
 
     def __init__(
-        self, folder: Path, request: Request, layout: Layout, info: dict[str, Any]
+        self,
+        folder: Path,
+        request: Request,
+        found: Found,
+        info: dict[str, Any],
+        older: Sequence[Row],
     ) -> None:
-        self._folder, self._request, self._layout, self._info = folder, request, layout, info
+        self._folder, self._request, self._info = folder, request, info
+        self._layout, self._place = found.layout, found.place
+        self._taken = {row.id: row for row in older}
 
     def take(self, item: Item) -> Row | LeftOut:
         """One image and its mask."""
         where = item.origin or (str(item.image.name) if isinstance(item.image, Path) else item.id)
         if self._layout.patients and isinstance(item.image, Path):
-            where = str(item.image.relative_to(self._request.source))
+            where = str(item.image.relative_to(self._place))
         try:
             row = self._row(item)
         except ImageError as error:
             return LeftOut(where, error.message)
         except ValueError as error:
-            return LeftOut(where, str(error))
+            return LeftOut(where, str(error), copy=isinstance(error, _CopyError))
+        self._taken[row.id] = row
         return row
 
     def hidden(self, found: LeftOut) -> LeftOut:
@@ -260,7 +339,8 @@ class _Importer:
         patient = item.patient
         if patient and not is_pseudonym(patient):
             patient = pseudonym(patient, self._request.patient_key)
-        name = item.id.replace("{patient}", patient)
+        digest = hashlib.sha256(content).hexdigest()
+        name = self._free_id(item.id.replace("{patient}", patient), item.label, digest, suffix)
         fields: dict[str, Any] = {
             "group": patient or name,
             "source": self._info["name"],
@@ -278,7 +358,7 @@ class _Importer:
             width=pixels.shape[1],
             height=pixels.shape[0],
             has_mask=mask is not None,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=digest,
             mask_sha256=hashlib.sha256(mask_content).hexdigest() if mask_content else "",
             file="" if suffix == ".jpg" else name + suffix,
             patient=patient,
@@ -287,6 +367,25 @@ class _Importer:
         if mask_content:
             (self._folder / row.mask).write_bytes(mask_content)
         return row
+
+    def _free_id(self, wanted: str, label: str, digest: str, suffix: str) -> str:
+        """The id wanted or, if another image has it, the same after the collection's name.
+
+        Raises:
+            ValueError: the set has this very image under one of the two, or others under both.
+        """
+        other = slug(f"{self._info['name']}_{wanted}")
+        for name in (wanted, other):
+            held = self._taken.get(name)
+            if held is not None and (held.sha256, held.label) == (digest, label):
+                raise _CopyError(f"an exact copy of {name}, which is in the set already")
+            # A manifest may give a file another name than that of its id.
+            if held is None and not (self._folder / "images" / f"{name}{suffix}").exists():
+                return name
+        raise ValueError(
+            f"other images in the set are called {wanted} and {other}: give this collection "
+            "another --name"
+        )
 
     def _decode(self, path: Path, expected: str) -> tuple[bytes, Decoded]:
         try:

@@ -48,10 +48,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that was not taken, and why."""
+    """A file that was not taken, and why.
+
+    Attributes:
+        copy: whether an image of the same bytes and label was taken.
+    """
 
     where: str
     reason: str
+    copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,19 @@ def files_below(folder: Path) -> Iterator[Path]:
 def is_picture(path: Path) -> bool:
     """Whether the name's ending is that of a picture."""
     return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def zips_below(folder: Path) -> list[str]:
+    """The zip files anywhere below a folder, as paths from there.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    return [
+        str(path.relative_to(folder))
+        for path in files_below(folder)
+        if path.suffix.lower() == ".zip"
+    ]
 
 
 def slug(text: str) -> str:

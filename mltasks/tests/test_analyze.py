@@ -131,6 +131,45 @@ def test_files_and_folders(stub: Stub, tmp_path: Path) -> None:
     assert sum(by_name["refused.png"]["probabilities"].values()) == 1
 
 
+def test_results_are_not_analysed(stub: Stub, tmp_path: Path) -> None:
+    pictures = tmp_path / "in"
+    for name in ("a", "deeper/areas"):
+        (pictures / name).mkdir(parents=True)
+        grey(40, 30).save(pictures / name / "one.png")
+    areas, output = pictures / "areas", pictures / "results.png"
+    (tmp_path / "link").symlink_to(pictures)
+    for paths in ([pictures], [pictures], [tmp_path / "link"]):
+        call_command("analyze", *paths, output=output, areas=areas, stdout=io.StringIO())
+        lines = [json.loads(line) for line in output.read_text().splitlines()]
+        assert [line["status"] for line in lines] == ["ok", "ok"]
+        assert len(list(areas.iterdir())) == 2
+    lines = run(tmp_path, areas, pictures / "a", areas=areas)
+    assert [line["status"] for line in lines] == ["error", "ok"]
+    assert lines[0]["path"] == str(areas)
+    assert "choose another place" in lines[0]["error"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs folders relative to an open folder")
+def test_folders_that_cannot_be_read_get_a_line(stub: Stub, tmp_path: Path) -> None:
+    """Folders too deep for a path to name: not even the system's administrator can list them."""
+    grey(40, 30).save(tmp_path / "one.png")
+    name, place = "d" * 250, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(name, dir_fd=place)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(place)
+    error, good = sorted(run(tmp_path, tmp_path), key=lambda line: line["status"])
+    assert (error["status"], good["status"]) == ("error", "ok")
+    assert list(error)[: len(KEYS)] == KEYS
+    assert error["path"].endswith(name)
+    assert error["error"] == "The folder cannot be read: File name too long."
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (line,) = run(tmp_path, tmp_path / "loop.png")
+    assert line["status"] == "error"
+
+
 def test_areas_are_optional(stub: Stub, tmp_path: Path) -> None:
     grey(40, 30).save(tmp_path / "one.png")
     (line,) = run(tmp_path, tmp_path / "one.png")

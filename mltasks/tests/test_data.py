@@ -67,6 +67,12 @@ def test_bad_manifests_are_named(folder: Path) -> None:
     rewrite(folder, label="cyst")
     with pytest.raises(DataError, match="unknown label 'cyst' of slice0"):
         read_manifest(folder)
+    for flag in ("True", "yes", " 1", ""):
+        rewrite(folder, label="glioma", has_mask=flag)
+        with pytest.raises(
+            DataError, match=rf"manifest\.csv: has_mask of slice0 must be 0 or 1, not '{flag}'"
+        ):
+            read_manifest(folder)
     path.write_text("id,label\nslice0,glioma\n")
     with pytest.raises(DataError, match="lacks the columns plane, fold"):
         read_manifest(folder)

@@ -22,8 +22,13 @@ _LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _LARGEST_SIDE = 4096
 
 
+def _is_slice(path: Path) -> bool:
+    """Whether it is named like a slice; the table of folds beside the slices is a .mat as well."""
+    return path.suffix.lower() == ".mat" and re.search(r"\d", path.stem) is not None
+
+
 def _fits(folder: Path) -> bool:
-    return any(path.suffix.lower() == ".mat" for path in files_below(folder))
+    return any(_is_slice(path) for path in files_below(folder))
 
 
 def _hdf5() -> Any:
@@ -39,9 +44,10 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
     taken = set[str]()
     for path in files_below(folder):
         where = str(path.relative_to(folder))
-        # The table of folds beside the slices is a .mat as well.
-        if path.suffix.lower() != ".mat" or not re.search(r"\d", path.stem):
-            yield LeftOut(where, "not a slice")
+        if not _is_slice(path):
+            packed = path.suffix.lower() == ".zip"
+            reason = "packed: unpack it there, if that is not done yet, and import anew"
+            yield LeftOut(where, reason if packed else "not a slice")
             continue
         name = f"cheng_{path.stem.zfill(4)}"
         if name in taken:

@@ -3,12 +3,17 @@
 Training/ and Testing/ above the class folders become the part. "yes" says that there is a tumour
 but not of which kind: such images get the label "tumor", which can be audited and evaluated as
 "tumour or none" but not trained on.
+
+Navoneel's zip holds all of it twice, yes/ and no/ and again brain_tumor_dataset/yes and no; what a
+folder only repeats is left out. Copies between parts or under other names are for the audit.
 """
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePath
 
 from mltasks.classes import NO_TUMOR, TUMOR
 from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below, is_picture, slug
@@ -42,8 +47,24 @@ def _fits(folder: Path) -> bool:
     return False
 
 
+def _repeated(folder: Path, where: PurePath) -> PurePath | None:
+    """The file of equal bytes whose place is the same but for one folder less, if there is one.
+
+    Parts do not count: that an image is in two of them is what an audit has to find.
+    """
+    parts = where.parts
+    for number, name in enumerate(parts[:-2]):
+        other = PurePath(*parts[:number], *parts[number + 1 :])
+        # Mostly, there is no such file.
+        with suppress(OSError):
+            same = filecmp.cmp(folder / other, folder / where, shallow=False)
+            if same and _key(name) not in _PARTS:
+                return other
+    return None
+
+
 def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
-    taken: dict[str, Path] = {}
+    taken: dict[str, PurePath] = {}
     for path in files_below(folder):
         where = path.relative_to(folder)
         label = _LABELS.get(_key(path.parent.name)) if len(where.parts) > 1 else None
@@ -52,6 +73,9 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
             continue
         if not is_picture(path):
             yield LeftOut(str(where), "not a picture")
+            continue
+        if original := _repeated(folder, where):
+            yield LeftOut(str(where), f"an exact copy of {original}", copy=True)
             continue
         # Names repeat from class to class: the folders become part of the id.
         name = slug(str(where.with_suffix("")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mltasks.datasets.form import MANIFEST, Row, read_dataset
+from mltasks.datasets.form import MANIFEST, Row, missing_columns, read_dataset
 from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
 
 _KEPT = (
@@ -15,7 +15,8 @@ _KEPT = (
 
 
 def _fits(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
+    """Whether the manifest is of the project's form: collections ship tables of that name, too."""
+    return (folder / MANIFEST).is_file() and not missing_columns(folder)
 
 
 def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:

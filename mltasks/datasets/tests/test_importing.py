@@ -196,6 +196,165 @@ def test_new_images_come_onto_an_older_set(slices: Path, brisc: Path, tmp_path: 
         importing.run(request(brisc, tmp_path / "thrice", onto=tmp_path / "both"))
 
 
+def test_images_of_two_collections_with_one_id_are_both_kept(tmp_path: Path) -> None:
+    navoneel, br35h = tmp_path / "navoneel", tmp_path / "br35h"
+    for number, name in enumerate(("Y1.jpg", "Y2.jpg", "Y3.png")):
+        save(picture(number), navoneel / "yes" / name)
+        save(picture(20 + number), br35h / "yes" / name.lower())
+    save(picture(9), navoneel / "no" / "1 no.jpg")
+    save(picture(9), br35h / "no" / "1 no.jpg")
+    importing.run(request(navoneel, tmp_path / "old", **MADE))
+    both = {**MADE, "name": "Br35H", "onto": tmp_path / "old"}
+    importing.run(request(br35h, tmp_path / "both", **both))
+    data = read_dataset(tmp_path / "both")
+    assert sorted(row.id for row in data.rows) == [
+        *("br35h_yes_y1", "br35h_yes_y2", "br35h_yes_y3"),
+        *("no_1_no", "yes_y1", "yes_y2", "yes_y3"),
+    ]
+    for row in data.rows:
+        content = (data.folder / row.image).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row.sha256
+        assert content == ((br35h if row.source == "Br35H" else navoneel) / row.origin).read_bytes()
+        assert row.group == row.id
+    report = json.loads((data.folder / "import.json").read_text())
+    assert (report["taken"], report["exact_copies_left_out"]) == (3, 1)
+    assert left_out(data.folder) == {
+        "no/1 no.jpg": "an exact copy of no_1_no, which is in the set already"
+    }
+    # Once more, nothing of it is new: images with the longer id are known again, too.
+    again = both | {"onto": data.folder}
+    with pytest.raises(DataError, match=r"nothing in .*exact copy of br35h_yes_y1, which is in"):
+        importing.run(request(br35h, tmp_path / "again", **again))
+    # A third collection of the second's name finds both ids taken.
+    save(picture(30), br35h / "yes" / "y1.jpg")
+    save(picture(31), br35h / "no" / "new.jpg")
+    importing.run(request(br35h, tmp_path / "third", **again))
+    assert "give this collection another --name" in left_out(tmp_path / "third")["yes/y1.jpg"]
+    assert len(read_dataset(tmp_path / "third").rows) == 8
+
+
+def test_a_file_of_another_name_than_its_id_is_not_overwritten(
+    slices: Path, brisc: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(slices, tmp_path / "old")
+    name = "brisc2025_train_00001_gl_ax_t1"
+    (old / "images" / "slice0.jpg").rename(old / "images" / f"{name}.jpg")
+    lines = (old / "manifest.csv").read_text().splitlines()
+    files = ["file", f"{name}.jpg", *[""] * 43]
+    text = "".join(f"{line},{file}\n" for line, file in zip(lines, files, strict=True))
+    (old / "manifest.csv").write_text(text)
+    importing.run(request(brisc, tmp_path / "both", onto=old))
+    rows = {row.id: row for row in read_dataset(tmp_path / "both").rows}
+    assert name not in rows
+    for row in (rows["slice0"], rows[f"brisc_2025_{name}"]):
+        content = (tmp_path / "both" / row.image).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row.sha256
+
+
+def test_a_collection_with_a_manifest_of_its_own(brisc: Path, tmp_path: Path) -> None:
+    (brisc / "manifest.csv").write_text(
+        "relative_path,task,split,is_mask,tumor_label,plane,sha256\n"
+        "classification_task/train/glioma/a.jpg,classification,train,False,glioma,axial,0\n"
+    )
+    outcome = importing.run(request(brisc, tmp_path / "out"))
+    assert (outcome.layout, len(outcome.rows)) == ("brisc", 24)
+    shutil.rmtree(brisc / "classification_task")
+    with pytest.raises(DataError, match=r"none of the known .*brisc2025/manifest\.csv lacks .*id"):
+        importing.run(request(brisc, tmp_path / "none"))
+
+
+def test_a_manifest_that_nearly_fits(slices: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(slices, tmp_path / "copy")
+    manifest = copy / "manifest.csv"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("has_mask", "mask").replace("plane", "view"))
+    with pytest.raises(DataError, match=r"manifest\.csv lacks the columns plane, has_mask$"):
+        importing.run(request(copy, tmp_path / "out", **MADE))
+    with pytest.raises(DataError, match=r"manifest\.csv lacks the columns plane, has_mask$"):
+        importing.run(request(copy, tmp_path / "out", layout="manifest", **MADE))
+    manifest.write_bytes(b"\xff\xfe" + b"\0" * 200_000)
+    with pytest.raises(DataError, match="lacks the columns id"):
+        importing.run(request(copy, tmp_path / "out", **MADE))
+    manifest.write_text(text.replace(",1,", ",True,", 1))
+    importing.run(request(copy, tmp_path / "out", **MADE))
+    assert len(read_dataset(tmp_path / "out").rows) == 43
+
+
+@pytest.mark.parametrize("layout", ["", "brisc"])
+def test_archives_that_unpack_into_folders_of_their_own(
+    brisc: Path, tmp_path: Path, layout: str
+) -> None:
+    archive = tmp_path / "download" / "archive"
+    archive.mkdir(parents=True)
+    brisc.rename(archive / "brisc2025")
+    save(picture(1), tmp_path / "download" / "__MACOSX" / "yes" / "._y1.jpg")
+    (archive / ".cache").mkdir()
+    (archive / ".DS_Store").write_bytes(b"x")
+    (archive / "licence.txt").write_text("CC BY 4.0")
+    importing.run(request(tmp_path / "download", tmp_path / "out", layout=layout))
+    data = read_dataset(tmp_path / "out")
+    assert len(data.rows) == 24
+    assert data.info["source"]["folder"] == "brisc2025"
+    assert data.rows[0].origin.startswith("classification_task/")
+    assert left_out(data.folder) == {
+        "archive/licence.txt": "beside the folder brisc2025, which was imported"
+    }
+    # Three folders down, and where there are two folders, nobody guesses.
+    deep = tmp_path / "one"
+    deep.mkdir()
+    (tmp_path / "download").rename(deep / "two")
+    with pytest.raises(DataError, match=r"laid out like none|nothing in .* could be imported"):
+        importing.run(request(deep, tmp_path / "none", layout=layout))
+    (deep / "two" / "archive" / "other").mkdir()
+    with pytest.raises(DataError, match=r"laid out like none|nothing in .* could be imported"):
+        importing.run(request(deep / "two", tmp_path / "none", layout=layout))
+
+
+@pytest.mark.parametrize("layout", ["", "cheng"])
+def test_slices_that_are_still_packed(cheng: Path, tmp_path: Path, layout: str) -> None:
+    names = [f"brainTumorDataPublic_{part}.zip" for part in ("1-766", "1533-2298", "767-1532")]
+    for name in names:
+        (cheng / name).write_bytes(b"PK")
+    (cheng / "README.txt").write_text("read me")
+    importing.run(request(cheng, tmp_path / "some", layout=layout))
+    assert len(read_dataset(tmp_path / "some").rows) == 3
+    assert "unpack it there" in left_out(tmp_path / "some")[names[0]]
+    for number in range(1, 4):
+        (cheng / f"{number}.mat").unlink()
+    message = f"zip files, unpack them there and import again: {', '.join(names)}$"
+    with pytest.raises(DataError, match=message):
+        importing.run(request(cheng, tmp_path / "out", layout=layout))
+    for number in range(10):
+        (cheng / f"more{number}.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"more4\.zip and 5 more$"):
+        importing.run(request(cheng, tmp_path / "out", layout=layout))
+
+
+def test_a_collection_that_repeats_itself_in_a_folder(tmp_path: Path) -> None:
+    source = tmp_path / "archive" / "navoneel"
+    for number in range(3):
+        save(picture(number), source / "yes" / f"Y{number}.jpg")
+        save(picture(10 + number), source / "no" / f"{number} no.jpg")
+    shutil.copytree(source, tmp_path / "copy")
+    (tmp_path / "copy").rename(source / "brain_tumor_dataset")
+    # Equal pixels under another name, and another picture under an equal name, are both kept.
+    save(picture(0), source / "yes" / "same.jpg")
+    save(picture(20), source / "brain_tumor_dataset" / "no" / "1 no.jpg")
+    # As is a copy in another part: the audit is to find it.
+    save(picture(1), source / "train" / "yes" / "Y1.jpg")
+    for place in (source, source.parent):
+        output = tmp_path / f"of {place.name}"
+        importing.run(request(place, output, **MADE))
+        rows = read_dataset(output).rows
+        assert len(rows) == 6 + 3
+        assert sum("brain_tumor_dataset" in row.origin for row in rows) == 1
+        report = json.loads((output / "import.json").read_text())
+        assert report["exact_copies_left_out"] == len(report["left_out"]) == 5
+        assert {item["why"] for item in report["left_out"]} >= {
+            f"an exact copy of {(source / 'yes' / 'Y0.jpg').relative_to(place)}"
+        }
+
+
 def test_clear_errors(tmp_path: Path, brisc: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         importing.run(request(tmp_path / "none", tmp_path / "out"))

@@ -50,7 +50,8 @@ class Command(BaseCommand):
             output = options["output"].open("w", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"cannot write the results: {error}") from error
-        total = sum(1 for _ in find_files(options["paths"]))
+        written = [path for path in (options["output"], options["areas"]) if path is not None]
+        total = sum(1 for _ in find_files(options["paths"], written=written))
         with output:
             streamer = Streamer(
                 analyzer,
@@ -63,7 +64,7 @@ class Command(BaseCommand):
                 ),
             )
             with tqdm(total=total, unit="file", file=sys.stderr) as bar:
-                for done in streamer.run(find_files(options["paths"])):
+                for done in streamer.run(find_files(options["paths"], written=written)):
                     bar.update(done)
         counts = ", ".join(f"{count} {status}" for status, count in streamer.counts.items())
         self.stdout.write(f"{total} files: {counts} -> {options['output']}")
