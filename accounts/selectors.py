@@ -68,7 +68,8 @@ def scan_facts(scan: Scan, user: User) -> dict[str, Any]:
                 **_fields(
                     run, "id", "status", "queued_at", "started_at", "finished_at", "label",
                     "probabilities", "prediction_set", "uncertainty", "ood_score",
-                    "area_fraction", "bounding_box", "hottest_point", "message",
+                    "flagged", "committed", "area_fraction", "area_range", "bounding_box",
+                    "hottest_point", "message",
                 ),
                 "model": str(run.model_version),
                 "model_digest": run.model_version.digest,

@@ -148,7 +148,7 @@ def _is_grey(pixels: Pixels) -> bool:
     coloured = 0
     for top in range(0, len(pixels), _BAND):
         band = pixels[top : top + _BAND]
-        coloured += np.count_nonzero(band.max(axis=2) - band.min(axis=2) > _GREY_TOLERANCE)
+        coloured += int(np.count_nonzero(band.max(axis=2) - band.min(axis=2) > _GREY_TOLERANCE))
     return coloured <= _FEW * pixels.shape[0] * pixels.shape[1]
 
 
@@ -158,10 +158,12 @@ def _windowed_16(values: NDArray[np.uint16]) -> Pixels:
     for top in range(0, len(values), _BAND):
         counts += np.bincount(values[top : top + _BAND].ravel(), minlength=1 << 16)
     below = np.cumsum(counts)
-    low, high = np.searchsorted(below, np.array((0.001, 0.999)) * values.size, side="right")
+    low, high = (
+        int(np.searchsorted(below, share * values.size, side="right")) for share in (0.001, 0.999)
+    )
     if high <= low:
         present = np.flatnonzero(counts)
-        low, high = present[0], present[-1]
+        low, high = int(present[0]), int(present[-1])
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     levels = np.clip((np.arange(1 << 16) - low) / (high - low), 0, 1)

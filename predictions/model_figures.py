@@ -107,6 +107,7 @@ class Figures:
         misplaced: share of areas that do not touch the experts' at all.
         calibration_error: mean distance between its probabilities and how often it is right.
         doubt: None for networks from before it was measured; likewise `worsened` is empty.
+        worsened_n, unworsened: how many slices were made worse, and its accuracy on these before.
     """
 
     n: int
@@ -123,9 +124,26 @@ class Figures:
     calibration_error: float
     doubt: Doubt | None
     worsened: list[Worsened]
+    worsened_n: int
+    unworsened: Share | None
 
     def of_label(self, label: str) -> ClassFigures | None:
         return next((figures for figures in self.classes if figures.label == label), None)
+
+
+# What the collections of other pictures hold, by the name under which they are measured.
+_SOURCES = {
+    "gimp-help-en": "pages of a program's manual",
+    "mypaint-data-extras": "paint brushes and paper",
+    "scikit-image": "photographs, drawings and microscopy",
+    "scikit-learn": "photographs of a temple and a flower",
+}
+
+
+def _source(name: str) -> str:
+    if name.rstrip("-.0123456789").endswith(("wallpapers", "backgrounds")):
+        return f"wallpapers ({name.partition('-')[0]})"
+    return _SOURCES.get(name, name)
 
 
 def _class(metrics: dict[str, Any], label: str) -> ClassFigures:
@@ -184,16 +202,21 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         return None
     doubt = _doubt(card)
     missed, refused = slices["tumor_called_no_tumor"], slices["refused"]
+    changed = metrics.get("robustness", {})
     return Figures(
         n=slices["n"],
         groups=slices["groups"],
         accuracy=Share.of(slices["accuracy"]),
         classes=[_class(slices, label) for label in Label.values],
-        missed=Count(missed["count"], missed["n"]),
+        missed=Count(
+            missed["count"],
+            missed["n"],
+            Share.of(missed, "share") if "ci95" in missed else None,
+        ),
         refused=Count(refused["count"], refused["n"], Share.of(refused, "share")),
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
-            Count(stated["accepted"], stated["n"], Share.of(stated, "share"), name)
+            Count(stated["accepted"], stated["n"], Share.of(stated, "share"), _source(name))
             for name, stated in others["by_source"].items()
         ],
         overlap=Share.of(slices["dice"]["median"]),
@@ -202,4 +225,6 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         calibration_error=float(doubt.error if doubt else slices["calibration_error"]["value"]),
         doubt=doubt,
         worsened=_worsened(metrics),
+        worsened_n=int(changed.get("n", 0)),
+        unworsened=Share.of(changed["plain"]["accuracy"]) if "plain" in changed else None,
     )

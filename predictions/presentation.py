@@ -107,6 +107,12 @@ def _headline(prediction: Prediction) -> str:
 
 def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
     doubts = []
+    if prediction.flagged:
+        doubts.append("The picture is unlike those it learnt from.")
+    elif prediction.committed is False:
+        doubts.append(
+            "Its probability is lower than that from which its answers have proved reliable enough."
+        )
     runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
     if runners and prediction.committed is not None:
         doubts.append(

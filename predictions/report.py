@@ -79,7 +79,7 @@ def _pictures(pdf: FPDF, prediction: Prediction) -> None:
         # Words stand a little inside their cell; the pictures begin and end where the words do.
         left = pdf.l_margin + pdf.c_margin + index * (_COLUMN + _GAP)
         picture = _overlaid(prediction, kinds)
-        ratio = min(_COLUMN / picture.width, 80 / picture.height)
+        ratio = min(_COLUMN / picture.width, 74 / picture.height)
         coded = io.BytesIO()
         picture.save(coded, "PNG")
         pdf.image(coded, x=left, y=top, w=picture.width * ratio, alt_text=caption)
@@ -120,9 +120,15 @@ def _error_rates(prediction: Prediction) -> list[str]:
         f"{percent(accuracy.high)})."
     )
     if prediction.label == Label.NO_TUMOR:
+        missed = figures.missed
+        between = ""
+        if missed.share:
+            low, high = percent(missed.share.low), percent(missed.share.high)
+            between = f" (95% interval {low} to {high})"
         lines.append(
-            f"It overlooked the tumour in {figures.missed.count} of {figures.missed.n} slices "
-            "that had one."
+            f"It overlooked the tumour in {missed.count} of {missed.n} slices that had one"
+            f'{between}. "No tumour" is its least tested answer all the same: slices without one '
+            "came from other sources."
         )
     elif own:
         lines.append(

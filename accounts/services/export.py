@@ -33,6 +33,7 @@ scans/        your pictures, by the scan's id:
               image.png, thumbnail.png          what you uploaded, as the site stored it
               <result's id>/area.png            the affected area, as an overlay
               <result's id>/outline.png         its outline, as an overlay
+              <result's id>/contours.png        what is surely and what may be affected, likewise
               <result's id>/attention.png       where the network looked, as an overlay
 
 TumorSite is for research and education. None of its results is a diagnosis.

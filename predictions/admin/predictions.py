@@ -56,7 +56,9 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         "picture", "id", "finding", "share", "status", "model_version", "reviewed", "queued_at",
     )  # fmt: skip
     list_display_links = ("id",)
-    list_filter = (RecentFilter, "status", "label", ReviewedFilter, "model_version")
+    list_filter = (
+        RecentFilter, "status", "label", "flagged", "committed", ReviewedFilter, "model_version",
+    )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
     search_help_text = (
@@ -131,7 +133,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     @admin.display(description="finding", ordering="label")
     def finding(self, prediction: Prediction) -> str:
-        return prediction.get_label_display() or "–"
+        return prediction.short_answer or "–"
 
     @admin.display(description="probability")
     def share(self, prediction: Prediction) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from predictions.admin.common import RecordAdmin, may_see_people, thumbnail
 from predictions.models import Prediction, Review, Status
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     ReviewFormBase = forms.ModelForm[Review]
 else:
     ReviewFormBase = forms.ModelForm
+
+
+class BoxField(forms.JSONField):
+    """Four numbers, with or without brackets; nothing is no box."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value.strip() and not value.strip().startswith("["):
+            value = f"[{value}]"
+        return super().to_python(value)
 
 
 class ReviewForm(ReviewFormBase):
@@ -30,12 +42,14 @@ class ReviewForm(ReviewFormBase):
     class Meta:
         model = Review
         fields = ("prediction", "verdict", "corrected_label", "corrected_box", "comment")
+        field_classes = {"corrected_box": BoxField}
         help_texts = {
             "corrected_label": "What it is. Only for a correction.",
-            "corrected_box": "Where it is, as [left, top, right, bottom] in pixels. May be empty.",
+            "corrected_box": "Where it is: left, top, right, bottom in pixels of the scan, counted "
+            "from its upper left corner, as “102, 80, 164, 131”. May be empty.",
         }
         widgets = {
-            "corrected_box": forms.Textarea(attrs={"rows": 1}),
+            "corrected_box": forms.TextInput(attrs={"size": 40}),
             "comment": forms.Textarea(attrs={"rows": 4}),
         }
 
@@ -83,6 +97,20 @@ class ReviewForm(ReviewFormBase):
         return cleaned
 
 
+def _subject(admin_: RecordAdmin, request: HttpRequest, review_id: str | None) -> dict[str, Any]:
+    """Pictures, finding and size of the result that a reading is about; empty if not known."""
+    shown = admin_.admin_site.get_model_admin(Prediction)
+    results = shown.get_queryset(request).select_related("scan")
+    try:
+        if review_id:
+            result = results.get(reviews__pk=review_id)
+        else:
+            result = results.get(pk=request.POST.get("prediction") or request.GET["prediction"])
+    except (Prediction.DoesNotExist, KeyError, ValueError, ValidationError):
+        return {}
+    return {"result": result, "pictures": shown.pictures(result)}  # type: ignore[attr-defined]  # our own
+
+
 @admin.register(Review)
 class ReviewAdmin(RecordAdmin):
     form = ReviewForm
@@ -90,6 +118,7 @@ class ReviewAdmin(RecordAdmin):
     list_filter = ("verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
     raw_id_fields = ("prediction",)
+    change_form_template = "admin/predictions/review/form.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         reviewer = "reviewer" if may_see_people(request) else "own"
@@ -112,6 +141,18 @@ class ReviewAdmin(RecordAdmin):
         # The class is made for this request alone.
         form.reviewer = request.user  # type: ignore[attr-defined]  # ours
         return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The form, below what it is about."""
+        subject = _subject(self, request, object_id)
+        context = {**(extra_context or {}), "subject": subject}
+        return super().changeform_view(request, object_id, form_url, context)
 
     @admin.display(description="picture")
     def picture(self, review: Review) -> str:

@@ -78,7 +78,7 @@ def _facts(picture: Decoded) -> Mapping[str, object]:
 def _digest(picture: Decoded) -> str:
     """SHA-256 of size and pixels, however they came to be in a file."""
     digest = hashlib.sha256(repr(picture.pixels.shape).encode())
-    digest.update(picture.pixels)
+    digest.update(picture.pixels.data)
     return digest.hexdigest()
 
 

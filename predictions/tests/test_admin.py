@@ -307,9 +307,14 @@ def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> N
     client.force_login(reviewer)
     page = client.get(address("prediction", "change", answered.pk)).content.decode()
     assert f"?prediction={answered.pk}" in page
+    page = client.get(f"{address('review', 'add')}?prediction={answered.pk}").content.decode()
+    assert f"{answered.pk}/pictures/outline.png" in page
+    assert "Glioma" in page
+    assert "40 × 30 pixels" in page
+    assert "null" not in page.partition('name="corrected_box"')[2].partition(">")[0]
     form = review_form(
         prediction=answered.pk, verdict="corrects", corrected_label="meningioma",
-        corrected_box="[1, 2, 10, 12]", comment="Dural tail.",
+        corrected_box="1, 2, 10, 12", comment="Dural tail.",
     )  # fmt: skip
     assert client.post(address("review", "add"), form).status_code == 302
     review = Review.objects.get()

@@ -49,6 +49,8 @@ def test_an_answer_without_doubts() -> None:
             {"prediction_set": ["glioma", "meningioma"], "committed": True},
             "glioma or meningioma hold the true answer",
         ),
+        ({"committed": False}, "lower than that from which"),
+        ({"flagged": True, "committed": False}, "unlike those it learnt from"),
         ({"ood_score": 0.5}, "not quite like the MRI slices"),
         ({"area_key": "", "bounding_box": None}, "no clear border"),
         ({"scan": {"width": 100}}, "small"),
@@ -73,7 +75,7 @@ def test_a_flagged_answer_comes_with_a_warning() -> None:
     assert "Do not rely on this answer" in finding.warning
     assert finding.headline.startswith("No reliable answer")
     assert finding.leaning == "glioma"
-    assert finding.doubts == []
+    assert finding.doubts == ["The picture is unlike those it learnt from."]
 
 
 def test_answers_from_before_have_neither() -> None:

@@ -65,6 +65,11 @@ class TestTaken:
         page = client.get(answer["Location"])
         assert "empty.png: This file is empty." in page.content.decode()
 
+    def test_a_fault_beside_one_good_picture_stays_to_be_read(self, client: Client) -> None:
+        """The page that waits for the answer reloads itself."""
+        answer = post(client, file(), file(b"", name="empty.png"), json=False)
+        assert answer["Location"] == "/scans/"
+
     def test_each_upload_keeps_the_visit_as_long_as_the_scan(
         self, client: Client, settings: Settings
     ) -> None:

@@ -119,6 +119,7 @@ def _answer(
         return render(request, "predictions/home.html", context, status=status)
     for name, message in faults:
         messages.error(request, f"{name}: {message}" if name else message)
-    if len(queued) == 1:
+    # The page that waits reloads itself, and would show the faults for moments only.
+    if len(queued) == 1 and not faults:
         return redirect(queued[0])
     return redirect("history")

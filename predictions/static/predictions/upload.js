@@ -234,7 +234,6 @@ function take(files) {
     const rest = element("li", "error", `${chosen.length - most} more were left out: send up to ${most} at once.`);
     list.append(rest);
   }
-  done.hidden = alone;
 }
 
 for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (
