@@ -9,6 +9,7 @@ pictures, then a few of the largest allowed, and prints memory and processor tim
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import resource
 import signal
@@ -126,6 +127,13 @@ def large_slice() -> bytes:
     return encode_png(np.asarray(head), level=6)
 
 
+def transparent() -> bytes:
+    """As many pixels in a small file, of the kind that takes most memory to read."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (LARGEST_SIDE, LARGEST_SIDE), (90, 90, 90, 200)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str, Needs]]:
     """Memory in MiB of the job that migrates, and what each part needs."""
     import django
@@ -167,13 +175,15 @@ def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str
         site.wait_for(ids, seconds=300)
         slices.stop()
         after = slices.seconds()
-        content = large_slice()
+        contents = [large_slice(), transparent()]
         large.start()
         # The worker finds all of them waiting, as after an outage.
         site.worker.signal(signal.SIGSTOP)
         with ThreadPoolExecutor(4) as pool:
             # As four visitors at once.
-            taken = list(pool.map(lambda _: Browser(site.url).submit(content), range(LARGE)))
+            taken = list(
+                pool.map(lambda n: Browser(site.url).submit(contents[n % 2]), range(LARGE))
+            )
         site.worker.signal(signal.SIGCONT)
         site.wait_for([prediction for upload in taken for prediction in upload], seconds=300)
         large.stop()
