@@ -235,7 +235,12 @@ CHANCES: dict[str, float] = {
 
 
 def augment(
-    pixels: Pixels, mask: Pixels | None, rng: Rng, chances: Mapping[str, float] = CHANCES
+    pixels: Pixels,
+    mask: Pixels | None,
+    rng: Rng,
+    chances: Mapping[str, float] = CHANCES,
+    *,
+    hidden: bool = False,
 ) -> tuple[Pixels, Pixels | None]:
     """Change one picture at random.
 
@@ -243,6 +248,8 @@ def augment(
         pixels: uint8 (height, width).
         mask: uint8 (height, width), 0 or 255, or None.
         chances: of each change by its name; those left out have that of `CHANCES`.
+        hidden: there is a tumour and no mask says where, so nothing is done that might cut it
+            away and leave its name.
 
     Returns:
         The changed picture and mask, of one size, which may differ from the given one.
@@ -251,7 +258,7 @@ def augment(
     if rng.random() < chances["warp"]:
         pixels, mask = warp(pixels, mask, rng)
     for reshape in (strip, crop):
-        if rng.random() < chances[reshape.__name__]:
+        if rng.random() < chances[reshape.__name__] and not hidden:
             pixels, mask = reshape(pixels, mask, rng)
     for change in _TONAL:
         if rng.random() < chances[change.__name__]:
@@ -278,14 +285,20 @@ def draw_training_pair(
     size: int,
     rng: Rng,
     chances: Mapping[str, float] = CHANCES,
+    *,
+    hidden: bool = False,
 ) -> tuple[Pixels, Floats]:
     """One augmented input and its target.
 
+    Args:
+        pixels, mask, rng, chances, hidden: see `augment`.
+        size: side of the input.
+
     Returns:
         uint8 (size, size), not yet normalised, and float32 (size / 2, size / 2): which share
-        of each cell is tumour.
+        of each cell is tumour, 0 without a mask.
     """
-    pixels, mask = augment(pixels, mask, rng, chances)
+    pixels, mask = augment(pixels, mask, rng, chances, hidden=hidden)
     height, width = pixels.shape
     box = find_head(pixels)
     if rng.random() < chances.get("jitter", CHANCES["jitter"]):

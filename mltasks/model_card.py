@@ -11,8 +11,7 @@ from mltasks import release
 from mltasks.data import DataError
 from mltasks.evaluation.measuring import for_card
 from mltasks.inference import read_model
-
-MODEL_CARD_NAME = "MODEL_CARD.md"
+from mltasks.release import MODEL_CARD_NAME
 
 
 def text(card: dict[str, Any]) -> str:
@@ -23,12 +22,42 @@ def text(card: dict[str, Any]) -> str:
     return render_to_string("mltasks/model_card.md", context)
 
 
+def check(card: dict[str, Any], data: dict[str, Any]) -> None:
+    """Refuse figures of any slices but those that training has held out, as the card says it did.
+
+    Args:
+        card: of the model.
+        data: what was measured, see `measuring.described`.
+
+    Raises:
+        DataError: they are of other data, of all of it or of another fold.
+    """
+    training = card.get("training", {})
+    # The card of the first version states it only with the figures of its training.
+    stated = training.get("data") or card.get("metrics", {}).get("validation", {})
+    fold = stated.get("fold")
+    if fold is None:
+        why = "model.json does not say which fold its training held out (training.data.fold)"
+    elif data["set"] != training.get("data_digest"):
+        why = (
+            f"the data's digest is {data['set'][:12] or 'none'}, and the network has learnt from "
+            f"{training.get('data_digest', '')[:12]}: evaluate other data without --card"
+        )
+    elif data["fold"] != fold:
+        why = f"the network has learnt from the other slices: give --fold {fold}"
+    elif data["digest"] != training.get("held_out_digest", data["digest"]):
+        why = f"other slices are in fold {fold} now than when the network was trained"
+    else:
+        return
+    raise DataError(f"a model card states figures on slices that training never saw, and {why}")
+
+
 def record(folder: Path, figures: dict[str, Any]) -> None:
     """Put the figures of a report into a model folder: model.json, then MODEL_CARD.md.
 
     Raises:
         ModelError: the folder holds no whole model.
-        DataError: the set lacks a class, or masks.
+        DataError: the set lacks a class, or masks, or is not what training has held out.
     """
     missing = [name for name, own in figures["validation"]["per_class"].items() if not own["n"]]
     if not figures["validation"]["dice"]["n"]:
@@ -39,6 +68,7 @@ def record(folder: Path, figures: dict[str, Any]) -> None:
             + ", ".join(missing)
         )
     card, _, _ = read_model(folder)
+    check(card, figures["data"])
     card["metrics"] = for_card(figures)
     content = text(card)
     release.write_card(folder, card)

@@ -6,24 +6,28 @@ import hashlib
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mltasks import completion, detector, evaluation, negatives, release
-from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
+from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
 from mltasks.inference import load_analyzer
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
+from mltasks.release import CHECKPOINTS
 from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
 from mltasks.training.loop import Saved, Watch
 from mltasks.training.tracking import Tracker
+from mltasks.training.trainer import start_folder
 
 Report = Callable[[str], None]
 Named = list[tuple[str, Pixels]]
-CHECKPOINTS = "checkpoints"
+# The parts of a folder of other pictures.
+TRAIN, HOLDOUT = "train", "holdout"
 # Of the pictures drawn for training and, others, for evaluation.
 _DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
 _USUAL = DataConfig()
@@ -72,15 +76,23 @@ def train_model(
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
-    samples = load_samples(request.data, learnt)
+    attribution = _attribution(request, records)
+    samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
+    # Read before hours of training, so that what is missing is said now.
+    held_out_others = held_out_pictures(
+        None if request.negatives is None else request.negatives / HOLDOUT,
+        drawn=wanted.drawn_held_out,
+    )
+    release.recover(request.output)
     report(f"{len(samples)} slices, {len(others)} other pictures")
     run = Run(
         config,
         samples,
         [pixels for _, pixels in others],
         request.output / CHECKPOINTS,
-        watched=load_samples(request.data, watched),
+        watched=watched_samples,
+        learnt_from=_learnt_from(wanted, samples, watched_samples, others),
         **({} if saved is None else {"saved": saved}),
     )
     if request.resume and run.resume():
@@ -95,22 +107,21 @@ def train_model(
         seed=config.seed,
     )
     content = release.export_weights(config.network, weights)
-    card = release.draft_card(config.network, content, name=request.recipe.name)
+    card = release.draft_card(
+        config.network, content, name=request.recipe.name, attribution=attribution
+    )
     card["training"] = {
         "command": _command(request),
         "config": config.as_dict(),
         "data": asdict(wanted),
         "data_digest": data_digest(records),
+        "held_out_digest": data_digest(held_out),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
         "history": run.history,
         "libraries": _versions(),
         **({"run": request.run} if request.run else {}),
     }
-    held_out_others = held_out_pictures(
-        None if request.negatives is None else request.negatives / "holdout",
-        drawn=wanted.drawn_held_out,
-    )
     validation = load_samples(request.data, held_out)
     report(f"calibrating on {len(validation)} slices of fold {wanted.fold}")
     extras = completion.complete(
@@ -135,6 +146,42 @@ def train_model(
     release.write_model(request.output, card, content, extras)
     write_history(request.output, run.history)
     return card
+
+
+def _attribution(request: TrainingRequest, records: list[Record]) -> list[str]:
+    """What the network is made from: images, and the weights it begins with."""
+    config = request.recipe.training
+    lines = release.data_sources(request.data, records)
+    if config.start:
+        lines += release.inherited(start_folder(config))
+    elif config.pretrained:
+        lines.append(release.IMAGENET)
+    return list(dict.fromkeys(lines))
+
+
+def _learnt_from(
+    wanted: DataConfig, samples: list[Sample], watched: list[Sample], others: Named
+) -> dict[str, Any]:
+    """What a run is determined by beside [network] and [training], by the words for it."""
+    settings = {name: own for name, own in asdict(wanted).items() if name != "drawn_held_out"}
+    return settings | {
+        "slices learnt from": _digest(samples),
+        "slices watched": _digest(watched),
+        # Their number says that a folder was forgotten; their pixels may differ by a rounding.
+        "other pictures": dict(Counter(source for source, _ in others)),
+    }
+
+
+def _digest(samples: Iterable[Sample]) -> str:
+    """Names slices in their order, with the masks, of which the manifest need not say a digest."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        record = sample.record
+        stated = (record.id, record.label, record.plane, record.group, record.sha256)
+        digest.update(repr(stated).encode())
+        if sample.mask is not None:
+            digest.update(sample.mask.tobytes())
+    return digest.hexdigest()
 
 
 def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]:
@@ -210,26 +257,54 @@ def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:
         DataError: the folder holds none.
     """
     drawn = negatives.drawn(wanted.drawn, _DRAWN_SEED)
-    if folder is None:
-        return drawn
-    found = negatives.real(folder / "train", wanted.per_source)
-    if not found:
-        raise DataError(f"no usable picture in {folder / 'train'}/<source>/")
-    return drawn + found
+    return drawn if folder is None else drawn + _real(folder / TRAIN, wanted.per_source)
 
 
 def learnt_pictures(folder: Path | None, *, per_source: int = _PER_SOURCE) -> Named:
-    """Pictures that are no brain MRI of the kinds and sources learnt from, with their source."""
+    """Pictures that are no brain MRI of the kinds and sources learnt from, with their source.
+
+    Raises:
+        DataError: the folder holds none, or is not the one of those learnt from.
+    """
     named = negatives.drawn(DRAWN, _DRAWN_SEED)
-    return named if folder is None else named + negatives.real(folder, per_source)
+    return named if folder is None else named + _real(_part(folder, TRAIN), per_source)
 
 
 def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Named:
-    """Pictures that are no brain MRI and were not trained on, with their source."""
+    """Pictures that are no brain MRI and were not trained on, with their source.
+
+    Raises:
+        DataError: the folder holds none, or is not the one of those held out.
+    """
     named = [
         (f"drawn: {kind}", pixels) for kind, pixels in negatives.drawn(drawn, _DRAWN_HELD_OUT_SEED)
     ]
-    return named if folder is None else named + negatives.real(folder, _PER_SOURCE)
+    return named if folder is None else named + _real(_part(folder, HOLDOUT), _PER_SOURCE)
+
+
+def _part(folder: Path, wanted: str) -> Path:
+    """The folder, unless it plainly is the one above the part wanted, or the other part.
+
+    Raises:
+        DataError: it is, and pictures learnt from would be mixed with those held out.
+    """
+    other = HOLDOUT if wanted == TRAIN else TRAIN
+    above = folder.parent if folder.name == other else folder
+    if (above / wanted).is_dir() and (above / other).is_dir():
+        raise DataError(
+            f"{folder} is not the folder of sources that is meant: give {above / wanted}"
+        )
+    return folder
+
+
+def _real(folder: Path, per_source: int) -> Named:
+    found = negatives.real(folder, per_source)
+    if not found:
+        raise DataError(
+            f"no usable picture in {folder}/<source>/: as --negatives, train is given the folder "
+            f"that holds {TRAIN}/ and {HOLDOUT}/, calibrate {TRAIN}/ itself, evaluate {HOLDOUT}/"
+        )
+    return found
 
 
 def _versions() -> dict[str, str]:

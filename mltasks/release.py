@@ -5,19 +5,69 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
-from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME
+from mltasks.data import Record, data_digest
+from mltasks.datasets.form import INFO, read_dataset
+from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
 from mltasks.onnx_export import to_onnx
 from mltasks.preprocessing import MEAN, SCALE
 
-ATTRIBUTION = [
-    "Training images and masks: BRISC 2025, Fateh et al., CC BY 4.0.",
-    "Encoder started from EfficientNet-Lite0 ImageNet weights, Apache-2.0.",
-]
+MODEL_CARD_NAME = "MODEL_CARD.md"
+# What a training run keeps beside the model in order to go on.
+CHECKPOINTS = "checkpoints"
+# The collection that the project's own networks have learnt from came without a dataset.json.
+_BRISC_DIGEST = "a5802f3c6c9c99514543e9ec03c7b77511bf8e6ceef4958ef1f0079a05771b38"
+_BRISC = "Training images and masks: BRISC 2025, Fateh et al., CC BY 4.0."
+IMAGENET = "Encoder started from EfficientNet-Lite0 ImageNet weights, Apache-2.0."
+# What the answers hang on: figures measured with others of these are those of another network.
+_MEASURED_WITH = ("files", "thresholds", "doubt", "calibration")
+
+
+def data_sources(folder: Path, records: Sequence[Record]) -> list[str]:
+    """Whose images these are and under which licence, a line for each collection.
+
+    Args:
+        folder: the data folder, with or without a dataset.json.
+        records: of its manifest.
+
+    Raises:
+        DataError: manifest or dataset.json cannot be read.
+    """
+    info = read_dataset(folder).info
+    if not info and data_digest(records) == _BRISC_DIGEST:
+        return [_BRISC]
+    lines = [_source_line(part) for part in info.get("parts") or ([info] if info else [])]
+    # What was imported onto a folder without a dataset.json does not speak for that folder.
+    if not info or ("parts" in info and not all(record.source for record in records)):
+        whose = "Other training data" if lines else "Training data"
+        lines.append(f"{whose}: the data folder states no source.")
+    return lines
+
+
+def _source_line(info: Any) -> str:
+    name, citation, licence = (
+        str(info.get(key) or f"{INFO} states no {key}").rstrip(".")
+        for key in ("name", "citation", "licence")
+    )
+    return f"Training data: {name}; {citation}; {licence}."
+
+
+def inherited(start: Path) -> list[str]:
+    """What the network that training goes on from was made from, as its card says.
+
+    Raises:
+        ModelError: it is no whole model folder.
+    """
+    card, _, _ = read_model(start)
+    lines = card.get("attribution")
+    return list(lines) if lines else [f"{start.name}: its card does not say what it was made from."]
 
 
 def export_weights(config: NetworkConfig, weights: dict[str, Any]) -> bytes:
@@ -27,11 +77,14 @@ def export_weights(config: NetworkConfig, weights: dict[str, Any]) -> bytes:
     return to_onnx(model)
 
 
-def draft_card(config: NetworkConfig, content: bytes, *, name: str) -> dict[str, Any]:
+def draft_card(
+    config: NetworkConfig, content: bytes, *, name: str, attribution: Sequence[str]
+) -> dict[str, Any]:
     """A card with all that inference needs, before calibration and evaluation.
 
     Args:
         name: of the recipe; what follows its last hyphen is the version.
+        attribution: what the network was made from, a line each.
     """
     family, _, version = name.rpartition("-")
     return {
@@ -48,7 +101,7 @@ def draft_card(config: NetworkConfig, content: bytes, *, name: str) -> dict[str,
         "network": config.as_dict(),
         "thresholds": {"brain": 0.5, "mask": 0.5, "speck_share": 0.3},
         "files": {WEIGHTS_NAME: hashlib.sha256(content).hexdigest()},
-        "attribution": ATTRIBUTION,
+        "attribution": list(attribution),
     }
 
 
@@ -65,7 +118,7 @@ def write_model(
 ) -> None:
     """Write a model folder; readers see the old one or the whole new one.
 
-    Checkpoints in the old folder are kept.
+    Checkpoints in the old folder are kept, and nothing else of it.
 
     Args:
         folder: to write or replace.
@@ -73,21 +126,73 @@ def write_model(
         content: of model.onnx.
         extras: other files by name, see `completion.complete`.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    (fresh / WEIGHTS_NAME).write_bytes(content)
+    with _replacing(folder) as fresh:
+        fresh.mkdir()
+        _fill(fresh, card, content, extras)
+
+
+def recalibrate(
+    folder: Path, card: dict[str, Any], content: bytes, extras: dict[str, bytes]
+) -> bool:
+    """Write what a new calibration has fitted into a model folder; other files in it stay.
+
+    Where it has fitted anything else than before, the card's figures are no longer those of the
+    network: they are taken out of `card`, and MODEL_CARD.md, which is made from them, goes too.
+
+    Args:
+        folder: a model folder.
+        card, content, extras: see `write_model`.
+
+    Returns:
+        Whether there were figures that had to go.
+
+    Raises:
+        ModelError: the folder holds no whole model.
+    """
+    before, _, _ = read_model(folder)
+    changed = any(before.get(name) != card.get(name) for name in _MEASURED_WITH)
+    # The list of digests is made anew when the network is registered.
+    stale = [CHECKPOINTS, SUMS_NAME, "*.part", *([MODEL_CARD_NAME] if changed else [])]
+    dropped = changed and card.pop("metrics", None) is not None
+    with _replacing(folder) as fresh:
+        shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(*stale))
+        _fill(fresh, card, content, extras)
+    return dropped
+
+
+def _fill(folder: Path, card: dict[str, Any], content: bytes, extras: dict[str, bytes]) -> None:
+    (folder / WEIGHTS_NAME).write_bytes(content)
     for name, data in extras.items():
-        (fresh / name).write_bytes(data)
-    write_card(fresh, card)
+        (folder / name).write_bytes(data)
+    write_card(folder, card)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder to be made, which takes the place of `folder` once it is whole."""
+    recover(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    yield fresh
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if (folder / "checkpoints").exists():
-            (folder / "checkpoints").rename(fresh / "checkpoints")
         folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old)
-    else:
-        fresh.rename(folder)
+    fresh.rename(folder)
+    # Only now: until here whoever is killed leaves them in a folder that `recover` knows.
+    if (old / CHECKPOINTS).exists():
+        (old / CHECKPOINTS).rename(folder / CHECKPOINTS)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Put back what a writer of this model folder has moved aside, if it was killed then."""
+    old = _beside(folder, "old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    elif (old / CHECKPOINTS).exists() and not (folder / CHECKPOINTS).exists():
+        (old / CHECKPOINTS).rename(folder / CHECKPOINTS)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}.{suffix}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from mltasks.classes import NO_TUMOR
 from mltasks.data import Sample
 from mltasks.preprocessing import Box, Floats, Pixels, find_head
 
@@ -107,7 +108,8 @@ class Transplants:
     """Draws what a slice without a tumour becomes in training.
 
     Args:
-        samples: the training slices; the donors are taken from them.
+        samples: the training slices. Tumours are taken from those with a mask, healthy tissue
+            from those labelled free of a tumour: one without a mask may still show one.
         lesion, healthy: how often such a slice gets another one's tumour, or only a patch of
             healthy tissue in the shape of a tumour.
     """
@@ -117,15 +119,18 @@ class Transplants:
         self._donors: dict[str, list[Sample]] = {}
         self._controls: dict[str, list[Sample]] = {}
         for sample in samples:
-            kind = self._controls if sample.mask is None else self._donors
-            kind.setdefault(sample.record.plane, []).append(sample)
+            if sample.record.label == NO_TUMOR:
+                self._controls.setdefault(sample.record.plane, []).append(sample)
+            elif sample.mask is not None:
+                self._donors.setdefault(sample.record.plane, []).append(sample)
 
     def __call__(self, sample: Sample, rng: Rng) -> tuple[Pixels, Pixels | None, int]:
         """Pixels, mask and target of the slice to train on, changed or as it was."""
         record = sample.record
         donors = self._donors.get(record.plane, [])
         luck = rng.random()
-        if sample.mask is not None or not donors or luck >= self._lesion + self._healthy:
+        healthy = record.label == NO_TUMOR
+        if not healthy or not donors or luck >= self._lesion + self._healthy:
             return sample.pixels, sample.mask, record.target
         donor = donors[int(rng.integers(len(donors)))]
         if donor.mask is None:

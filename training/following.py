@@ -50,12 +50,18 @@ def follow(run: TrainingRun) -> None:
     ended = services.finish(
         run=run,
         digest=version.digest,
-        metrics={"accuracy": stated["accuracy"], "dice": stated["dice"]["median"]},
+        metrics=_in_short(stated),
         message=message or _released(version),
     )
     if ended:
         checkpoints.remove(run.pk)
         rmtree(_output(run) / pipeline.CHECKPOINTS, ignore_errors=True)
+
+
+def _in_short(stated: dict[str, Any]) -> dict[str, Any]:
+    """The figures that a run shows; of areas only where the held-out fold has masks."""
+    dice = stated["dice"]["median"]
+    return {"accuracy": stated["accuracy"]} | ({} if dice["value"] is None else {"dice": dice})
 
 
 def _output(run: TrainingRun) -> Path:

@@ -25,11 +25,36 @@ def _ratio(part: Array, whole: Array) -> Array:
         return np.asarray(np.where(whole > 0, part / whole, np.nan))
 
 
+class Share:
+    """A metric that counts slices, and knows where drawing groups says nothing of its error.
+
+    Args:
+        hits, among: bool (n,), see `share`.
+    """
+
+    def __init__(self, hits: Array, among: Array | None = None) -> None:
+        self._inside = np.ones(len(hits)) if among is None else np.asarray(among, np.float64)
+        self._good = np.asarray(hits, np.float64) * self._inside
+
+    def __call__(self, weights: Array) -> Array:
+        return _ratio(weights @ self._good, weights @ self._inside)
+
+    def extreme_interval(self, groups: Array) -> list[float] | None:
+        """95% interval where none or all of the slices are hits; None elsewhere.
+
+        Every draw would say the same there, as if it were certain. What was seen is as many
+        independent trials as there are groups in which it could have been otherwise.
+        """
+        good, inside = float(self._good.sum()), float(self._inside.sum())
+        if 0 < good < inside:
+            return None
+        count = len(np.unique(groups[self._inside > 0]))
+        return proportion_interval(count if good else 0, count)
+
+
 def share(hits: Array, among: Array | None = None) -> Metric:
     """Share of the slices `among` which are hits."""
-    inside = np.ones(len(hits)) if among is None else np.asarray(among, np.float64)
-    good = np.asarray(hits, np.float64) * inside
-    return lambda weights: _ratio(weights @ good, weights @ inside)
+    return Share(hits, among)
 
 
 def mean(values: Array) -> Metric:
@@ -158,11 +183,16 @@ def interval(
 
 
 def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """A figure as reports state it: `value` and `ci95`, both None where it is not defined."""
+    """A figure as reports state it: `value` and `ci95`, both None where it is not defined.
+
+    The interval is that of `interval`, or of `Share.extreme_interval` where none or all count.
+    """
     value = float(metric(np.ones((1, len(groups))))[0]) if len(groups) else float("nan")
     if np.isnan(value):
         return {"value": None, "ci95": None}
-    return {"value": round(value, 4), "ci95": interval(metric, groups, resamples=resamples)}
+    extreme = metric.extreme_interval(groups) if isinstance(metric, Share) else None
+    bounds = extreme or interval(metric, groups, resamples=resamples)
+    return {"value": round(value, 4), "ci95": bounds}
 
 
 def proportion_interval(hits: int, count: int) -> list[float]:

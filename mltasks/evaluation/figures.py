@@ -197,14 +197,21 @@ def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
     }
 
 
-def _counted(hits: Array) -> dict[str, Any]:
-    count, n = int(hits.sum()), len(hits)
+def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[str, Any]:
+    """How many of the slices `among` are hits, and their share with an interval by group."""
+    among = np.ones(len(hits), np.bool_) if among is None else among
+    stated = state(bootstrap.share(hits, among))
     return {
-        "n": n,
-        "count": count,
-        "share": round(count / n, 4) if n else 0.0,
-        "ci95": proportion_interval(count, n),
+        "n": int(among.sum()),
+        "count": int((hits & among).sum()),
+        "share": stated["value"] or 0.0,
+        "ci95": stated["ci95"] or [0.0, 1.0],
     }
+
+
+def _inside(values: Array) -> Metric:
+    """Share of 1 among the values that are not NaN, the others being 0."""
+    return bootstrap.share(values == 1, ~np.isnan(values))
 
 
 def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
@@ -227,17 +234,14 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         "calibration_error": state(_known_calibration(results)),
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),
-        "hottest_inside": state(bootstrap.mean(results.inside)),
-        "attention_peak_inside": state(bootstrap.mean(results.peak_inside)),
+        "hottest_inside": state(_inside(results.inside)),
+        "attention_peak_inside": state(_inside(results.peak_inside)),
         "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
         "by": _divided(results, resamples),
         "doubt": _doubt(results, state),
-        "tumor_called_no_tumor": {
-            "n": int(tumor.sum()),
-            "count": int((tumor & (results.predicted == _NONE)).sum()),
-        },
-        "refused": _counted(~results.accepted),
-        "flagged": _counted(results.flagged),
+        "tumor_called_no_tumor": _counted(results.predicted == _NONE, state, tumor),
+        "refused": _counted(~results.accepted, state),
+        "flagged": _counted(results.flagged, state),
     }
 
 
@@ -253,7 +257,8 @@ def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
     """How many other pictures are taken for brain MRI, in all and by source.
 
     Args:
-        fates: see `results.refusals`.
+        fates: see `results.refusals`. These are single pictures, not slices of groups, so
+            each counts as a trial of its own.
     """
 
     def counted(values: Array) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mltasks.data import Record, data_digest
+from mltasks.data import DataError, Record, data_digest, read_manifest
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
 from mltasks.evaluation.figures import refusal_summary, summary
@@ -51,6 +51,27 @@ class Request:
         return len(self.records) + robustness.passes(min(self.corrupted, len(self.records)))
 
 
+def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
+    """What is measured, and how it lies to what the model of this card was made from."""
+    calibrated = set(card.get("calibration", {}).get("groups", ()))
+    return {
+        "digest": data_digest(request.records),
+        "set": _set_digest(request.folder),
+        "fold": request.fold,
+        "learnt_from": card.get("training", {}).get("data_digest"),
+        # Group names are only comparable within the data the calibration came from.
+        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records}),
+    }
+
+
+def _set_digest(folder: Path) -> str:
+    """The digest of all of a set, as training states it; empty if none can learn from it."""
+    try:
+        return data_digest(read_manifest(folder))
+    except DataError:
+        return ""
+
+
 def measure(
     analyzer: Analyzer, weights: bytes, request: Request, *, progress: Progress
 ) -> tuple[dict[str, Any], Results]:
@@ -60,14 +81,6 @@ def measure(
         DataError: a picture or mask is missing or damaged.
     """
     results = run(analyzer, load_all(request.folder, request.records), progress=progress)
-    calibrated = set(analyzer.card.get("calibration", {}).get("groups", ()))
-    data = {
-        "digest": data_digest(request.records),
-        "fold": request.fold,
-        "learnt_from": analyzer.card.get("training", {}).get("data_digest"),
-        # Group names are only comparable within the data the calibration came from.
-        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records}),
-    }
     figures: dict[str, Any] = {
         "format": FORMAT,
         "model": {
@@ -75,7 +88,7 @@ def measure(
             "version": analyzer.version,
             "digest": analyzer.digest,
         },
-        "data": data,
+        "data": described(analyzer.card, request),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
         "other_pictures": refusal_summary(refusals(analyzer, request.others)),

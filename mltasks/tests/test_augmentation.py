@@ -7,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from mltasks import negatives
 from mltasks.augmentation import (
+    CHANCES,
     annotate,
     augment,
     blur,
@@ -136,6 +137,17 @@ def test_a_stripped_head_loses_its_rim_and_nothing_inside(seed: int) -> None:
     assert np.count_nonzero(changed) > 0.1 * np.count_nonzero(pixels)
     np.testing.assert_array_equal(left[45:75, 32:58], pixels[45:75, 32:58])
     np.testing.assert_array_equal(kept, np.where(changed, 0, mask))
+
+
+@given(SEEDS)
+@some
+def test_a_tumour_that_nobody_outlined_is_not_cut_away(seed: int) -> None:
+    pixels, _ = _head_with_tumor()
+    only = dict.fromkeys(CHANCES, 0.0) | {"strip": 1.0, "crop": 1.0}
+    whole, _ = augment(pixels, None, np.random.default_rng(seed), only, hidden=True)
+    assert whole is pixels
+    cut, _ = augment(pixels, None, np.random.default_rng(seed), only)
+    assert cut.shape != pixels.shape
 
 
 def test_what_would_cut_the_tumour_away_is_not_done() -> None:

@@ -83,7 +83,8 @@ def test_a_set_that_knows_only_tumour_or_none() -> None:
     assert figures["accuracy"]["value"] == 0.5
     assert figures["tumor_or_none"]["tumors"] == 2
     assert value(figures["tumor_or_none"]["called_tumor_of_tumors"]) == 0.5
-    assert figures["tumor_called_no_tumor"] == {"n": 2, "count": 1}
+    missed = figures["tumor_called_no_tumor"]
+    assert (missed["n"], missed["count"], missed["share"]) == (2, 1, 0.5)
     assert np.sum(figures["confusion"]["counts"]) == 2
     assert set(curves(found)["roc"]) == {"tumor"}
 
@@ -141,6 +142,36 @@ def test_intervals_draw_whole_groups() -> None:
     metric = bootstrap.share(hits)
     assert bootstrap.interval(metric, np.zeros(40)) == [0.5, 0.5]
     assert bootstrap.interval(metric, np.repeat(["a", "b"], 20)) == [0.0, 1.0]
+
+
+def test_none_of_many_slices_says_as_much_as_their_groups() -> None:
+    """400 slices of 8 heads, none of them missed, are 8 trials and not 400."""
+    classes = np.repeat([0, 1, 2, 3] * 2, 50).tolist()
+    found = results(classes, classes, group=np.repeat(np.arange(8), 50).astype(str))
+    figures = summary(found, resamples=50)
+    assert figures["tumor_called_no_tumor"] == {
+        "n": 300,
+        "count": 0,
+        "share": 0.0,
+        "ci95": bootstrap.proportion_interval(0, 6),
+    }
+    assert figures["refused"]["ci95"] == bootstrap.proportion_interval(0, 8)
+    assert figures["accuracy"]["ci95"] == bootstrap.proportion_interval(8, 8)
+    assert figures["per_class"]["glioma"]["sensitivity"]["ci95"][0] < 0.4
+    assert figures["hottest_inside"]["ci95"] == bootstrap.proportion_interval(6, 6)
+
+
+def test_some_of_many_slices_are_drawn_by_group() -> None:
+    classes = np.repeat([0, 1, 2, 3] * 2, 50).tolist()
+    group = np.repeat(np.arange(8), 50).astype(str)
+    found = results(classes, classes, group=group, accepted=group != "5")
+    refused = summary(found, resamples=200)["refused"]
+    assert (refused["count"], refused["share"]) == (50, 0.125)
+    # One head of eight: far wider than an eighth of 400 independent slices.
+    assert refused["ci95"] == bootstrap.interval(
+        bootstrap.share(group == "5"), group, resamples=200
+    )
+    assert refused["ci95"][1] > bootstrap.proportion_interval(50, 400)[1] + 0.1
 
 
 def test_the_interval_of_a_mean_is_that_of_theory() -> None:

@@ -119,7 +119,38 @@ def test_probabilities_that_lie_are_a_loss() -> None:
     sober, boastful = results(wrong=0.2, confidence=0.8), results(wrong=0.2, confidence=0.999)
     verdict = compare(boastful, sober)
     assert any("calibration error may be worse" in reason for reason in verdict.reasons)
-    assert compare(sober, boastful).passed
+
+
+def test_better_probabilities_alone_are_no_gain() -> None:
+    """The fold may be the one on which they were calibrated."""
+    sober, boastful = results(wrong=0.2, confidence=0.8), results(wrong=0.2, confidence=0.999)
+    verdict = compare(sober, boastful)
+    assert not verdict.passed
+    [reason] = verdict.reasons
+    assert "log-loss" not in reason
+    assert "calibration" not in reason
+    told = verdict.rows[-1]
+    assert (told.name, told.passed) == ("log-loss, for information", True)
+    assert sum(row.margin is None for row in verdict.rows) == 7
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_class_of_few_groups_is_no_evidence(groups: int) -> None:
+    """However many its slices are: the bound would be the difference itself."""
+    candidate, production = results(wrong=0.0), results(wrong=0.2)
+    pituitary = candidate.target == 3
+    few = np.where(pituitary, np.arange(240) % groups, candidate.group)
+    pair = (replace(one, group=few) for one in (candidate, production))
+    with pytest.raises(gate.GateError, match=rf"slices of pituitary: {groups}; .*fewer than 3"):
+        compare(*pair)
+
+
+def test_the_fewest_groups_of_a_class_are_told() -> None:
+    candidate, production = results(wrong=0.0), results(wrong=0.2)
+    few = np.where(candidate.target == 3, np.arange(240) // 4 % 3, candidate.group)
+    verdict = compare(*(replace(one, group=few) for one in (candidate, production)))
+    assert verdict.class_groups == 3
+    assert verdict.as_dict()["class_groups"] == 3
 
 
 def test_what_changed_slices_gain_or_lose_counts() -> None:

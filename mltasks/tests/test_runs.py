@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from mltasks.tests.conftest import write_recipe
 from mltasks.training import CheckpointError, Progress, Run, TrainingConfig
 from mltasks.training.batches import batch_maker, dataset
 from mltasks.training.curves import draw_curves
+from mltasks.training.losses import losses
 from mltasks.training.tracking import Tracker
 from mltasks.training.trainer import CHECKPOINT
 
@@ -161,6 +163,41 @@ def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str)
         shared.trainer.restore(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [
+        ({"fold": 1}, r"\(fold differ\)"),
+        ({"slices learnt from": "bb", "drawn": 3}, r"\(drawn, slices learnt from differ\)"),
+        ({"epochs": 9}, ""),
+    ],
+)
+def test_a_checkpoint_of_other_data_is_named(
+    shared: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    differing: dict[str, Any],
+    words: str,
+) -> None:
+    data = {"fold": 0, "drawn": 16, "slices learnt from": "aa"}
+    monkeypatch.setattr(shared.trainer, "_learnt_from", data)
+    shared.trainer.save(tmp_path)
+    if not words:
+        assert shared.trainer.restore(tmp_path)
+        return
+    monkeypatch.setattr(shared.trainer, "_learnt_from", data | differing)
+    with pytest.raises(CheckpointError, match=words):
+        shared.trainer.restore(tmp_path)
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_named(
+    shared: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.trainer.save(tmp_path)
+    monkeypatch.setattr(shared.trainer, "_learnt_from", {"fold": 0})
+    with pytest.raises(CheckpointError, match=r"state\.npz does not say its fold.*train anew"):
+        shared.trainer.restore(tmp_path)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     shared: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +260,8 @@ def test_two_devices_learn_as_one(pictures: list[Pixels], samples: list[Sample])
         "rng = np.random.default_rng(0)\n"
         "image = np.repeat(rng.normal(size=(4, 32, 32, 1)), 2, axis=0).astype('f')\n"
         "batch = {'image': image, 'target': np.eye(4, dtype='f')[[0, 0, 1, 1, 2, 2, 3, 3]],\n"
-        "  'mask': np.ones((8, 16, 16), 'f'), 'brain': np.ones(8, 'f'), 'tumor': np.ones(8, 'f')}\n"
+        "  'mask': np.ones((8, 16, 16), 'f')}\n"
+        "batch |= {name: np.ones(8, 'f') for name in ('mask_known', 'brain', 'tumor')}\n"
         "losses = []\n"
         "for chosen in (strategy, tf.distribute.get_strategy()):\n"
         "  learner = trainer.Trainer(config, 5, strategy=chosen)\n"
@@ -269,6 +307,8 @@ def test_training_goes_on_from_a_released_network(
     folder, _, _ = trained
     config = replace(CONFIG, start=str(folder), epochs=1, slices=8)
     run = Run(config, samples, pictures, tmp_path)
+    started_from = run.trainer._identity()["weights started from"]
+    assert started_from == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     content = release.export_weights(config.network, run.trainer.averaged())
     batch = np.random.default_rng(1).normal(size=(2, 32, 32, 1)).astype(np.float32)
     released = open_engine("onnx", (folder / "model.onnx").read_bytes()).forward(batch)
@@ -294,7 +334,47 @@ def test_too_little_data_is_refused(
         Run(CONFIG, samples, [], tmp_path)
 
 
+def test_a_tumour_without_a_mask_teaches_its_class_only() -> None:
+    """The loss of the area, and what changes it, is that of the other slices alone."""
+    tf, rng = tensorflow_module(), np.random.default_rng(0)
+    batch = {
+        "target": np.eye(4, dtype=np.float32)[[0, 2, 1]],
+        "mask": np.stack([np.eye(8), np.zeros((8, 8)), np.zeros((8, 8))]).astype(np.float32),
+        "mask_known": np.array([1, 1, 0], np.float32),
+        "brain": np.ones(3, np.float32),
+        "tumor": np.array([1, 0, 0], np.float32),
+    }
+    outputs = {
+        name: tf.Variable(rng.normal(size=shape).astype(np.float32))
+        for name, shape in (("class_logits", (3, 4)), ("mask", (3, 8, 8, 1)), ("brain", (3, 1)))
+    }
+    with tf.GradientTape() as tape:
+        found = losses(outputs, batch)
+    others = losses(
+        {name: own[:2] for name, own in outputs.items()}, {k: v[:2] for k, v in batch.items()}
+    )
+    assert float(found["mask"]) == pytest.approx(float(others["mask"]))
+    assert float(found["classes"]) != pytest.approx(float(others["classes"]))
+    gradient = tape.gradient(found["mask"], outputs["mask"]).numpy()
+    assert gradient[0].any()
+    assert not gradient[2].any()
+
+
 class TestBatches:
+    def test_they_say_where_a_tumour_lies_that_nobody_outlined(
+        self, samples: list[Sample], pictures: list[Pixels]
+    ) -> None:
+        hidden = [
+            replace(sample, mask=None) if sample.record.label == "glioma" else sample
+            for sample in samples
+        ]
+        config = replace(CONFIG, slices=9, negatives=2, lesions=0.0)
+        batch = batch_maker(hidden, pictures, config, 0)(0)
+        classes = batch["target"].argmax(axis=1)[:9]
+        assert batch["mask_known"].tolist() == [*(classes != 0).astype(float), 1, 1]
+        assert not batch["mask"][:9][classes == 0].any()
+        assert batch_maker(samples, pictures, config, 0)(0)["mask_known"].all()
+
     def test_they_repeat_and_differ_by_epoch_and_step(
         self, samples: list[Sample], pictures: list[Pixels]
     ) -> None:

@@ -138,7 +138,9 @@ def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
         assert len(probe.images) == len(probe.target) == len(probe.masks)
         assert probe.images.shape[1:] == (32, 32)
         scores = probes.score(_Knowing(probe), probe)
-        assert scores["accuracy"] == scores["told"] == {"value": 1, "ci95": [1, 1]}, name
+        assert scores["accuracy"]["value"] == scores["told"]["value"] == 1, name
+        # Few groups, all of them right, are no certainty.
+        assert scores["accuracy"]["ci95"][0] < 0.8, name
         assert scores["dice"]["value"] == (None if name == probes.OUTLINES else 1), name
     # Two slices without a tumour become two with one, and two with a healthy patch.
     assert np.bincount(shown[probes.MOVED].target == 2).tolist() == [2, 2]

@@ -17,10 +17,11 @@ from PIL import Image
 
 from mltasks import model_card
 from mltasks.corruptions import CORRUPTIONS
-from mltasks.data import data_digest, read_manifest
+from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.doubt import REFERENCE_NAME
 from mltasks.engines import OUTPUTS, open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
+from mltasks.lazy import tensorflow_module
 from mltasks.network import NetworkConfig, build_network
 from mltasks.tests.conftest import head, write_recipe
 
@@ -46,7 +47,9 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert len(validation["accuracy"]["ci95"]) == 2
     assert np.sum(validation["confusion"]["counts"]) == 8
     assert card["metrics"]["other_pictures"]["n"] == 19
-    assert "BRISC 2025" in card["attribution"][0]
+    assert card["attribution"] == ["Training data: the data folder states no source."]
+    held_out = [row for row in read_manifest(slices) if row.fold == 0]
+    assert card["training"]["held_out_digest"] == data_digest(held_out)
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
         "curves.svg",
@@ -124,8 +127,35 @@ def test_a_set_of_others_is_evaluated_too(trained: Trained, tmp_path: Path) -> N
     assert figures["tumor_or_none"]["auc"]["value"] is not None
     assert figures["dice"]["n"] == 0
     assert set(figures["by"]["source"]) == {"web"}
-    with pytest.raises(CommandError, match="no slice of glioma"):
+    with pytest.raises(CommandError, match="evaluate other data without --card"):
         call_command("evaluate", **options, output=report, card=True)
+
+
+def test_a_card_is_of_what_training_held_out_and_nothing_else(
+    trained: Trained, slices: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(trained[0], tmp_path / "model")
+    before = (model / CARD_NAME).read_text()
+    options = {"model": model, "output": tmp_path / "report", "card": True}
+    for fold in (None, 1):
+        with pytest.raises(CommandError, match="learnt from the other slices: give --fold 0"):
+            call_command("evaluate", **options, data=slices, fold=fold)
+    # The same groups, drawn into other folds.
+    again = shutil.copytree(slices, tmp_path / "again")
+    text = (again / "manifest.csv").read_text()
+    text = re.sub(r"^(slice[0-7],.*?,.*?),1,", r"\1,0,", text, flags=re.MULTILINE)
+    (again / "manifest.csv").write_text(text)
+    with pytest.raises(CommandError, match="other slices are in fold 0 now"):
+        call_command("evaluate", **options, data=again, fold=0)
+    assert (model / CARD_NAME).read_text() == before
+    assert not (tmp_path / "report").exists(), "refused before anything is measured"
+
+
+def test_a_card_needs_all_classes_and_a_mask(trained: Trained) -> None:
+    per_class = {"glioma": {"n": 0}, "no_tumor": {"n": 3}}
+    figures = {"validation": {"per_class": per_class, "dice": {"n": 0}}}
+    with pytest.raises(DataError, match="no slice of glioma, an expert's mask"):
+        model_card.record(trained[0], figures)
 
 
 def test_calibrate_repeats_what_training_fitted(
@@ -133,6 +163,8 @@ def test_calibrate_repeats_what_training_fitted(
 ) -> None:
     model = shutil.copytree(trained[0], tmp_path / "model")
     (model / REFERENCE_NAME).unlink()
+    changed = trained[1] | {"thresholds": trained[1]["thresholds"] | {"mask": 0.123}}
+    (model / CARD_NAME).write_text(json.dumps(changed))
     out = io.StringIO()
     call_command("calibrate", model=model, data=slices, stdout=out)
     card = json.loads((model / CARD_NAME).read_text())
@@ -140,6 +172,11 @@ def test_calibrate_repeats_what_training_fitted(
     assert card["doubt"]["contours"] == trained[1]["doubt"]["contours"]
     assert card["calibration"]["groups"] == trained[1]["calibration"]["groups"]
     assert "plain: n 8" in out.getvalue()
+    # Its figures would be those of a mask threshold that it no longer has.
+    assert "metrics" not in card
+    assert f"evaluate --model {model} --data {slices} --fold 0" in out.getvalue()
+    assert (model / "history.csv").is_file()
+    assert (model / "checkpoints" / "state.npz").is_file()
     with pytest.raises(CommandError, match="no model in"):
         call_command("calibrate", model=tmp_path / "nowhere", data=slices)
 
@@ -170,7 +207,43 @@ def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_train_says_what_is_missing(settings: Any, tmp_path: Path, slices: Path) -> None:
+def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(slices, tmp_path / "data")
+    text = (data / "manifest.csv").read_text()
+    (data / "manifest.csv").write_text(text.replace(",128,160,1,", ",128,160,0,"))
+    shutil.rmtree(data / "masks")
+    training = "lesions = 0.5\nhealthy = 0.5\nepochs = 1"
+    recipe = str(write_recipe(tmp_path / "tiny-1.toml", training=training))
+    out, config = io.StringIO(), tensorflow_module().config
+    config.run_functions_eagerly(run_eagerly=True)
+    call_command("train", recipe, data=data, output=tmp_path / "model", stdout=out)
+    config.run_functions_eagerly(run_eagerly=False)
+    assert "no expert's mask to measure areas by" in out.getvalue()
+    card = json.loads((tmp_path / "model" / CARD_NAME).read_text())
+    assert card["metrics"]["validation"]["dice"]["n"] == 0
+    assert card["metrics"]["validation"]["accuracy"]["value"] is not None
+
+
+def test_other_pictures_are_of_the_folder_that_is_meant(
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(trained[0], tmp_path / "model")
+    calibrate = {"model": model, "data": slices}
+    evaluate = calibrate | {"fold": 0, "corruptions": 0, "output": tmp_path / "report"}
+    for command, options, part, other in (
+        ("calibrate", calibrate, "train", "holdout"),
+        ("evaluate", evaluate, "holdout", "train"),
+    ):
+        with pytest.raises(CommandError, match=r"no usable picture in .*typo/<source>/"):
+            call_command(command, **options, negatives=others / "typo")
+        for given in (others, others / other):
+            with pytest.raises(CommandError, match=f"is meant: give {others / part}"):
+                call_command(command, **options, negatives=given)
+
+
+def test_train_says_what_is_missing(
+    settings: Any, tmp_path: Path, slices: Path, others: Path
+) -> None:
     settings.TRAINING_DATA = None
     model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny.toml"))
     with pytest.raises(CommandError, match="give --data DIR or set TRAINING_DATA"):
@@ -181,6 +254,10 @@ def test_train_says_what_is_missing(settings: Any, tmp_path: Path, slices: Path)
         call_command("train", recipe, data=slices, negatives=slices, output=model)
     with pytest.raises(CommandError, match=r"cannot read the recipe .*none\.toml"):
         call_command("train", str(tmp_path / "none.toml"), data=slices, output=model)
+    pictures = tmp_path / "pictures"
+    shutil.copytree(others / "train", pictures / "train")
+    with pytest.raises(CommandError, match=r"no usable picture in .*pictures/holdout"):
+        call_command("train", recipe, data=slices, negatives=pictures, output=model)
     odd = write_recipe(tmp_path / "odd.toml", data="fold = 7")
     with pytest.raises(CommandError, match="none outside, fold 7"):
         call_command("train", str(odd), data=slices, output=model)
@@ -190,11 +267,25 @@ def test_train_says_what_is_missing(settings: Any, tmp_path: Path, slices: Path)
     assert not model.exists()
 
 
-def test_a_checkpoint_of_another_run_is_refused(trained: Trained, slices: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(
+    trained: Trained, slices: Path, others: Path
+) -> None:
     folder, _, _ = trained
     other = write_recipe(folder.parent / "other.toml", training="seed = 5")
     with pytest.raises(CommandError, match=r"state\.npz is of a run with another .*\(seed differ"):
-        call_command("train", str(other), data=slices, output=folder, resume=True)
+        call_command("train", str(other), data=slices, output=folder, negatives=others, resume=True)
+
+
+def test_a_checkpoint_of_other_data_is_refused(
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
+) -> None:
+    """One mask is another, and the pictures of other things were forgotten."""
+    folder, _, _ = trained
+    data = shutil.copytree(slices, tmp_path / "data")
+    Image.new("1", (128, 160), 1).save(data / "masks" / "slice0.png")
+    recipe = str(folder.parent / "tiny-7.toml")
+    with pytest.raises(CommandError, match=r"\(other pictures, slices learnt from differ\)"):
+        call_command("train", recipe, data=data, output=folder, resume=True)
 
 
 def test_the_curves_are_drawn(trained: Trained) -> None:

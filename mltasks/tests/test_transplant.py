@@ -26,8 +26,8 @@ def lesion(head: Pixels, brightness: int) -> tuple[Pixels, Pixels]:
     return np.where(mask > 0, brightness, head).astype(np.uint8), mask
 
 
-def sample(pixels: Pixels, mask: Pixels | None, *, plane: str = "axial") -> Sample:
-    label = "no_tumor" if mask is None else "glioma"
+def sample(pixels: Pixels, mask: Pixels | None, *, plane: str = "axial", label: str = "") -> Sample:
+    label = label or ("no_tumor" if mask is None else "glioma")
     record = Record(label, label, plane, 1, label, has_mask=mask is not None, sha256="")
     return Sample(record, pixels, mask)
 
@@ -102,6 +102,20 @@ class TestTransplants:
         assert pixels is self.donor.pixels
         assert mask is self.donor.mask
         assert target == self.donor.record.target
+
+    def test_a_tumour_without_a_mask_neither_gets_nor_gives(self) -> None:
+        hidden = sample(disc(128, 84), None, label="meningioma")
+        samples = [self.donor, hidden, self.host]
+        rng = np.random.default_rng(0)
+        for lesions, healthy in ((1.0, 0.0), (0.0, 1.0)):
+            pixels, mask, target = self.drawn(samples, lesions, healthy)(hidden, rng)
+            assert pixels is hidden.pixels
+            assert mask is None
+            assert target == hidden.record.target
+        # The only healthy tissue is the host's own.
+        move = self.drawn(samples, 0.0, 1.0)
+        for _ in range(10):
+            np.testing.assert_allclose(move(self.host, rng)[0], self.host.pixels, atol=1)
 
     def test_nothing_comes_from_another_plane(self) -> None:
         rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mltasks.augmentation import draw_training_pair
-from mltasks.classes import CLASSES
+from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Sample
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Floats, Pixels, normalise
@@ -16,7 +16,7 @@ from mltasks.training.config import TrainingConfig
 from mltasks.transplant import Transplants
 
 Batch = dict[str, Floats]
-NAMES = ("image", "target", "mask", "brain", "tumor")
+NAMES = ("image", "target", "mask", "mask_known", "brain", "tumor")
 # Batches made ahead of the one being learnt from, and how many at a time.
 _AHEAD, _AT_A_TIME = 6, 2
 
@@ -26,14 +26,22 @@ def steps_per_epoch(samples: Sequence[Sample], config: TrainingConfig) -> int:
     return len(samples) // config.slices
 
 
+def mask_known(mask: Pixels | None, target: int) -> bool:
+    """Whether it is known which pixels are tumour: from a mask, or because none is.
+
+    Without a mask, a slice with a tumour teaches its class and nothing of the place.
+    """
+    return mask is not None or CLASSES[target] == NO_TUMOR
+
+
 def batch_maker(
     samples: Sequence[Sample], others: Sequence[Pixels], config: TrainingConfig, epoch: int
 ) -> Callable[[int], Batch]:
     """A function from the step's number to its batch. Steps share nothing, so any can be first.
 
     A batch has `image` (n, size, size, 1), `target` (n, 4), `mask` (n, size / 2, size / 2),
-    `brain` (n,), 1 for slices and 0 for other pictures, and `tumor` (n,), 1 where there is a
-    mask; all float32.
+    `mask_known` (n,), 0 where there is a tumour and no mask of it, else 1, `brain` (n,), 1 for
+    slices and 0 for other pictures, and `tumor` (n,), 1 where a mask shows one; all float32.
     """
     order = np.random.default_rng((config.seed, epoch)).permutation(len(samples))
     size = config.network.size
@@ -43,9 +51,10 @@ def batch_maker(
         rng = np.random.default_rng((config.seed, epoch, step))
         start = step * config.slices
         chosen = [transplant(samples[i], rng) for i in order[start : start + config.slices]]
+        known = [mask_known(mask, target) for _, mask, target in chosen]
         pairs = [
-            draw_training_pair(pixels, mask, size, rng, config.chances)
-            for pixels, mask, _ in chosen
+            draw_training_pair(pixels, mask, size, rng, config.chances, hidden=not seen)
+            for (pixels, mask, _), seen in zip(chosen, known, strict=True)
         ]
         for index in rng.integers(0, len(others), config.negatives):
             pixels = others[index]
@@ -58,6 +67,7 @@ def batch_maker(
             "image": normalise(np.stack([canvas for canvas, _ in pairs])),
             "target": target * (1 - config.smoothing) + np.float32(config.smoothing / len(CLASSES)),
             "mask": np.stack([mask for _, mask in pairs]),
+            "mask_known": np.array(known + [True] * config.negatives, np.float32),
             "brain": (np.arange(len(pairs)) < len(chosen)).astype(np.float32),
             "tumor": np.array([mask.any() for _, mask in pairs], np.float32),
         }
@@ -81,6 +91,7 @@ def dataset(
         "image": (n, size, size, 1),
         "target": (n, len(CLASSES)),
         "mask": (n, size // 2, size // 2),
+        "mask_known": (n,),
         "brain": (n,),
         "tumor": (n,),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mltasks.data import Sample
 from mltasks.lazy import tensorflow_module
 from mltasks.network import build_network, set_weights
 from mltasks.preprocessing import Pixels, letterbox, preprocess
-from mltasks.training.batches import dataset, steps_per_epoch
+from mltasks.training.batches import dataset, mask_known, steps_per_epoch
 from mltasks.training.config import TrainingConfig
 from mltasks.training.losses import losses, total
 from mltasks.training.trainer import Trainer, Weights
@@ -85,6 +85,7 @@ class Run:
             averaged weights.
         checkpoints: folder of the checkpoint.
         saved: told of each checkpoint once it is whole, before the run goes on.
+        learnt_from: see `Trainer`.
 
     Raises:
         ValueError: fewer slices than one batch, or no other pictures.
@@ -101,6 +102,7 @@ class Run:
         watched: Sequence[Sample] = (),
         strategy: Any = None,
         saved: Saved = _ignore_saved,
+        learnt_from: Mapping[str, Any] | None = None,
     ) -> None:
         self._steps = steps_per_epoch(samples, config)
         if not self._steps or not others:
@@ -111,7 +113,7 @@ class Run:
         self._samples, self._others = samples, others
         self._watched = [_prepared(sample, config.network.size) for sample in watched]
         self._folder, self._saved = checkpoints, saved
-        self.trainer = Trainer(config, self._steps, strategy=strategy)
+        self.trainer = Trainer(config, self._steps, learnt_from=learnt_from, strategy=strategy)
         self.trainer.progress = {"epoch": 0, "step": 0, "sums": dict.fromkeys(PARTS, 0.0)}
         self.history: list[dict[str, float]] = []
         self._best: Weights | None = None
@@ -244,6 +246,7 @@ def _prepared(sample: Sample, size: int) -> dict[str, Any]:
         "image": image,
         "target": target,
         "mask": mask,
+        "mask_known": np.float32(mask_known(sample.mask, sample.record.target)),
         "brain": np.float32(1),
         "tumor": np.float32(mask.any()),
     }

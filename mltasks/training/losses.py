@@ -12,12 +12,12 @@ def losses(outputs: Any, batch: Any) -> dict[str, Any]:
     """The three losses, each a float32 scalar tensor.
 
     Classes: cross-entropy over the slices. Mask: cross-entropy over the slices' cells plus the
-    soft Dice loss (Milletari et al., 2016) over the slices with a tumour. Brain: cross-entropy
-    over everything.
+    soft Dice loss (Milletari et al., 2016) over the slices with a tumour; a slice whose tumour
+    nobody has outlined has no part in either. Brain: cross-entropy over everything.
     """
     tf = tensorflow_module()
     outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
-    brain, tumor = batch["brain"], batch["tumor"]
+    brain, tumor, known = batch["brain"], batch["tumor"], batch["mask_known"]
 
     def average(values: Any, weights: Any) -> Any:
         return tf.reduce_sum(values * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
@@ -32,7 +32,8 @@ def losses(outputs: Any, batch: Any) -> dict[str, Any]:
     detector = tf.nn.sigmoid_cross_entropy_with_logits(brain, outputs["brain"][:, 0])
     return {
         "classes": average(classes, brain),
-        "mask": 2.0 * average(tf.reduce_mean(cells, (1, 2)), brain) + average(dice, tumor),
+        "mask": 2.0 * average(tf.reduce_mean(cells, (1, 2)), brain * known)
+        + average(dice, tumor * known),
         "brain": tf.reduce_mean(detector),
     }
 

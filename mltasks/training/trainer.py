@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ from mltasks.training.losses import losses, total
 Weights = dict[str, NDArray[Any]]
 CHECKPOINT = "state.npz"
 _PROJECT = Path(__file__).parent.parent.parent
+
+
+def start_folder(config: TrainingConfig) -> Path:
+    """The model folder whose weights training goes on from, if `start` names one."""
+    return _PROJECT / config.start
 
 
 class CheckpointError(ValueError):
@@ -69,17 +75,30 @@ def _precision(config: TrainingConfig) -> Iterator[None]:
 class Trainer:
     """Learns batch after batch, and can be written down and taken up again in between.
 
+    Args:
+        config: the run.
+        steps_per_epoch: batches in one pass over the slices.
+        learnt_from: what the run is determined by beside `config`, JSON-able, by the words for
+            it; a checkpoint with other values is not gone on from.
+        strategy: of `tf.distribute`; found if not given.
+
     Attributes:
         model: the Keras network.
         progress: what the loop wants kept in the checkpoint: JSON-able.
     """
 
     def __init__(
-        self, config: TrainingConfig, steps_per_epoch: int, *, strategy: Any = None
+        self,
+        config: TrainingConfig,
+        steps_per_epoch: int,
+        *,
+        learnt_from: Mapping[str, Any] | None = None,
+        strategy: Any = None,
     ) -> None:
         keras, tf = keras_module(), tensorflow_module()
         keras.utils.set_random_seed(config.seed)
         self.config = config
+        self._learnt_from = dict(learnt_from or {})
         self.progress: dict[str, Any] = {}
         self._strategy = find_strategy() if strategy is None else strategy
         with self._strategy.scope(), _precision(config):
@@ -106,13 +125,16 @@ class Trainer:
 
     def _begin(self) -> None:
         if self.config.start:
-            path = _PROJECT / self.config.start / WEIGHTS_NAME
+            path = start_folder(self.config) / WEIGHTS_NAME
             try:
-                load_into(self.model, path.read_bytes())
+                content = path.read_bytes()
             except OSError as error:
                 raise ValueError(
                     f"cannot start from {path} ({error.strerror}): give a model folder"
                 ) from None
+            load_into(self.model, content)
+            # The folder's name stays when another network is put into it.
+            self._learnt_from["weights started from"] = hashlib.sha256(content).hexdigest()
         elif self.config.pretrained:
             weights = layer_weights(self.model)
             weights.update(encoder_weights(list(weights)))
@@ -200,7 +222,7 @@ class Trainer:
         The number of epochs may differ from that of the interrupted run.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or of another configuration.
+            CheckpointError: the checkpoint is damaged, or of another configuration or data.
         """
         path = folder / CHECKPOINT
         if not path.exists():
@@ -229,7 +251,8 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         # More epochs, more patience or another device still continue the same run.
-        return {**self.config.as_dict(), "epochs": None, "patience": None, "precision": None}
+        config = {**self.config.as_dict(), "epochs": None, "patience": None, "precision": None}
+        return config | self._learnt_from
 
 
 def position(folder: Path) -> tuple[int, int] | None:
@@ -252,6 +275,12 @@ def _damaged(path: Path) -> CheckpointError:
 
 
 def _other_run(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    unsaid = sorted(wanted.keys() - found.keys())
+    if unsaid:
+        return (
+            f"{path} does not say its {', '.join(unsaid)}, so it cannot be told whether it is of "
+            "this run: it was written by an earlier version; remove it to train anew"
+        )
     differing = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
     return (
         f"{path} is of a run with another configuration ({', '.join(differing)} differ): "

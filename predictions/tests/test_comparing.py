@@ -168,7 +168,7 @@ class TestCommand:
         add("good", "2")
         call_command("model", "compare", "2", data=slices, fold=1)
         said = capsys.readouterr().out.splitlines()
-        assert said[0] == "36 slices in 36 groups"
+        assert said[0] == "36 slices in 36 groups, at least 9 of each class"
         assert "PASSED" in said
         assert any("sensitivity for glioma" in line and "(>= -0.030: yes)" in line for line in said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -13,7 +14,7 @@ from predictions.models import ModelEvent, ModelVersion
 from predictions.services import registry
 from tests.support.mailbox import Mailbox, open_mailbox, text_of
 from tests.support.networks import Weights, fitted, mixed_up, onnx_bytes, write_network
-from training import services
+from training import following, services
 from training.models import TrainingRun
 from training.tests.test_training_runs import deliver, make_run
 
@@ -127,6 +128,15 @@ def test_what_is_taken_up_again_is_not_judged_twice(
     assert run.candidate.events.filter(kind=ModelEvent.Kind.PASSED).count() == 1
     assert len(mailbox.mails) == 1
     assert poor.stage == Stage.PRODUCTION
+
+
+def test_a_fold_without_masks_has_no_figure_for_areas() -> None:
+    accuracy = {"value": 0.9, "ci95": [0.8, 1.0]}
+    median = {"value": 0.8, "ci95": [0.7, 0.9]}
+    stated: dict[str, Any] = {"accuracy": accuracy, "dice": {"median": median}}
+    assert following._in_short(stated) == {"accuracy": accuracy, "dice": median}
+    stated["dice"] = {"median": {"value": None, "ci95": None}}
+    assert following._in_short(stated) == {"accuracy": accuracy}
 
 
 def test_data_that_does_not_allow_a_verdict_costs_the_verdict_only(

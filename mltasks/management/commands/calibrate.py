@@ -37,13 +37,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--negatives",
             type=Path,
-            help="folder with <source>/…: pictures that are no brain MRI, as used in training",
+            help="folder with <source>/…: pictures that are no brain MRI, as used in training; "
+            "train/ of what training was given",
         )
         parser.add_argument("--threads", type=int, default=settings.INFERENCE_THREADS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder, model = data_folder(options["data"]), options["model"]
         try:
+            release.recover(model)
             card, content, _ = read_model(model)
             learnt, held_out = split(read_manifest(folder), options["fold"])
             thinned = learnt[:: completion.REFERENCE_STEP]
@@ -66,9 +68,16 @@ class Command(BaseCommand):
                     report=bar.set_description_str,
                     progress=bar.update,
                 )
-            release.write_model(model, card, content, extras)
+            dropped = release.recalibrate(model, card, content, extras)
         except (DataError, ModelError, OSError) as error:
             raise CommandError(str(error)) from error
         for name, figures in card["calibration"]["cross_fitted"].items():
             stated = ", ".join(f"{key} {value}" for key, value in figures.items())
             self.stdout.write(f"{name}: {stated}")
+        if dropped:
+            self.stdout.write(
+                "The figures in model.json were measured before this, so they are gone, and "
+                "MODEL_CARD.md with them. Measure anew: python manage.py evaluate "
+                f"--model {model} --data {folder} --fold {options['fold']} "
+                "--negatives NEGATIVES/holdout --output REPORT --card"
+            )

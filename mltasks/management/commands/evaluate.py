@@ -15,7 +15,7 @@ from mltasks import model_card, other_bodies
 from mltasks.data import DataError
 from mltasks.engines import ENGINES, ModelError
 from mltasks.evaluation import gallery
-from mltasks.evaluation.measuring import Request, measure
+from mltasks.evaluation.measuring import Request, described, measure
 from mltasks.evaluation.reading import load, read_records
 from mltasks.evaluation.reporting import PAGE_NAME, Report, holds_report
 from mltasks.inference import load_analyzer, read_model
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             "--negatives",
             type=Path,
             help="folder with <source>/…: pictures that are no brain MRI and were not trained on, "
-            "beside those that are drawn by code",
+            "beside those that are drawn by code; holdout/ of what training was given",
         )
         parser.add_argument(
             "--drawn", type=int, default=DRAWN_HELD_OUT, help="other pictures drawn by code"
@@ -60,7 +60,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--card",
             action="store_true",
-            help="also write the figures into the model folder: model.json and MODEL_CARD.md",
+            help="also write the figures into the model folder, model.json and MODEL_CARD.md; for "
+            "the fold that its training held out",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -78,6 +79,8 @@ class Command(BaseCommand):
                 bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
                 corrupted=max(0, options["corruptions"]),
             )
+            if options["card"]:
+                model_card.check(analyzer.card, described(analyzer.card, request))
             report = Report(options["output"])
             with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
                 figures, results = measure(

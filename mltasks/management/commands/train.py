@@ -72,9 +72,12 @@ class Command(BaseCommand):
         except (DataError, ModelError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         metrics = card["metrics"]["validation"]
+        dice = metrics["dice"]["median"]["value"]
+        outlines = (
+            "no expert's mask to measure areas by" if dice is None else f"median Dice {dice:.3f}"
+        )
         self.stdout.write(
-            f"{options['output']}: accuracy {metrics['accuracy']['value']:.2%}, "
-            f"median Dice {metrics['dice']['median']['value']:.3f} "
+            f"{options['output']}: accuracy {metrics['accuracy']['value']:.2%}, {outlines} "
             f"(n = {metrics['n']}, Keras {importlib.metadata.version('keras')})"
         )
 

@@ -151,7 +151,10 @@ class Command(BaseCommand):
             actor=who(),
             say=self.stderr.write,
         )
-        self.stdout.write(f"{verdict.n} slices in {verdict.groups} groups\n")
+        self.stdout.write(
+            f"{verdict.n} slices in {verdict.groups} groups, "
+            f"at least {verdict.class_groups} of each class\n"
+        )
         for row in verdict.rows:
             limit = "> 0" if row.margin is None else f">= {-row.margin:.3f}"
             self.stdout.write(

@@ -1,0 +1,153 @@
+"""Model folders: replaced without losing anything, and with what they were made from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from mltasks import model_card, release
+from mltasks.data import data_digest, read_manifest
+from mltasks.datasets.form import FORMAT, info_bytes
+from mltasks.inference import CARD_NAME, ModelError, read_model
+from tests.support.networks import write_network
+
+EXTRAS = {"reference.npz": b"fitted anew"}
+STATED = {"name": "Drawn", "licence": "CC0", "citation": "Nobody, 2026."}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder with figures, a card for people, curves, a report and checkpoints."""
+    model = write_network(tmp_path / "model", b"weights", metrics={"validation": {"n": 8}})
+    for name in ("MODEL_CARD.md", "history.csv", "curves.svg", "SHA256SUMS", "history.csv.part"):
+        (model / name).write_text("as it was")
+    return model
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / CARD_NAME).read_text()))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+class Killed(BaseException):
+    """The process has ended here."""
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_checkpoints_survive_a_kill_at_any_point(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    """Wherever a writer ends, the next one finds them, and one of the two networks."""
+    rename, steps = Path.rename, iter(range(9))
+
+    def killed(path: Path, target: Path) -> Path:
+        if next(steps) == survived:
+            raise Killed
+        return rename(path, target)
+
+    card = card_of(folder) | {"version": "3"}
+    monkeypatch.setattr(Path, "rename", killed)
+    try:
+        release.write_model(folder, card, b"weights", EXTRAS)
+    except Killed:
+        pass
+    else:
+        assert survived > 2, "all three moves were made"
+    monkeypatch.setattr(Path, "rename", rename)
+    release.recover(folder)
+    assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
+    assert read_model(folder)[0]["version"] in {"2", "3"}
+    release.write_model(folder, card, b"weights", EXTRAS)
+    assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
+    assert names(folder) == {"model.onnx", CARD_NAME, "reference.npz", "checkpoints"}
+    assert names(folder.parent) == {"model"}
+
+
+def test_another_calibration_takes_the_figures_with_it(folder: Path) -> None:
+    card = card_of(folder)
+    card["thresholds"] = {**card["thresholds"], "mask": 0.4}
+    assert release.recalibrate(folder, card, b"weights", EXTRAS)
+    written = card_of(folder)
+    assert "metrics" not in written
+    assert written["thresholds"]["mask"] == 0.4
+    assert (folder / "reference.npz").read_bytes() == b"fitted anew"
+    assert (folder / "history.csv").read_text() == (folder / "curves.svg").read_text()
+    assert (folder / "report" / "index.html").is_file()
+    assert (folder / "checkpoints" / "last.npz").is_file()
+    assert not names(folder) & {"MODEL_CARD.md", "SHA256SUMS", "history.csv.part"}
+    assert not release.recalibrate(folder, written, b"weights", EXTRAS), "there are none left"
+
+
+def test_the_same_calibration_leaves_the_figures(folder: Path) -> None:
+    assert not release.recalibrate(folder, card_of(folder), b"weights", {})
+    assert card_of(folder)["metrics"] == {"validation": {"n": 8}}
+    assert (folder / "MODEL_CARD.md").read_text() == "as it was"
+
+
+def described(folder: Path, info: dict[str, Any]) -> list[str]:
+    (folder / "dataset.json").write_bytes(info_bytes({"format": FORMAT, **info}))
+    return release.data_sources(folder, read_manifest(folder))
+
+
+def test_a_data_folder_says_whose_images_it_holds(slices: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(slices, tmp_path / "data")
+    records = read_manifest(folder)
+    assert release.data_sources(folder, records) == [
+        "Training data: the data folder states no source."
+    ]
+    assert described(folder, STATED) == ["Training data: Drawn; Nobody, 2026; CC0."]
+    assert described(folder, {"name": "Drawn", "citation": "Nobody"}) == [
+        "Training data: Drawn; Nobody; dataset.json states no licence."
+    ]
+    parts = [STATED, {**STATED, "name": "Other", "licence": "CC BY 4.0"}]
+    # Images of a plain manifest, onto which others were imported, have no source.
+    assert described(folder, {**STATED, "parts": parts}) == [
+        "Training data: Drawn; Nobody, 2026; CC0.",
+        "Training data: Other; Nobody, 2026; CC BY 4.0.",
+        "Other training data: the data folder states no source.",
+    ]
+
+
+def test_the_collection_of_the_projects_own_networks_is_known(
+    slices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = card_of(settings.BASE_DIR / "models" / "tumorsite-1")
+    assert released["training"]["data_digest"] == release._BRISC_DIGEST
+    records = read_manifest(slices)
+    monkeypatch.setattr(release, "_BRISC_DIGEST", data_digest(records))
+    lines = release.data_sources(slices, records)
+    assert [*lines, release.IMAGENET] == released["attribution"]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_each_delivered_card_is_made_from_its_model_json(version: int) -> None:
+    model = settings.BASE_DIR / "models" / f"tumorsite-{version}"
+    written = (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert written == model_card.text(card_of(model))
+
+
+def test_a_card_says_how_its_intervals_were_made() -> None:
+    card = card_of(settings.BASE_DIR / "models" / "tumorsite-1")
+    words = "Wilson's with the number of groups instead"
+    # Those of the first versions were written before, and their intervals are not of this kind.
+    assert words not in model_card.text(card)
+    card["metrics"]["validation"]["tumor_called_no_tumor"] |= {"share": 0, "ci95": [0, 0.0964]}
+    text = model_card.text(card)
+    assert words in text
+    assert "0.0% (0.0–9.6)" in text
+
+
+def test_what_a_network_goes_on_from_is_inherited(folder: Path) -> None:
+    assert release.inherited(folder) == ["model: its card does not say what it was made from."]
+    (folder / CARD_NAME).write_text(json.dumps(card_of(folder) | {"attribution": ["One.", "Two."]}))
+    assert release.inherited(folder) == ["One.", "Two."]
+    with pytest.raises(ModelError, match="no model in"):
+        release.inherited(folder.parent)
