@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes what runs where into a checkout of the `deploy` branch, from which Argo CD reads it.
+"""Writes what runs where into a checkout of the branch from which Argo CD reads it.
 
     deliver.py environment FOLDER NAME --commit SHA --digests FOLDER
     deliver.py preview     FOLDER BRANCH --commit SHA --digests FOLDER [--train]
     deliver.py train       FOLDER BRANCH
     deliver.py retire      FOLDER BRANCH
+    deliver.py delivered   FOLDER BRANCH
     deliver.py slug        BRANCH
 
 One file per place, replaced as a whole: `environments/NAME/release.json` and
@@ -15,6 +16,7 @@ that holds its digest. Ends with 1 and a sentence if anything is missing: nothin
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -133,6 +135,13 @@ def train(options: argparse.Namespace) -> None:
     write(path, content)
 
 
+def delivered(options: argparse.Namespace) -> None:
+    """Print which commit the preview runs, or nothing."""
+    path = options.folder / "previews" / slug(options.branch) / "preview.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, DeliveryError):
+        print(commit(json.loads(path.read_text(encoding="utf-8"))["commit"]))
+
+
 def retire(options: argparse.Namespace) -> None:
     folder = options.folder / "previews" / slug(options.branch)
     if folder.exists():
@@ -154,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     for step in (one, two):
         step.add_argument("--commit", required=True)
         step.add_argument("--digests", required=True, type=Path)
-    for name, run in (("train", train), ("retire", retire)):
+    for name, run in (("train", train), ("retire", retire), ("delivered", delivered)):
         step = steps.add_parser(name)
         step.add_argument("folder", type=Path)
         step.add_argument("branch")

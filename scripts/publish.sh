@@ -1,14 +1,15 @@
 #!/bin/sh
-# Changes the `deploy` branch of a remote and pushes it, as one commit. Others may push at the same
+# Changes a branch of a remote and pushes it, as one commit. Others may push at the same
 # time: the change is then made again on top of theirs, so what deliver.py writes never overwrites
 # another place's file.
-#   publish.sh REMOTE MESSAGE COMMAND…
+#   publish.sh REMOTE BRANCH MESSAGE COMMAND…
 # COMMAND is called with the checkout's folder in CHECKOUT; if it changes nothing, nothing is pushed.
 set -eu
 
 remote=$1
-message=$2
-shift 2
+branch=$2
+message=$3
+shift 3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 CHECKOUT=$work/deploy
@@ -17,8 +18,8 @@ export CHECKOUT
 try=1
 while :; do
     rm -rf "$CHECKOUT"
-    git clone --quiet --depth 1 --single-branch --branch deploy "$remote" "$CHECKOUT" || {
-        echo "Not delivered: the branch deploy cannot be fetched; docs/delivery.md says how it is made." >&2
+    git clone --quiet --depth 1 --single-branch --branch "$branch" "$remote" "$CHECKOUT" || {
+        echo "Not delivered: the branch $branch cannot be fetched; docs/delivery.md says how it is made." >&2
         exit 1
     }
     "$@"
@@ -29,11 +30,11 @@ while :; do
     fi
     git -C "$CHECKOUT" -c user.name="TumorSite delivery" -c user.email="delivery@tumorsite.example" \
         commit --quiet --message "$message"
-    if git -C "$CHECKOUT" push --quiet origin deploy; then
+    if git -C "$CHECKOUT" push --quiet origin "$branch"; then
         exit 0
     fi
     [ "$try" -lt 5 ] || {
-        echo "Not delivered: the branch deploy could not be pushed, five times." >&2
+        echo "Not delivered: the branch $branch could not be pushed, five times." >&2
         exit 1
     }
     sleep "$try"

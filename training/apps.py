@@ -6,4 +6,6 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from training import tasks  # noqa: F401  # registers the tasks
+        from training import gauges, tasks  # noqa: F401  # registers the tasks
+
+        gauges.connect()

@@ -28,6 +28,7 @@ METRICS = {
     "tumorsite_attempts_exhausted_total",
     "tumorsite_drift_score",
     "tumorsite_gpu_memory_bytes",
+    "tumorsite_training_runs",
     "tumorsite_last_sweep_timestamp_seconds",
     "tumorsite_backup_timestamp_seconds",
 }

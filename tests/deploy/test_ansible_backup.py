@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sqlite3
 import subprocess
@@ -9,11 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.deploy.ansible_host import ANSIBLE, PRODUCT, TOOLS
+from tests.deploy.ansible_s3 import S3
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -181,14 +185,137 @@ def test_postgresql(postgres: str, tmp_path: Path) -> None:
 
     url = postgres.replace("/postgres", "/tumorsite", 1) if postgres.endswith("/postgres") else ""
     url = url or postgres.replace("/postgres?", "/tumorsite?", 1)
-    here = [*psql[:1], url, "-XAtqc"]
-    subprocess.run([*here, "CREATE TABLE scan AS SELECT 'scans/1' AS key"], check=True)
+    # As the site's own role, which owns the database and is no administrator.
+    url = url.replace("//postgres:", "//tumorsite:", 1)
+    assert "//tumorsite:" in url
+
+    def sql(query: str) -> str:
+        return subprocess.check_output([*psql[:1], url, "-XAtqc", query], text=True).strip()
+
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+    sql("CREATE TABLE scan (id serial PRIMARY KEY, key text)")
+    sql("INSERT INTO scan (key) VALUES ('scans/1')")
     site = Backups(tmp_path, DATABASE_URL=url)
     site.do("create")
     assert "the database is not empty" in site.refused("restore")
-    subprocess.run([*here, "UPDATE scan SET key = 'lost'"], check=True)
+    # What an upgrade has made since: a table that refers to one of the backup's, and a column.
+    sql("UPDATE scan SET key = 'lost'")
+    sql("ALTER TABLE scan ADD COLUMN newer integer")
+    sql("CREATE TABLE newer (scan_id integer REFERENCES scan)")
+    sql("INSERT INTO newer SELECT id FROM scan")
     site.do("restore", "--replace")
-    assert subprocess.check_output([*here, "SELECT key FROM scan"], text=True) == "scans/1\n"
-    subprocess.run([*here, "DROP TABLE scan"], check=True)
+    assert sql("SELECT * FROM scan") == "1|scans/1"
+    assert sql(tables) == "scan"
+    sql("DROP TABLE scan")
     site.do("restore")
-    assert subprocess.check_output([*here, "SELECT key FROM scan"], text=True) == "scans/1\n"
+    assert sql("SELECT * FROM scan") == "1|scans/1"
+
+    # One that cannot be put back takes nothing away.
+    sql("CREATE SCHEMA aside")
+    time.sleep(1.1)
+    site.do("create")
+    sql("UPDATE scan SET key = 'scans/2'")
+    sql("CREATE TABLE newer (scan_id integer REFERENCES scan)")
+    assert "already exists" in site.refused("restore", "--replace")
+    assert sql("SELECT * FROM scan") == "1|scans/2"
+    assert sql(tables) == "newer\nscan"
+    assert not list(site.root.glob(".*.part"))
+
+
+# systemd's command, as far as Ansible asks it: a unit runs if the folder has a file of its name.
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+    show)
+        echo LoadState=loaded
+        if [ -e "$UNITS/$2" ]; then echo ActiveState=active; else echo ActiveState=inactive; fi
+        ;;
+    start) touch "$UNITS/$2" ;;
+    stop) rm "$UNITS/$2" ;;
+    is-system-running) echo running ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("failing", ["tumorsite-backup", "tumorsite-manage", None])
+def test_the_site_runs_again_whatever_becomes_of_the_restore(
+    tmp_path: Path, failing: str | None
+) -> None:
+    units, home = tmp_path / "units", tmp_path / "home/bin"
+    units.mkdir()
+    home.mkdir(parents=True)
+    running = {"tumorsite-web.socket", "tumorsite-web.service", "tumorsite-general.service",
+               "tumorsite-beat.service", "tumorsite-inference@1.service"}  # fmt: skip
+    for unit in running:
+        (units / unit).touch()
+    for name in ("tumorsite-backup", "tumorsite-manage"):
+        command = home / name
+        # While data is replaced nobody may write it.
+        command.write_text(
+            f'#!/bin/sh\n[ -z "$(ls {units})" ] || exit 9\nexit {3 if name == failing else 0}\n'
+        )
+        command.chmod(0o755)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {
+            "tumorsite_domain": "localhost",
+            "tumorsite_home": str(home.parent),
+            "tumorsite_port": free_port(),
+            "tumorsite_health_check": False,
+            "ansible_python_interpreter": sys.executable,
+        },
+        "roles": ["restore"],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        [TOOLS / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml"],
+        env={
+            **os.environ, "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"), "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "True", "UNITS": str(units),
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        },
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) == (failing is None), done.stdout + done.stderr
+    assert failing is None or '"rc": 3' in done.stdout
+    assert {path.name for path in units.iterdir()} == running
+
+
+def test_an_object_that_goes_while_it_is_copied_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody erases a scan between the listing of the bucket and the reading of the object."""
+    spec = importlib.util.spec_from_file_location("tumorsite_backup", SCRIPT)
+    assert spec
+    assert spec.loader
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, script)
+    spec.loader.exec_module(script)
+    (tmp_path / "s3").mkdir()
+    server = S3(tmp_path / "s3")
+    root = tmp_path / "backups"
+    draft = root / "draft"
+    draft.mkdir(parents=True)
+    try:
+        server.start()
+        admin = server.client("admin")
+        for key in ("scans/1", "scans/2"):
+            admin.put_object(Bucket="tumorsite", Key=key, Body=key.encode())
+        for name, value in server.settings("site").items():
+            monkeypatch.setenv(name, value)
+        listing = script.Bucket.entries
+
+        def entries(bucket: Any) -> Any:
+            found = list(listing(bucket))
+            admin.delete_object(Bucket="tumorsite", Key="scans/1")
+            return iter(found)
+
+        monkeypatch.setattr(script.Bucket, "entries", entries)
+        script.save_objects(root, draft, copy=True)
+    finally:
+        server.kill()
+    assert [entry.key for entry in script.listed(draft)] == ["scans/2"]

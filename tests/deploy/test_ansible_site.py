@@ -222,6 +222,12 @@ def test_workers_give_tasks_back_before_they_are_killed(host: Host) -> None:
         assert 30 < int(found[1]) < int(service["TimeoutStopSec"])
 
 
+def test_requests_end_before_the_web_is_killed(host: Host) -> None:
+    service = host.unit("tumorsite-web.service")["Service"]
+    settings = host.settings(service["EnvironmentFile"])
+    assert 20 <= int(settings["STOP_SECONDS"]) < int(service["TimeoutStopSec"])
+
+
 @pytest.fixture(scope="module")
 def fetched(host: Host, digest: str) -> Played:
     """The playbook that has brought the data set to the host."""

@@ -246,6 +246,29 @@ def test_a_preview_has_everything_for_itself(helm: Path, tmp_path: Path) -> None
     )
 
 
+def test_what_scales_a_preview_is_measured(helm: Path, tmp_path: Path) -> None:
+    """The training worker goes when its queue is empty, which somebody has to see."""
+    application = generate(
+        helm, tmp_path, "staging/previews.yaml", delivered(tmp_path, candidate=True)
+    )
+    objects = render(helm, tmp_path, application)
+    (scaler,) = [one for one in objects if one["kind"] == "ScaledObject"]
+    assert scaler["spec"]["minReplicaCount"] == 0
+    (monitor,) = [one for one in objects if one["kind"] == "PodMonitor"]
+    platform = (tools.PROJECT / "k8s/terraform/modules/platform/main.tf").read_text()
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert 'podMonitorSelector          = { matchLabels = { release = "prometheus" } }' in platform
+    # Prometheus reaches the web, which reports the queue.
+    policy = next(
+        one["spec"] for one in objects
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "tumorsite-web"
+    )  # fmt: skip
+    (rule,) = [one for one in policy["ingress"] if one["ports"][0]["port"] == 9100]
+    assert "'monitoring'" in str(rule["from"])
+    # Staging's rules look at every namespace: previews bring none of their own.
+    assert not [one for one in objects if one["kind"] == "PrometheusRule"]
+
+
 def test_without_a_candidate_nothing_trains(helm: Path, tmp_path: Path) -> None:
     application = generate(
         helm, tmp_path, "staging/previews.yaml", delivered(tmp_path, candidate=False)

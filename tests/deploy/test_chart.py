@@ -137,6 +137,24 @@ def test_bad_values_are_refused_by_name(what: str) -> None:
     assert named in errors
 
 
+def test_nothing_is_scaled_by_what_nobody_measures() -> None:
+    """KEDA would take the silence for a fault, and keep the pods of its fallback for ever."""
+    change = "monitoring.enabled=false"
+    for part, name in (
+        ("general", "general"),
+        ("inference-cpu", "inferenceCpu"),
+        ("inference-gpu", "inferenceGpu"),
+        ("shadow", "shadow"),
+        ("training", "training"),
+    ):
+        code, _, errors = template("production", "--set", change)
+        assert code != 0
+        assert f"{part}: its autoscaler reads Prometheus: monitoring.enabled must be" in errors
+        change += f",{name}.autoscaling.enabled=false"
+    code, _, errors = template("production", "--set", change)
+    assert code == 0, errors
+
+
 def test_an_image_needs_a_tag_or_a_digest() -> None:
     code, _, errors = template("staging", "--set", "image.tag=")
     assert code != 0
@@ -159,6 +177,24 @@ def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:
     namespace = yaml.safe_load((PROJECT / "k8s/namespace.yaml").read_text(encoding="utf-8"))
     validate(namespace)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_the_database_is_told_how_many_connections_there_may_be(environment: str) -> None:
+    """The figures of docs/kubernetes.md are its formula, of what is really rendered."""
+    most, threads = {}, 0
+    for scaler in of_kind(objects(environment), "HorizontalPodAutoscaler", "ScaledObject"):
+        spec = scaler["spec"]
+        name = spec["scaleTargetRef"]["name"].removeprefix("tumorsite-")
+        most[name] = spec.get("maxReplicas", spec.get("maxReplicaCount"))
+    for one in of_kind(objects(environment), "Deployment"):
+        if one["metadata"]["name"] == "tumorsite-web":
+            (web,) = one["spec"]["template"]["spec"]["containers"]
+            env = {entry["name"]: entry.get("value") for entry in web["env"]}
+            threads = int(env["WEB_WORKERS"]) * int(env["WEB_THREADS"])
+    needed = 2 * (most.pop("web") * threads + 2 * sum(most.values())) + 10
+    text = (PROJECT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    assert f"| `values-{environment}.yaml` | {needed} | 100 |" in text, needed
 
 
 def test_what_is_asked_for_is_what_was_measured() -> None:

@@ -131,6 +131,12 @@ def test_every_secret_comes_from_a_file(compose: dict[str, Any]) -> None:
         )
 
 
+def test_requests_end_before_the_web_is_killed(compose: dict[str, Any]) -> None:
+    web = compose["services"]["web"]
+    grace = int(web["stop_grace_period"].removesuffix("s"))
+    assert 15 <= int(web["environment"]["STOP_SECONDS"]) < grace
+
+
 def test_the_example_names_every_variable_and_no_secret(compose: dict[str, Any]) -> None:
     given = example()
     needed = {name for name, default in variables(TEXT).items() if default is None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -64,12 +65,12 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Path:
-    """A repository with main, a branch and an empty branch `deploy`."""
+    """A repository with main, a branch and the empty branches that Argo CD reads."""
     bare, work = tmp_path / "remote.git", tmp_path / "work"
     subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
     subprocess.run(["git", "init", "-q", "-b", "deploy", work], check=True)
     git(work, "commit", "-q", "--allow-empty", "-m", "empty")
-    git(work, "push", "-q", str(bare), "deploy")
+    git(work, "push", "-q", str(bare), "deploy", "deploy:deploy-production")
     git(work, "switch", "-q", "--orphan", "main")
     (work / "recipes").mkdir()
     (work / "recipes/a.toml").write_text("a")
@@ -84,18 +85,28 @@ def remote(tmp_path: Path) -> Path:
     return bare
 
 
-def push(
-    remote: Path, branch: str, *step: str, before: str = ""
-) -> subprocess.CompletedProcess[str]:
+def push(remote: Path, branch: str, *step: str) -> subprocess.CompletedProcess[str]:
     work = remote.parent / "work"
-    env = {"BRANCH": branch, "BEFORE": before, "DEPLOY_REMOTE": str(remote)}
+    env = {"BRANCH": branch, "DEPLOY_REMOTE": str(remote)}
     env["GITHUB_SHA"] = git(work, "rev-parse", "HEAD")
     return tools.run("sh", PUSH, *step, cwd=work, env=env)
 
 
-def read(remote: Path, path: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(git(remote, "show", f"deploy:{path}"))
+def read(remote: Path, path: str, branch: str = "deploy") -> dict[str, str]:
+    found: dict[str, str] = json.loads(git(remote, "show", f"{branch}:{path}"))
     return found
+
+
+def begin(work: Path, branch: str) -> None:
+    git(work, "switch", "-q", "-c", branch)
+    git(work, "push", "-q", "origin", branch)
+
+
+def commit(work: Path, name: str, text: str) -> str:
+    (work / name).write_text(text)
+    git(work, "add", name)
+    git(work, "commit", "-q", "-m", name)
+    return git(work, "rev-parse", "HEAD")
 
 
 def test_main_goes_to_staging_and_a_tag_to_production(remote: Path) -> None:
@@ -103,33 +114,111 @@ def test_main_goes_to_staging_and_a_tag_to_production(remote: Path) -> None:
     staging = read(remote, "environments/staging/release.json")
     assert staging["commit"] == git(remote.parent / "work", "rev-parse", "HEAD")
     assert push(remote, "main", "production").returncode == 0
-    assert read(remote, "environments/production/release.json")["images"] == staging["images"]
+    place = "environments/production/release.json"
+    assert read(remote, place, "deploy-production")["images"] == staging["images"]
     assert "Nothing to change" in push(remote, "main", "production").stdout
+    # Neither is ever written where the other is read.
+    assert place not in git(remote, "ls-tree", "-r", "--name-only", "deploy")
+    assert git(remote, "ls-tree", "-r", "--name-only", "deploy-production") == place
+
+
+# The last argument is what runs at GitHub; this one runs it here.
+SSH = """#!/bin/sh
+for word; do
+    case $word in -i) next=yes ;; *) [ "${next:-}" ] && key=$word; next= ;; esac
+    last=$word
+done
+echo "$@" >> "$SAW/arguments"
+stat --format=%a "$key" >> "$SAW/mode"
+cp "$key" "$SAW/key"
+eval "${last%% *} '$REMOTE'"
+"""
+
+
+def test_production_is_pushed_with_the_key_of_its_environment(remote: Path, tmp_path: Path) -> None:
+    work, saw = remote.parent / "work", tmp_path / "saw"
+    saw.mkdir()
+    (saw / "ssh").write_text(SSH)
+    (saw / "ssh").chmod(0o755)
+    env = {
+        "PATH": f"{saw}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "temporary"),
+        "SAW": str(saw), "REMOTE": str(remote), "GITHUB_SHA": git(work, "rev-parse", "HEAD"),
+        "GITHUB_SERVER_URL": "https://github.invalid", "GITHUB_REPOSITORY": "owner/name",
+    }  # fmt: skip
+    (tmp_path / "temporary").mkdir()
+    without = tools.run("sh", PUSH, "production", cwd=work, env=env)
+    assert without.returncode != 0
+    assert "docs/delivery.md" in without.stderr
+    done = tools.run("sh", PUSH, "production", cwd=work, env={**env, "DEPLOY_KEY": "the key"})
+    assert done.returncode == 0, done.stderr
+    assert read(remote, "environments/production/release.json", "deploy-production")
+    assert (saw / "key").read_text() == "the key\n"
+    assert set((saw / "mode").read_text().split()) == {"600"}
+    for line in (saw / "arguments").read_text().splitlines():
+        assert "-o StrictHostKeyChecking=yes" in line
+        assert "git@github.com" in line
+        assert "'owner/name.git'" in line
+    assert not list((tmp_path / "temporary").iterdir())
+    # And it is GitHub, by its published fingerprint, to whom the key is shown.
+    shown = tools.run("ssh-keygen", "-l", "-f", "scripts/known_hosts").stdout
+    assert "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU github.com" in shown
 
 
 def test_a_branch_has_a_preview_that_trains_only_for_other_training(remote: Path) -> None:
     work = remote.parent / "work"
     place = "previews/mine/preview.json"
-    git(work, "switch", "-q", "-c", "mine")
-    (work / "page.html").write_text("p")
-    git(work, "add", "page.html")
-    git(work, "commit", "-q", "-m", "page")
-    assert push(remote, "mine", before="0" * 40).returncode == 0
+    begin(work, "mine")
+    commit(work, "page.html", "p")
+    assert push(remote, "mine").returncode == 0
     assert read(remote, place)["candidate"] == ""
-    before = git(work, "rev-parse", "HEAD")
-    (work / "recipes/a.toml").write_text("b")
-    git(work, "commit", "-q", "-am", "recipe")
-    assert push(remote, "mine", before=before).returncode == 0
-    trained = read(remote, place)["candidate"]
-    assert trained == git(work, "rev-parse", "HEAD")
-    (work / "page.html").write_text("q")
-    git(work, "commit", "-q", "-am", "page again")
-    assert push(remote, "mine", before=trained).returncode == 0
+    trained = commit(work, "recipes/a.toml", "b")
+    assert push(remote, "mine").returncode == 0
+    assert read(remote, place)["candidate"] == trained
+    commit(work, "page.html", "q")
+    assert push(remote, "mine").returncode == 0
     assert read(remote, place)["candidate"] == trained != read(remote, place)["commit"]
     assert push(remote, "mine", "train").returncode == 0
     assert read(remote, place)["candidate"] == read(remote, place)["commit"]
     assert push(remote, "mine", "retire").returncode == 0
     assert place not in git(remote, "ls-tree", "-r", "--name-only", "deploy")
+
+
+def test_a_recipe_whose_push_was_not_delivered_is_trained_with_the_next(remote: Path) -> None:
+    """Its tests had failed, say; the push that mends them changes no recipe."""
+    work = remote.parent / "work"
+    begin(work, "mine")
+    commit(work, "page.html", "p")
+    assert push(remote, "mine").returncode == 0
+    commit(work, "recipes/a.toml", "b")
+    mended = commit(work, "page.html", "q")
+    assert push(remote, "mine").returncode == 0
+    assert read(remote, "previews/mine/preview.json")["candidate"] == mended
+
+
+def test_a_new_branch_and_a_rewritten_one_count_from_main(remote: Path) -> None:
+    work = remote.parent / "work"
+    begin(work, "mine")
+    first = commit(work, "recipes/a.toml", "b")
+    assert push(remote, "mine").returncode == 0
+    assert read(remote, "previews/mine/preview.json")["candidate"] == first
+    git(work, "reset", "-q", "--hard", "main")
+    git(work, "reflog", "expire", "--expire=now", "--all")
+    git(work, "gc", "-q", "--prune=now")
+    other = commit(work, "recipes/a.toml", "c")
+    assert push(remote, "mine").returncode == 0
+    assert read(remote, "previews/mine/preview.json")["candidate"] == other
+
+
+def test_a_branch_that_is_deleted_during_its_delivery_leaves_no_preview(remote: Path) -> None:
+    """Its retirement found nothing to retire; the delivery is made from what was checked out."""
+    work = remote.parent / "work"
+    begin(work, "mine")
+    commit(work, "page.html", "p")
+    git(work, "push", "-q", "origin", "--delete", "mine")
+    assert "Nothing to change" in push(remote, "mine", "retire").stdout
+    done = push(remote, "mine")
+    assert done.returncode == 0, done.stderr
+    assert not git(remote, "ls-tree", "-r", "--name-only", "deploy")
 
 
 def test_a_missing_digest_delivers_nothing(remote: Path) -> None:
@@ -144,9 +233,9 @@ def test_a_missing_digest_delivers_nothing(remote: Path) -> None:
 def test_deliveries_at_the_same_time_are_all_kept(remote: Path) -> None:
     """Somebody else pushes between our fetch and our push."""
     other = tools.run(
-        "sh", "scripts/publish.sh", remote, "both", "sh", "-c",
+        "sh", "scripts/publish.sh", remote, "deploy", "both", "sh", "-c",
         '[ -e "$0" ] || { touch "$0"; '
-        'sh scripts/publish.sh "$1" other sh -c \'echo 1 > "$CHECKOUT/other"\'; }'
+        'sh scripts/publish.sh "$1" deploy other sh -c \'echo 1 > "$CHECKOUT/other"\'; }'
         '; echo 1 > "$CHECKOUT/ours"',
         remote.parent / "done", remote,
     )  # fmt: skip

@@ -112,6 +112,27 @@ def test_gpu_nodes_go_to_zero_and_keep_others_away() -> None:
     assert re.search(r'network_policy +"?= "cilium"', text)
 
 
+def test_visitors_reach_the_load_balancer_and_nothing_else_is_open() -> None:
+    """A group at the subnet is not AKS' own: without a rule here it refuses every visitor."""
+    text = (MODULES / "cluster/main.tf").read_text()
+    group = terraforming.block(text, 'resource "azurerm_network_security_group" "nodes"')
+    rules = re.findall(r"security_rule \{\n(.*?)\n  \}", group, re.DOTALL)
+    assert [dict(re.findall(r"(\w+) += (.+)", rule)) for rule in rules] == [
+        {
+            "name": '"visitors"',
+            "priority": "100",
+            "direction": '"Inbound"',
+            "access": '"Allow"',
+            "protocol": '"Tcp"',
+            "source_address_prefix": '"Internet"',
+            "source_port_range": '"*"',
+            "destination_address_prefix": '"*"',
+            "destination_port_ranges": '["80", "443"]',
+        }
+    ]
+    assert "azurerm_network_security_rule" not in text
+
+
 GOOD: dict[str, dict[str, Any]] = {
     "buckets": {"name": "tumorsite-test", "site_url": "https://tumorsite.example"},
     "identities": IDENTITIES,
@@ -168,7 +189,7 @@ def prefix(value: str) -> tuple[tuple[str, str], ...]:
 MAY = {
     "site": [
         *(Request(f"s3:{verb}Object", f"{SITE}/{where}/x/y") for verb in ("Get", "Put", "Delete")
-          for where in ("scans", "media", "models")),
+          for where in ("scans", "media", "models", "health")),
         Request("s3:DeleteObject", f"{SITE}/training/1/000001/weights"),
         Request("s3:ListBucket", SITE, prefix("scans/")),
         Request("s3:ListBucket", SITE),
@@ -182,6 +203,7 @@ MAY = {
         Request("s3:GetObject", f"{SITE}/models/abc/model.onnx"),
         Request("s3:PutObject", f"{SITE}/models/abc/model.onnx"),
         Request("s3:DeleteObject", f"{SITE}/models/abc/SHA256SUMS"),
+        Request("s3:DeleteObject", f"{SITE}/models/abc/results/0123-0-4567.npz"),
         *(Request(f"s3:{verb}Object", f"{SITE}/training/1/000001/weights")
           for verb in ("Get", "Put", "Delete")),
         Request("s3:ListBucket", SITE, prefix("models/abc")),
@@ -207,6 +229,7 @@ MAY_NOT = {
         *(Request(f"s3:{verb}Object", f"{SITE}/scans/1/image.png")
           for verb in ("Get", "Put", "Delete")),
         Request("s3:GetObject", f"{SITE}/media/x"),
+        Request("s3:PutObject", f"{SITE}/health/x"),
         Request("s3:PutObject", f"{DATA}/data/blobs/abc"),
         Request("s3:DeleteObject", f"{DATA}/data/blobs/abc"),
         Request("s3:DeleteObject", f"{SITE}/models/abc/model.onnx"),

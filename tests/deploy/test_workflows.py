@@ -168,9 +168,13 @@ def test_who_may_write_what() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_no_cloud_key_is_stored(path: Path) -> None:
-    """The only secret is the job's own token; nobody who opens a pull request gets more."""
+    """The only secret is the job's own token; nobody who opens a pull request gets more.
+
+    But for the key of `deploy-production`, which the environment `production` alone has.
+    """
     text = path.read_text()
-    assert set(re.findall(r"secrets\.(\w+)", text)) <= {"GITHUB_TOKEN"}
+    more = {"DEPLOY_KEY"} if path.name == "release.yml" else set()
+    assert set(re.findall(r"secrets\.(\w+)", text)) - {"GITHUB_TOKEN"} == more
     assert not re.search(r"secrets: *inherit|AKIA|aws_secret|client[_-]secret", text, re.IGNORECASE)
     assert not {"pull_request_target", "workflow_run"} & set(WORKFLOWS[path.name]["on"])
 
@@ -184,7 +188,9 @@ def test_the_matrix_is_what_is_supported() -> None:
 
 def test_every_branch_is_built_after_its_tests_and_delivered_after_its_images() -> None:
     content = WORKFLOWS["deliver.yml"]
-    assert content["on"] == {"push": {"branches-ignore": ["deploy", "dependabot/**"]}}
+    assert content["on"] == {
+        "push": {"branches-ignore": ["deploy", "deploy-production", "dependabot/**"]}
+    }
     jobs = content["jobs"]
     assert jobs["images"]["needs"] == "tests"
     assert jobs["deliver"]["needs"] == "images"
@@ -207,6 +213,25 @@ def test_production_waits_for_a_person_and_for_the_signature() -> None:
     assert verified < next(place for place, run in enumerate(runs) if "deliver_push.sh" in run)
     assert "--certificate-identity" in runs[verified]
     assert "deliver.yml@refs/heads/main" in str(job["steps"][verified]["env"])
+
+
+def test_only_the_release_writes_what_production_reads() -> None:
+    """A branch's workflow is what the branch says; it has the token, and never this key."""
+    holders = {
+        (name, key, job["environment"])
+        for name, content in WORKFLOWS.items()
+        for key, job in content["jobs"].items()
+        if "DEPLOY_KEY" in str(job)
+    }
+    assert holders == {("release.yml", "production", "production")}
+    job = WORKFLOWS["release.yml"]["jobs"]["production"]
+    (step,) = [one for one in job["steps"] if "deliver_push.sh" in one.get("run", "")]
+    assert step["env"] == {"DEPLOY_KEY": "${{ secrets.DEPLOY_KEY }}"}
+    for half in ("site", "training"):
+        text = (tools.PROJECT / f"k8s/argocd/production/{half}.yaml").read_text()
+        assert re.findall(r"^ +revision: (\S+)$", text, re.MULTILINE) == ["deploy-production"]
+        text = (tools.PROJECT / f"k8s/argocd/staging/{half}.yaml").read_text()
+        assert re.findall(r"^ +revision: (\S+)$", text, re.MULTILINE) == ["deploy"]
 
 
 def test_scripts_that_are_called_exist() -> None:

@@ -21,6 +21,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -119,7 +120,10 @@ class Bucket:
                     yield Entry(item["Key"], item["Size"], item["ETag"])
 
     def read(self, key: str) -> bytes:
-        return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        try:
+            return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except self.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(f"{key} is not in the bucket {self.bucket}") from None
 
     def write(self, key: str, content: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=key, Body=content)
@@ -162,9 +166,14 @@ def postgres(program: str, *arguments: str) -> str:
     env = {**os.environ, "PGPASSWORD": unquote(url.password or "")}
     if not url.password:
         del env["PGPASSWORD"]
+    return run(program, f"--dbname={place}", *arguments, env=env)
+
+
+def run(program: str, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Run one of PostgreSQL's programs to its end, and give what it printed."""
     try:
         done = subprocess.run(  # noqa: S603  # its own arguments
-            [program, f"--dbname={place}", *arguments],
+            [program, *arguments],
             env=env,
             capture_output=True,
             text=True,
@@ -194,15 +203,36 @@ def save_database(folder: Path) -> None:
         raise BackupError(f"{path} is damaged: {said}")
 
 
+# Every table, also those that only newer code has: `pg_restore --clean` knows the backup's alone,
+# and stops at one that a newer table refers to. The schema stays, with its owner and its rights.
+EMPTY = """
+DO $$
+DECLARE one name;
+BEGIN
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('DROP TABLE IF EXISTS public.%I CASCADE', one);
+    END LOOP;
+END $$
+"""
+
+
+def restore_postgres(folder: Path, *, replace: bool) -> None:
+    query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+    if postgres("psql", "-XAtc", query).strip() != "0" and not replace:
+        raise BackupError("the database is not empty: say --replace to lose what it holds")
+    # A file, not a pipe: psql would take the end of a broken one for the end of the backup.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".part") as place:
+        script = f"{place}/database.sql"
+        run("pg_restore", "--no-owner", f"--file={script}", str(folder / "database.dump"))
+        # Old tables go and those of the backup come in one transaction: all of it, or nothing.
+        once = ("-Xq", "--single-transaction", "--set=ON_ERROR_STOP=1")
+        postgres("psql", *once, *(("-c", EMPTY) if replace else ()), "-f", script)
+
+
 def restore_database(folder: Path, *, replace: bool) -> None:
     path, backup = sqlite_path(), folder / "database.sqlite3"
     if path is None:
-        query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
-        if postgres("psql", "-XAtc", query).strip() != "0" and not replace:
-            raise BackupError("the database is not empty: say --replace to lose what it holds")
-        backup = folder / "database.dump"
-        one = ("--single-transaction", "--clean", "--if-exists", "--no-owner", "--exit-on-error")
-        postgres("pg_restore", *one, str(backup))
+        restore_postgres(folder, replace=replace)
         return
     if path.exists() and not replace:
         raise BackupError(f"{path} is there already: say --replace to lose what it holds")

@@ -15,11 +15,25 @@ resource "azurerm_virtual_network" "this" {
 }
 
 resource "azurerm_network_security_group" "nodes" {
+  # checkov:skip=CKV_AZURE_160: Port 80 of a public site answers with the way to https, and to the questions of a certificate authority.
   name                = "${var.name}-nodes"
   location            = var.location
   resource_group_name = azurerm_resource_group.this.name
   tags                = var.tags
-  # AKS adds what its load balancer needs; everything else from outside is refused by default.
+  # AKS opens its own group at the nodes' interfaces for its load balancer, and leaves this one at the
+  # subnet alone: what is not said here is refused. What arrives still has the load balancer's public
+  # address, so the rule is for any destination.
+  security_rule {
+    name                       = "visitors"
+    priority                   = 100
+    direction                  = "Inbound"
+    access                     = "Allow"
+    protocol                   = "Tcp"
+    source_address_prefix      = "Internet"
+    source_port_range          = "*"
+    destination_address_prefix = "*"
+    destination_port_ranges    = ["80", "443"]
+  }
 }
 
 resource "azurerm_subnet" "nodes" {

@@ -44,10 +44,11 @@ data "aws_iam_policy_document" "trust" {
 }
 
 data "aws_iam_policy_document" "site" {
+  # "health" holds what /health/ writes, reads and removes to see that the store works.
   statement {
     sid       = "OwnObjects"
     actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
-    resources = [for prefix in ["scans", "media", "models"] : "arn:aws:s3:::${var.site_bucket}/${prefix}/*"]
+    resources = [for prefix in ["scans", "media", "models", "health"] : "arn:aws:s3:::${var.site_bucket}/${prefix}/*"]
   }
   # Beat's sweep removes the checkpoints of runs that are over.
   statement {
@@ -91,11 +92,12 @@ data "aws_iam_policy_document" "training" {
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = ["arn:aws:s3:::${var.site_bucket}/models/*"]
   }
-  # A registration begins anew by removing the list of files, which is written last.
+  # A registration begins anew by removing the list of files, which is written last; a measurement
+  # by removing the results of one before that could not be read.
   statement {
     sid       = "BeginAnew"
     actions   = ["s3:DeleteObject"]
-    resources = ["arn:aws:s3:::${var.site_bucket}/models/*/SHA256SUMS"]
+    resources = [for which in ["SHA256SUMS", "results/*"] : "arn:aws:s3:::${var.site_bucket}/models/*/${which}"]
   }
   statement {
     sid       = "Checkpoints"
