@@ -76,8 +76,7 @@ class Row:
         candidate, production: its values.
         difference: candidate's minus production's, signed so that more is better.
         lower: the bound above which the difference lies with the stated confidence.
-        margin: the loss that is allowed; None where the measure must show a gain, or is told for
-            information.
+        margin: the loss that is allowed; None where the measure must show a gain.
         passed: not worse, or, without a margin, better.
     """
 
@@ -136,12 +135,6 @@ def mean_dice(results: Results) -> bootstrap.Metric:
     return bootstrap.mean(results.dice)
 
 
-def log_loss(results: Results) -> bootstrap.Metric:
-    """Mean negative logarithm of the probability given to the true class."""
-    chosen = results.probabilities[np.arange(len(results)), results.target]
-    return bootstrap.mean(-np.log(np.maximum(chosen, 1e-12)))
-
-
 def calibration_error(results: Results) -> bootstrap.Metric:
     """Expected calibration error of the probabilities shown to users."""
     return bootstrap.calibration_error(results.probabilities.max(axis=1), results.right)
@@ -194,8 +187,6 @@ _GAINS = (
     _Measure("accuracy on changed slices", accuracy, changed=True),
     _Measure("mean Dice on changed slices", mean_dice, changed=True),
 )
-# Stated, and without a say in the verdict.
-_TOLD = _Measure("log-loss, for information", log_loss, more=False)
 
 
 def _losses(margins: Margins) -> list[_Measure]:
@@ -297,7 +288,7 @@ def compare(
     """
     margins = margins or Margins()
     _check(candidate, production)
-    measures = [*_losses(margins), *_GAINS, _TOLD]
+    measures = [*_losses(margins), *_GAINS]
     drawn = _differences(candidate, production, measures, resamples=resamples, seed=seed)
     rows = []
     for one in measures:
@@ -306,7 +297,7 @@ def compare(
         lower = float(np.nanquantile(drawn[one.name] if one.more else -drawn[one.name], tail))
         rows.append(_row(one, candidate, production, lower))
     worse = [row for row in rows if row.margin is not None and not row.passed]
-    better = [row for row in rows if row.margin is None and row.passed and row.name != _TOLD.name]
+    better = [row for row in rows if row.margin is None and row.passed]
     return Verdict(
         passed=bool(better) and not worse,
         reasons=_reasons(worse, better),

@@ -33,9 +33,7 @@ def check(card: dict[str, Any], data: dict[str, Any]) -> None:
         DataError: they are of other data, of all of it or of another fold.
     """
     training = card.get("training", {})
-    # The card of the first version states it only with the figures of its training.
-    stated = training.get("data") or card.get("metrics", {}).get("validation", {})
-    fold = stated.get("fold")
+    fold = release.held_out_fold(card)
     if fold is None:
         why = "model.json does not say which fold its training held out (training.data.fold)"
     elif data["set"] != training.get("data_digest"):

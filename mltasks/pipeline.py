@@ -14,7 +14,7 @@ from typing import Any
 
 from mltasks import completion, detector, evaluation, negatives, release
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
-from mltasks.inference import load_analyzer
+from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
 from mltasks.release import CHECKPOINTS
@@ -76,6 +76,9 @@ def train_model(
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
+    if config.start:
+        card, _, _ = read_model(start_folder(config))
+        release.check_unseen(card, records, wanted.fold)
     attribution = _attribution(request, records)
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
-from mltasks.data import Record, data_digest
+from mltasks.data import DataError, Record, data_digest
 from mltasks.datasets.form import INFO, read_dataset
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
@@ -68,6 +68,29 @@ def inherited(start: Path) -> list[str]:
     card, _, _ = read_model(start)
     lines = card.get("attribution")
     return list(lines) if lines else [f"{start.name}: its card does not say what it was made from."]
+
+
+def held_out_fold(card: dict[str, Any]) -> int | None:
+    """The fold that the network has not learnt from, as its card says; None if it does not."""
+    # The card of the first version states it only with the figures of its training.
+    stated = card.get("training", {}).get("data") or card.get("metrics", {}).get("validation", {})
+    fold: int | None = stated.get("fold")
+    return fold
+
+
+def check_unseen(card: dict[str, Any], records: Sequence[Record], fold: int) -> None:
+    """Refuse a fold of the data that a network has learnt from.
+
+    Raises:
+        DataError: the network has learnt from these records, and held out another fold.
+    """
+    unseen = held_out_fold(card)
+    same = card.get("training", {}).get("data_digest") == data_digest(records)
+    if same and unseen is not None and fold != unseen:
+        raise DataError(
+            f"{card['name']} {card['version']} has learnt from fold {fold} of this data: hold out "
+            f"fold {unseen}, as its training did"
+        )
 
 
 def export_weights(config: NetworkConfig, weights: dict[str, Any]) -> bytes:

@@ -103,7 +103,7 @@ class Figures:
         missed: slices with a tumour that it called free of one.
         refused: real MRI slices that it refused.
         taken: other pictures that it took for MRI; `sources` says which.
-        overlap: median Dice of its area with the experts'.
+        overlap: median Dice of its area with the experts'; None if these drew none.
         misplaced: share of areas that do not touch the experts' at all.
         calibration_error: mean distance between its probabilities and how often it is right.
         doubt: None for networks from before it was measured; likewise `worsened` is empty.
@@ -118,7 +118,7 @@ class Figures:
     refused: Count
     taken: Count
     sources: list[Count]
-    overlap: Share
+    overlap: Share | None
     overlap_n: int
     misplaced: float
     calibration_error: float
@@ -202,7 +202,7 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         return None
     doubt = _doubt(card)
     missed, refused = slices["tumor_called_no_tumor"], slices["refused"]
-    changed = metrics.get("robustness", {})
+    changed, dice = metrics.get("robustness", {}), slices["dice"]
     return Figures(
         n=slices["n"],
         groups=slices["groups"],
@@ -219,9 +219,9 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             Count(stated["accepted"], stated["n"], Share.of(stated, "share"), _source(name))
             for name, stated in others["by_source"].items()
         ],
-        overlap=Share.of(slices["dice"]["median"]),
-        overlap_n=slices["dice"]["n"],
-        misplaced=float(slices["dice"]["empty_or_disjoint"]),
+        overlap=Share.of(dice["median"]) if dice["n"] else None,
+        overlap_n=dice["n"],
+        misplaced=float(dice["empty_or_disjoint"] or 0.0),
         calibration_error=float(doubt.error if doubt else slices["calibration_error"]["value"]),
         doubt=doubt,
         worsened=_worsened(metrics),

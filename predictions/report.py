@@ -136,10 +136,11 @@ def _error_rates(prediction: Prediction) -> list[str]:
             f"{own.name.lower()} ({percent(own.found.low)} to {percent(own.found.high)}), and gave "
             f"that name to {percent(own.false_alarms.value)} of the others."
         )
-        lines.append(
-            f"Half of its areas overlap the expert's by {figures.overlap.value:.2f} or more (Dice: "
-            f"0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
-        )
+        if figures.overlap:
+            lines.append(
+                f"Half of its areas overlap the expert's by {figures.overlap.value:.2f} or more "
+                f"(Dice: 0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
+            )
     lines.append(
         f"It refused {figures.refused.count} of {figures.refused.n} real slices, and took "
         f"{figures.taken.count} of {figures.taken.n} other pictures for MRI."

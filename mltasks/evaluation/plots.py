@@ -21,6 +21,22 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D")
 
 
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Plot:
     """One drawing.
@@ -46,33 +62,17 @@ def _pyplot() -> Any:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.size": 10,
-            "text.color": _INK,
-            "axes.labelcolor": _INK,
-            "axes.edgecolor": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.facecolor": "none",
-            "figure.facecolor": "none",
-            "legend.frameon": False,
-        }
-    )
     return plt
 
 
 def _drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 4.2) -> Plot:
-    plt = _pyplot()
-    plt.rcParams["svg.hashsalt"] = title
-    figure, axes = plt.subplots(figsize=(5.2, height))
-    draw(axes)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
+    plt, buffer = _pyplot(), io.StringIO()
+    # Other pictures of the same process have a style of their own.
+    with plt.rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure, axes = plt.subplots(figsize=(5.2, height))
+        draw(axes)
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
     text = buffer.getvalue()
     svg = text[text.index("<svg") :].replace(_INK, "currentColor")
     # The page says what it shows; drawings on one page must not share names.

@@ -127,11 +127,7 @@ def test_better_probabilities_alone_are_no_gain() -> None:
     verdict = compare(sober, boastful)
     assert not verdict.passed
     [reason] = verdict.reasons
-    assert "log-loss" not in reason
     assert "calibration" not in reason
-    told = verdict.rows[-1]
-    assert (told.name, told.passed) == ("log-loss, for information", True)
-    assert sum(row.margin is None for row in verdict.rows) == 7
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from mltasks import model_card, release
-from mltasks.data import data_digest, read_manifest
+from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.datasets.form import FORMAT, info_bytes
 from mltasks.inference import CARD_NAME, ModelError, read_model
 from tests.support.networks import write_network
@@ -151,3 +151,13 @@ def test_what_a_network_goes_on_from_is_inherited(folder: Path) -> None:
     assert release.inherited(folder) == ["One.", "Two."]
     with pytest.raises(ModelError, match="no model in"):
         release.inherited(folder.parent)
+
+
+def test_a_fold_that_was_learnt_from_is_not_held_out(slices: Path) -> None:
+    records = read_manifest(slices)
+    card: dict[str, Any] = {"name": "own", "version": "1", "training": {"data": {"fold": 1}}}
+    release.check_unseen(card, records, 0)  # Other data: its folds have nothing to do with these.
+    card["training"] = {"data": {"fold": 1}, "data_digest": data_digest(records)}
+    release.check_unseen(card, records, 1)
+    with pytest.raises(DataError, match="own 1 has learnt from fold 0 of this data: hold out"):
+        release.check_unseen(card, records, 0)

@@ -88,6 +88,7 @@ def test_it_reads_a_card() -> None:
     assert [(source.name, source.count, source.n) for source in figures.sources] == [
         ("chest films", 3, 50)
     ]
+    assert figures.overlap
     assert figures.overlap.value == pytest.approx(0.88)
     own = figures.of_label(Label.MENINGIOMA)
     assert own

@@ -218,12 +218,18 @@ def test_deleting_asks_first(browser: Client, visitor: UUID, model: ModelVersion
 
 def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> None:
     assert "No errors have been measured" in page(browser, reverse("model"))
-    model.card = card()
+    model.card = {**card(), "attribution": ["Training images: BRISC 2025."]}
     model.save()
     text = page(browser, reverse("model"))
     assert "<strong>2</strong> of 75 slices with a tumour" in text
     assert "BRISC 2025" in text
     assert model.digest in text
+    assert "How well it draws" in text
+    model.card["metrics"]["validation"]["dice"] = {
+        "n": 0, "median": {"value": None, "ci95": None}, "empty_or_disjoint": 0.0,
+    }  # fmt: skip
+    model.save()
+    assert "How well it draws" not in page(browser, reverse("model"))
     model.delete()
     assert "No network is in service" in page(browser, reverse("model"))
 

@@ -47,7 +47,9 @@ class Command(BaseCommand):
         try:
             release.recover(model)
             card, content, _ = read_model(model)
-            learnt, held_out = split(read_manifest(folder), options["fold"])
+            records = read_manifest(folder)
+            release.check_unseen(card, records, options["fold"])
+            learnt, held_out = split(records, options["fold"])
             thinned = learnt[:: completion.REFERENCE_STEP]
             others = learnt_pictures(options["negatives"], per_source=_PER_SOURCE)
             with tqdm(
