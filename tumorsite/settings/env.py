@@ -227,7 +227,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("MAX_ATTEMPTS", integer(1, 10), "3", "Attempts at one prediction before it fails."),
     Setting("MAX_UPLOAD_MB", integer(1, 500), "20", "Largest file accepted."),
     Setting("MAX_MEGAPIXELS", integer(1, 170), "40", "Largest picture accepted."),
-    Setting("SUBMISSIONS_PER_MINUTE", integer(1, 100000), "60", "Uploads per visitor."),
+    Setting("SUBMISSIONS_PER_MINUTE", integer(1, 100000), "60", "Pictures analysed per visitor."),
     Setting("REQUESTS_PER_MINUTE", integer(1, 1000000), "1200", "Requests per address."),
     Setting(
         "ANONYMOUS_RETENTION_DAYS",
