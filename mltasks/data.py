@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mltasks.classes import CLASSES, TUMOR
-from mltasks.preprocessing import Pixels
+from mltasks.images import ImageError, decode
+from mltasks.preprocessing import Pixels, to_grey
 
 _COLUMNS = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
+# Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
+_MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -167,28 +169,53 @@ def data_digest(records: Iterable[Record]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def load_sample(folder: Path, record: Record) -> Sample:
-    """Decode one slice and its mask.
+def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
+    """Read one slice and its mask as the site reads them.
+
+    16 bits fill the range of 8, and what a camera stored turned is upright. So are masks, each by
+    its own tag: one without a tag lies on the upright picture.
+
+    Args:
+        record: its digest is checked where it states one.
+        image, mask: the files; no mask where there is none.
 
     Raises:
         DataError: a file is missing, damaged, not the manifest's, or the sizes differ.
     """
-    path = folder / "images" / record.image_name
+    pixels = _grey(image, record.sha256)
+    if mask is None:
+        return Sample(record, pixels, None)
+    area = _grey(mask)
+    if area.shape != pixels.shape:
+        (height, width), (rows, columns) = area.shape, pixels.shape
+        raise DataError(
+            f"{mask} has another size than its image: {width}×{height} instead of {columns}×{rows}"
+        )
+    return Sample(record, pixels, area)
+
+
+def _grey(path: Path, sha256: str = "") -> Pixels:
+    """A file's grey pixels, uint8 (height, width), upright."""
     try:
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != record.sha256:
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{path} is not the file of the manifest: its digest differs")
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("L"))
-        mask = None
-        if record.has_mask:
-            with Image.open(folder / "masks" / f"{record.id}.png") as image:
-                mask = np.array(image.convert("L"))
+        picture = decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
     except OSError as error:
-        raise DataError(f"cannot read the image or mask of {record.id}: {error}") from None
-    if mask is not None and mask.shape != pixels.shape:
-        raise DataError(f"the mask of {record.id} has another size than its image")
-    return Sample(record, pixels, mask)
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except ImageError as error:
+        raise DataError(f"cannot read {path}: {error.message}") from None
+    return np.array(to_grey(picture.pixels))
+
+
+def mask_path(folder: Path, record: Record) -> Path | None:
+    """Where the mask of a slice lies, if it has one."""
+    return folder / "masks" / f"{record.id}.png" if record.has_mask else None
+
+
+def load_sample(folder: Path, record: Record) -> Sample:
+    """Decode one slice of a data folder; see `decode_sample`."""
+    return decode_sample(record, folder / "images" / record.image_name, mask_path(folder, record))
 
 
 def load_samples(folder: Path, records: Sequence[Record]) -> list[Sample]:

@@ -4,19 +4,13 @@ Needed are `id` and `label`; the label may also be `tumor`, for a tumour of unkn
 `group`, `plane`, `fold`, `source`, `has_mask` or `sha256` are not stated, each slice is a group
 of its own, the source is what stands before the number in its id, a mask is looked for, and the
 file's digest is not checked. Rows that say why they are `excluded` are left out, as in training.
-
-Pictures are read as the site reads them: 16 bits fill the range of 8, and what a camera stored
-turned is upright. So are masks, each by its own tag: one without a tag lies on the upright picture.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from mltasks.classes import LABELS
 from mltasks.data import (
@@ -24,14 +18,11 @@ from mltasks.data import (
     DataError,
     Record,
     Sample,
+    decode_sample,
     is_file_name,
     mask_flag,
+    mask_path,
 )
-from mltasks.images import ImageError, decode
-from mltasks.preprocessing import Pixels, to_grey
-
-# Whoever evaluates knows the files: more than a visitor may send, less than fills the memory.
-_MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
 
 
 def read_records(folder: Path, fold: int | None) -> list[Record]:
@@ -108,37 +99,9 @@ def _picture(folder: Path, record: Record) -> Path:
     raise DataError(f"the picture of {record.id} is missing in {images}")
 
 
-def _read(path: Path, sha256: str = "") -> Pixels:
-    """A file's grey pixels, uint8 (height, width), upright."""
-    try:
-        content = path.read_bytes()
-        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-            raise DataError(f"{path} is not the file of the manifest: its digest differs")
-        picture = decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except ImageError as error:
-        raise DataError(f"cannot read {path}: {error.message}") from None
-    return np.array(to_grey(picture.pixels))
-
-
 def load(folder: Path, record: Record) -> Sample:
-    """Decode one slice and its mask.
-
-    Raises:
-        DataError: a file is missing, damaged, not the manifest's, or the sizes differ.
-    """
-    pixels = _read(_picture(folder, record), record.sha256)
-    if not record.has_mask:
-        return Sample(record, pixels, None)
-    path = folder / "masks" / f"{record.id}.png"
-    mask = _read(path)
-    if mask.shape != pixels.shape:
-        (height, width), (rows, columns) = mask.shape, pixels.shape
-        raise DataError(
-            f"{path} has another size than its image: {width}×{height} instead of {columns}×{rows}"
-        )
-    return Sample(record, pixels, mask)
+    """Decode one slice and its mask; see `mltasks.data.decode_sample`."""
+    return decode_sample(record, _picture(folder, record), mask_path(folder, record))
 
 
 def load_all(folder: Path, records: Sequence[Record]) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser import acts
 from tests.browser.conftest import Visit
@@ -90,15 +90,20 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
 
 def test_a_picture_added_while_the_first_is_sent_is_not_lost(visit: Visit) -> None:
     page = visit()
-    # Both are chosen before the page hears of the first.
-    page.route("**/scans/", lambda route: (page.wait_for_timeout(700), route.continue_()))
-    page.set_input_files("#images", [acts.payload(mri_png(seed=21), "early.png")])
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/scans/", hold, times=1)
+    with page.expect_request("**/scans/"):
+        page.set_input_files("#images", [acts.payload(mri_png(seed=21), "early.png")])
     page.set_input_files("#images", [acts.payload(mri_png(seed=22), "late.png")])
     items = page.locator("[data-uploads] li")
     expect(items).to_have_count(2)
+    held[0].continue_()
     for number in range(2):
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
-    page.unroute("**/scans/")
     page.goto("/scans/")
     expect(page.locator("a.record-link")).to_have_count(2)
 
