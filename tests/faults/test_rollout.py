@@ -146,11 +146,13 @@ def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> N
         visitors.more(4)
 
         # 1. The schema of the new release, under the old one's feet.
-        subprocess.run(
+        migrated = subprocess.run(
             [sys.executable, ROOT / "manage.py", "migrate", "--verbosity", "0"],
             env=env,
-            check=True,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        assert migrated.returncode == 0, migrated.stderr[-2000:]
         with old.database() as database:
             columns = database.execute("PRAGMA table_info(predictions_scan)").fetchall()
         assert "written_by" in {column["name"] for column in columns}
@@ -198,8 +200,10 @@ def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> N
     assert sorted(rows) == sorted(ids)
     assert len({row["scan_id"] for row in rows.values()}) == len(ids)
     assert {row["status"] for row in rows.values()} <= ANSWERED
-    # Each was taken up once: a worker that ends finishes what it holds and leaves the rest.
-    assert {pk: row["attempt"] for pk, row in rows.items() if row["attempt"] != 1} == {}
+    # Each was taken up once: a worker that ends finishes what it holds and leaves the rest. Where the
+    # machine stood still for seconds, store or database seemed to be away: that is counted apart.
+    again = {pk: row for pk, row in rows.items() if row["attempt"] - row["outages"] != 1}
+    assert again == {}
     assert old.recorded() == old.objects()
     # Both releases have written on the new schema, and the old web took the slow upload.
     assert {release[pk] for pk in visitors.ids} == {None, WRITTEN}
