@@ -200,8 +200,8 @@ def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> N
     assert sorted(rows) == sorted(ids)
     assert len({row["scan_id"] for row in rows.values()}) == len(ids)
     assert {row["status"] for row in rows.values()} <= ANSWERED
-    # Each was taken up once: a worker that ends finishes what it holds and leaves the rest. Where the
-    # machine stood still for seconds, store or database seemed to be away: that is counted apart.
+    # Each was taken up once: a worker that ends finishes what it holds and leaves the rest. Where
+    # the machine stood still for seconds, store or database seemed away: that is counted apart.
     again = {pk: row for pk, row in rows.items() if row["attempt"] - row["outages"] != 1}
     assert again == {}
     assert old.recorded() == old.objects()
