@@ -18,6 +18,7 @@ from PIL import Image
 
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
+from mltasks.datasets.finding import Found, find_layout, is_litter, packed
 from mltasks.datasets.form import (
     FORMAT,
     INFO,
@@ -27,33 +28,21 @@ from mltasks.datasets.form import (
     info_bytes,
     is_pseudonym,
     manifest_bytes,
-    missing_columns,
     no_progress,
     pseudonym,
     read_dataset,
     write_file,
 )
-from mltasks.datasets.items import Item, Layout, LeftOut, Mask, Options, slug, zips_below
-from mltasks.datasets.layouts import brisc, cheng, classes, lgg, manifest
+from mltasks.datasets.items import Item, LeftOut, Mask, Options, slug
+from mltasks.datasets.layouts import lgg
 from mltasks.images import Decoded, ImageError, decode, encode_png
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.stream import Limits
 
 # In the order in which they are tried.
-LAYOUTS = {
-    layout.key: layout
-    for layout in (
-        *(manifest.LAYOUT, brisc.LAYOUT, lgg.LAYOUT, cheng.LAYOUT),
-        classes.LAYOUT,
-    )
-}
 REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
-# Archives unpack into folders of their own, some into one within another.
-_DEEPEST = 2
-# More packed files are not named in a message.
-_MOST_NAMED = 8
 _SPLITS = "split"
 _DIGESTS = ("sha256", "mask_sha256")
 
@@ -98,73 +87,6 @@ class Outcome:
             "exact_copies_left_out": sum(item.copy for item in self.left_out),
             "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Where in a download the collection lies, and how it is laid out.
-
-    Attributes:
-        place: the folder given, or the only one in it, or the only one in that.
-    """
-
-    layout: Layout
-    place: Path
-
-
-def find_layout(source: Path, key: str) -> Found:
-    """The layout asked for, or the first that fits, in the first folder that it fits.
-
-    Raises:
-        DataError: the folder is missing or looks like none of them.
-    """
-    if not source.is_dir():
-        raise DataError(f"no folder {source}: give the folder into which the download was unpacked")
-    places = list(_places(source))
-    for place in places:
-        for layout in [LAYOUTS[key]] if key else LAYOUTS.values():
-            if layout.fits(place):
-                return Found(layout, place)
-    if key:  # reading it will tell what is wrong
-        return Found(LAYOUTS[key], source)
-    known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
-    lacking = [
-        f"; {place / MANIFEST} lacks the columns {', '.join(missing_columns(place))}"
-        for place in places
-        if (place / MANIFEST).is_file()
-    ]
-    raise DataError(
-        f"{source} is laid out like none of the known collections ({known})"
-        f"{''.join(lacking)}{_packed(source)}"
-    )
-
-
-def _places(source: Path) -> Iterator[Path]:
-    """The folder, and as long as it holds just one other folder, that one."""
-    yield source
-    for _ in range(_DEEPEST):
-        below = [path for path in source.glob("*/") if path.is_dir() and not _is_litter(path)]
-        if len(below) != 1:
-            return
-        source = below[0]
-        yield source
-
-
-def _is_litter(path: Path) -> bool:
-    """Whether systems leave it in folders and archives, and nobody means it."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
-
-
-def _packed(source: Path) -> str:
-    """What to do about zip files in a download; empty if there are none."""
-    names = zips_below(source)
-    if not names:
-        return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return (
-        f"; it holds zip files, unpack them there and import again: "
-        f"{', '.join(names[:_MOST_NAMED])}{more}"
-    )
 
 
 def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
@@ -233,7 +155,7 @@ def _fill(
         reasons = "; ".join(f"{item.where}: {item.reason}" for item in outcome.left_out[:3])
         raise DataError(
             f"nothing in {request.source} could be imported ({reasons or 'no files'})"
-            f"{_packed(request.source)}"
+            f"{packed(request.source)}"
         )
     content = manifest_bytes([*older, *outcome.rows])
     outcome.digest = info["digest"] = hashlib.sha256(content).hexdigest()
@@ -256,7 +178,7 @@ def _beside(source: Path, place: Path) -> Iterator[LeftOut]:
     """The files on the way down to the folder that is imported."""
     while place != source:
         for path in sorted(place.parent.iterdir()):
-            if path.is_file() and not _is_litter(path):
+            if path.is_file() and not is_litter(path):
                 where = str(path.relative_to(source))
                 yield LeftOut(where, f"beside the folder {place.name}, which was imported")
         place = place.parent

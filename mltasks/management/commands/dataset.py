@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from mltasks.data import DataError
-from mltasks.datasets import audit, importing, remote, splitting
+from mltasks.datasets import audit, finding, importing, remote, splitting
 from mltasks.datasets.layouts.lgg import CHANNELS
 from mltasks.engines import ModelError
 from mltasks.inference import load_analyzer
@@ -60,12 +60,12 @@ class Command(BaseCommand):
         pull.add_argument("--output", type=Path, required=True)
 
     def _import_arguments(self, parser: ArgumentParser) -> None:
-        known = "; ".join(f"{key}: {layout.about}" for key, layout in importing.LAYOUTS.items())
+        known = "; ".join(f"{key}: {layout.about}" for key, layout in finding.LAYOUTS.items())
         parser.add_argument("source", type=Path, help="folder into which it was unpacked")
         parser.add_argument("--output", type=Path, required=True, help="data folder to write")
         parser.add_argument(
             "--layout",
-            choices=list(importing.LAYOUTS),
+            choices=list(finding.LAYOUTS),
             default="",
             help=f"found if not given; {known}",
         )

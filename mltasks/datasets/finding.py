@@ -1,0 +1,91 @@
+"""Where in a downloaded folder a collection lies, and which of the known layouts it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mltasks.data import DataError
+from mltasks.datasets.form import MANIFEST, missing_columns
+from mltasks.datasets.items import Layout, zips_below
+from mltasks.datasets.layouts import brisc, cheng, classes, lgg, manifest
+
+LAYOUTS = {
+    layout.key: layout
+    for layout in (
+        *(manifest.LAYOUT, brisc.LAYOUT, lgg.LAYOUT, cheng.LAYOUT),
+        classes.LAYOUT,
+    )
+}
+# Archives unpack into folders of their own, some into one within another.
+_DEEPEST = 2
+# More packed files are not named in a message.
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where in a download the collection lies, and how it is laid out.
+
+    Attributes:
+        place: the folder given, or the only one in it, or the only one in that.
+    """
+
+    layout: Layout
+    place: Path
+
+
+def find_layout(source: Path, key: str) -> Found:
+    """The layout asked for, or the first that fits, in the first folder that it fits.
+
+    Raises:
+        DataError: the folder is missing or looks like none of them.
+    """
+    if not source.is_dir():
+        raise DataError(f"no folder {source}: give the folder into which the download was unpacked")
+    places = list(_places(source))
+    for place in places:
+        for layout in [LAYOUTS[key]] if key else LAYOUTS.values():
+            if layout.fits(place):
+                return Found(layout, place)
+    if key:  # reading it will tell what is wrong
+        return Found(LAYOUTS[key], source)
+    known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
+    lacking = [
+        f"; {place / MANIFEST} lacks the columns {', '.join(missing_columns(place))}"
+        for place in places
+        if (place / MANIFEST).is_file()
+    ]
+    raise DataError(
+        f"{source} is laid out like none of the known collections ({known})"
+        f"{''.join(lacking)}{packed(source)}"
+    )
+
+
+def _places(source: Path) -> Iterator[Path]:
+    """The folder, and as long as it holds just one other folder, that one."""
+    yield source
+    for _ in range(_DEEPEST):
+        below = [path for path in source.glob("*/") if path.is_dir() and not is_litter(path)]
+        if len(below) != 1:
+            return
+        source = below[0]
+        yield source
+
+
+def is_litter(path: Path) -> bool:
+    """Whether systems leave it in folders and archives, and nobody means it."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def packed(source: Path) -> str:
+    """What to do about zip files in a download; empty if there are none."""
+    names = zips_below(source)
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"; it holds zip files, unpack them there and import again: "
+        f"{', '.join(names[:_MOST_NAMED])}{more}"
+    )
