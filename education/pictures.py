@@ -1,6 +1,7 @@
-"""Which pictures of the library the public may see."""
+"""Which pictures and documents of the library the public may see."""
 
 from django.http import HttpRequest
+from wagtail.documents.models import Document
 from wagtail.models import Page, ReferenceIndex
 
 from education.models import Picture, PictureRendition
@@ -17,9 +18,9 @@ def find(name: str) -> tuple[Picture, str] | None:
     return None
 
 
-def is_published(picture: Picture) -> bool:
-    """Whether a published page shows it."""
-    users = ReferenceIndex.get_references_to(picture).values_list("object_id", flat=True)
+def is_published(item: Picture | Document) -> bool:
+    """Whether a published page shows it, or links to it."""
+    users = ReferenceIndex.get_references_to(item).values_list("object_id", flat=True)
     return Page.objects.live().public().filter(pk__in=[int(pk) for pk in users]).exists()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mltasks.classes import CLASSES, TUMOR
 from mltasks.images import ImageError, decode
@@ -191,7 +192,15 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
         raise DataError(
             f"{mask} has another size than its image: {width}×{height} instead of {columns}×{rows}"
         )
-    return Sample(record, pixels, area)
+    return Sample(record, pixels, np.where(as_mask(area), np.uint8(255), np.uint8(0)))
+
+
+def as_mask(values: Pixels) -> NDArray[np.bool_]:
+    """Where a mask's picture says tumour.
+
+    Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
+    """
+    return np.asarray(values > (0 if values.max() <= 1 else 127))
 
 
 def _grey(path: Path, sha256: str = "") -> Pixels:

@@ -120,7 +120,7 @@ def _source(layer: str) -> str | None:
     return f"_blocks.{block}._{part}_conv"
 
 
-def _source_norm(layer: str, state: dict[str, NDArray[Any]]) -> str:
+def _source_norm(layer: str) -> str:
     """The normalisation after `layer`: numbered within its block, the stem's is 0, the head's 1."""
     if layer in {"stem", "head"}:
         return "_bn0" if layer == "stem" else "_bn1"

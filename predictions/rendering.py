@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 THUMBNAIL_SIDE = 240
-# Attention is coarse by nature, six cells a side; more pixels than this would only pretend to know
+# Attention is coarse by nature, nine cells a side; more pixels than this would only pretend to know
 # more. The page and the report lay the picture over the whole scan, whatever its size.
 ATTENTION_SIDE, ATTENTION_SHORT = 96, 24
 AREA_COLOUR = (255, 122, 0)

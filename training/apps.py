@@ -3,7 +3,6 @@ from django.apps import AppConfig
 
 class TrainingConfig(AppConfig):
     name = "training"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         from training import gauges, tasks  # noqa: F401  # registers the tasks

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from mltasks.training.config import RecipeError, read_recipe
+from predictions.services.sweeping import messages_waiting
 from predictions.task import send_on_commit
 from training.models import TrainingRun
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Status = TrainingRun.Status
 
-TRAIN = "training.tasks.train"
+TRAIN, QUEUE = "training.tasks.train", "training"
 # Evaluation at the end says nothing for minutes; longer silence means the worker is gone.
 SILENCE = timedelta(minutes=15)
 MAX_ATTEMPTS = 10
@@ -66,29 +67,27 @@ def request_run(*, recipe: str, user: User | None = None) -> TrainingRun:
 
 
 def claim(*, run_id: UUID, task_id: str) -> TrainingRun | None:
-    """Take a queued run, or one that an earlier delivery of this very task left behind."""
+    """Take a queued run.
+
+    One that runs is left alone, also by a message that comes again: the broker sends it anew
+    while its first worker is at work, as training outlasts every wait for an acknowledgement.
+    Whether that worker still lives, only its silence says, see `sweep`.
+    """
     now = timezone.now()
-    mine = TrainingRun.objects.filter(pk=run_id)
-    for waiting in (
-        mine.filter(status=Status.QUEUED),
-        mine.filter(status=Status.RUNNING, claimed_by=task_id),
-    ):
-        run = waiting.first()
-        if run is None:
-            continue
-        if run.attempt >= MAX_ATTEMPTS:
-            fail(run=run, message=f"Given up after {MAX_ATTEMPTS} workers died over it.")
-            return None
-        changed = waiting.filter(attempt=run.attempt).update(
-            status=Status.RUNNING,
-            attempt=run.attempt + 1,
-            claimed_by=task_id,
-            started_at=run.started_at or now,
-            heartbeat_at=now,
-        )
-        if changed:
-            return TrainingRun.objects.get(pk=run_id)
-    return None
+    run = TrainingRun.objects.filter(pk=run_id, status=Status.QUEUED).first()
+    if run is None:
+        return None
+    if run.attempt >= MAX_ATTEMPTS:
+        fail(run=run, message=f"Given up after {MAX_ATTEMPTS} workers died over it.")
+        return None
+    changed = _held(run).update(
+        status=Status.RUNNING,
+        attempt=run.attempt + 1,
+        claimed_by=task_id,
+        started_at=run.started_at or now,
+        heartbeat_at=now,
+    )
+    return TrainingRun.objects.get(pk=run_id) if changed else None
 
 
 def _held(run: TrainingRun) -> Any:
@@ -147,8 +146,10 @@ def sweep() -> None:
     for run in TrainingRun.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - SILENCE):
         if _held(run).update(status=Status.QUEUED, claimed_by=""):
             logger.warning("training run %s goes to another worker", run.pk)
-    # A message too many does no harm: whoever comes second finds the run taken.
-    for pk in TrainingRun.objects.filter(
-        status=Status.QUEUED, queued_at__lt=now - PATIENCE
-    ).values_list("pk", flat=True):
+    queued = TrainingRun.objects.filter(status=Status.QUEUED)
+    waiting = queued.filter(queued_at__lt=now - PATIENCE).order_by("queued_at")
+    # A message too many does no harm, whoever comes second finds the run taken; but their number
+    # is what workers are started by.
+    missing = waiting.count() and waiting.count() - messages_waiting(QUEUE)
+    for pk in list(waiting.values_list("pk", flat=True)[: max(0, missing)]):
         send_on_commit(TRAIN, str(pk))

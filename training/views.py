@@ -17,9 +17,11 @@ from django.views.decorators.http import require_safe
 from predictions import storage
 from predictions.services import artifacts, drift, registry, shadowing
 from predictions.shadow_report import shadow_report
+from predictions.storage import StorageUnavailableError
 from training.models import TrainingRun
 from training.presentation import stand
 from training.triggers import LOOK_KEY
+from tumorsite.http import problem
 
 View = Callable[..., HttpResponse]
 # Runs on one page; the admin has all of them.
@@ -89,4 +91,6 @@ def card(request: HttpRequest, *, run_id: UUID) -> HttpResponse:
         text = storage.get(artifacts.key(row.candidate.artifact, "MODEL_CARD.md")).decode()
     except FileNotFoundError:
         raise Http404 from None
+    except StorageUnavailableError:
+        return problem(request, 503, "The card cannot be fetched now. Please try again soon.")
     return render(request, "training/card.html", {"run": row, "text": text})

@@ -17,6 +17,7 @@ from django.core.files.storage import storages
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
+from kombu import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
 # While one request asks the parts, others get the answer before, if it is no older than this.
 STALE_SECONDS = 10.0
-ANSWER_SECONDS = 2
+ANSWER_SECONDS, ALL_SECONDS = 2, 0.8
 LONGEST_WAIT = 3.0
 
 
@@ -58,21 +59,26 @@ def _broker() -> None:
         link.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
 
 
+def _loaded(link: Connection, seconds: float, limit: int | None = None) -> bool:
+    """Whether one of the workers that answer first, or of all that do in time, has its model."""
+    replies = current_app.control.broadcast(
+        "loaded_model",
+        reply=True,
+        timeout=seconds,
+        limit=limit,
+        pattern="inference@*",
+        matcher="glob",  # type: ignore[arg-type]  # a matcher's name, says Celery's code
+        connection=link,
+    )
+    return any(answer.get("ready") for reply in replies or [] for answer in reply.values())
+
+
 def _worker() -> None:
     """Asks the inference workers, over the broker, whether one has its model loaded."""
     with current_app.connection_for_write(connect_timeout=ANSWER_SECONDS) as link:
-        replies = current_app.control.broadcast(
-            "loaded_model",
-            reply=True,
-            timeout=ANSWER_SECONDS,
-            limit=1,
-            pattern="inference@*",
-            matcher="glob",  # type: ignore[arg-type]  # a matcher's name, says Celery's code
-            connection=link,
-        )
-    loaded = [answer for reply in replies or [] for answer in reply.values() if answer.get("ready")]
-    if not loaded:
-        raise NoWorkerError("no inference worker with a loaded model answers")
+        # The first to answer may be one that has just started, and has none yet.
+        if not (_loaded(link, ANSWER_SECONDS, limit=1) or _loaded(link, ALL_SECONDS)):
+            raise NoWorkerError("no inference worker with a loaded model answers")
 
 
 class Probe:

@@ -10,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from celery import current_app
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
@@ -67,6 +68,19 @@ def request_erasure(*, user: User) -> None:
 def _clean_logs(user: User) -> None:
     """The logs of both admin sites stay, without the address of the person they are about."""
     label = f"user {user.pk}"
+    # Sessions name an address of the network, the others one of e-mail: now, or once.
+    for rows in (
+        User.objects.filter(pk=user.pk),
+        EmailAddress.objects.filter(user=user),
+        UserSession.objects.filter(user=user),
+    ):
+        about = {
+            "content_type": ContentType.objects.get_for_model(rows.model),
+            "object_id__in": [str(pk) for pk in rows.values_list("pk", flat=True)],
+        }
+        LogEntry.objects.filter(**about).update(object_repr=label)
+        ModelLogEntry.objects.filter(**about).update(label=label)
+    # Rows that are gone, of a second factor say, can be told by their words only.
     LogEntry.objects.filter(object_repr__iexact=user.email).update(object_repr=label)
     ModelLogEntry.objects.filter(label__iexact=user.email).update(label=label)
 

@@ -140,13 +140,24 @@ def test_what_staff_did_stays_without_their_name(
         user=other, content_type=kind, object_id=str(ada.pk), object_repr=ada.email,
         action_flag=CHANGE,
     )  # fmt: skip
+    # Of the time before a change of address, and of the row that names the address.
+    LogEntry.objects.create(
+        user=other, content_type=kind, object_id=str(ada.pk), object_repr="old@example.org",
+        action_flag=CHANGE,
+    )  # fmt: skip
+    address = EmailAddress.objects.create(user=ada, email="second@example.org")
+    LogEntry.objects.create(
+        user=other, content_type=ContentType.objects.get_for_model(EmailAddress),
+        object_id=str(address.pk), object_repr=address.email, action_flag=CHANGE,
+    )  # fmt: skip
     ModelLogEntry.objects.log_action(ada, "wagtail.edit", user=other)
     request_erasure(user=ada)
     deletion.erase_deleted()
     assert finish_erasures() == 1
     assert Review.objects.get().reviewer is None
     assert Access.objects.get().user is None
-    assert LogEntry.objects.get().object_repr == f"user {ada.pk}"
+    assert LogEntry.objects.count() == 3
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {f"user {ada.pk}"}
     assert ModelLogEntry.objects.get().label == f"user {ada.pk}"
     root.refresh_from_db()
     assert root.owner is None

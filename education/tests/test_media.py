@@ -2,9 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client
 from pytest_django import Settings
+from wagtail.documents.models import Document
 
 from education.models import Picture, TumourPage
 from education.storage import PictureS3Storage
@@ -46,6 +48,20 @@ def test_an_unchanged_picture_is_not_sent_again(client: Client, published: Pictu
     assert response.status_code == 304
     assert response.content == b""
     assert "immutable" in response["Cache-Control"]
+
+
+def test_a_document_is_public_once_a_published_page_links_to_it(
+    client: Client, editor: Client, glioma: TumourPage
+) -> None:
+    leaflet = Document.objects.create(title="Leaflet", file=ContentFile(b"%PDF-1.7", "leaflet.pdf"))
+    assert client.get(leaflet.url).status_code == 404
+    assert editor.get(leaflet.url).status_code == 200
+    link = f'<p><a linktype="document" id="{leaflet.pk}">A leaflet</a></p>'
+    glioma.body = [*glioma.body.raw_data, {"type": "paragraph", "value": link}]
+    glioma.save_revision()
+    assert client.get(leaflet.url).status_code == 404
+    glioma.save_revision().publish()
+    assert client.get(leaflet.url).status_code == 200
 
 
 def test_a_picture_of_a_draft_is_for_editors_only(

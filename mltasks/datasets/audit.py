@@ -24,6 +24,7 @@ from mltasks.datasets.relations import Relations, join_all, part_of, relate
 from mltasks.datasets.report import write_report
 from mltasks.datasets.series import neighbours_by_name
 from mltasks.evaluation import dice_score, proportion_interval
+from mltasks.folders import put_in_place
 from mltasks.inference import Analyzer
 from mltasks.stream import Limits
 
@@ -102,8 +103,7 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
         temporary.mkdir(parents=True)
         (temporary / GROUPS).write_bytes(_groups_table(found, relations, joined.labels()))
         write_report(temporary, figures, found, relations, request.limits)
-        shutil.rmtree(request.output, ignore_errors=True)
-        temporary.rename(request.output)
+        put_in_place(temporary, request.output)
     except OSError as error:
         raise DataError(f"cannot write {request.output}: {error.strerror or error}") from error
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mltasks.classes import NO_TUMOR
-from mltasks.data import DataError
+from mltasks.data import DataError, as_mask
 from mltasks.datasets.copies import Shelf
 from mltasks.datasets.fingerprints import fingerprint
 from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row, read_dataset
@@ -82,11 +82,7 @@ class Gathered:
         """The mask, read anew."""
         path = self.sets[self.set_of[place]].folder / self.rows[place].mask
         found = decode(path, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return _as_mask(to_grey(found.pixels))
-
-
-def _as_mask(values: Pixels) -> Mask:
-    return np.asarray(values > (0 if values.max() <= 1 else 127))
+        return as_mask(to_grey(found.pixels))
 
 
 def open_sets(folders: Sequence[Path]) -> list[Dataset]:
@@ -213,7 +209,7 @@ class _Reader:
             text = f"it has {width}×{height} pixels, its image {columns}×{rows}"
             self._note(data, "mask size", row.mask, text)
             return None
-        return _as_mask(values)
+        return as_mask(values)
 
     def _note(self, data: Dataset, kind: str, where: str, text: str) -> None:
         self._found.faults.append((data.name, Fault(kind, where, text)))

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mltasks.classes import NO_TUMOR
-from mltasks.data import DataError
+from mltasks.data import DataError, as_mask
 from mltasks.datasets.finding import Found, find_layout, is_litter, packed
 from mltasks.datasets.form import (
     FORMAT,
@@ -39,7 +39,6 @@ from mltasks.images import Decoded, ImageError, decode, encode_png
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.stream import Limits
 
-# In the order in which they are tried.
 REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
@@ -339,9 +338,7 @@ class _Importer:
             return None
         if isinstance(item.mask, Path):
             _, picture = self._decode(item.mask, item.known.get("mask_sha256", ""))
-            values = to_grey(picture.pixels)
-            # Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
-            mask = np.asarray(values > (0 if values.max() <= 1 else 127))
+            mask = as_mask(to_grey(picture.pixels))
         else:
             mask = item.mask
         if mask.shape != pixels.shape:

@@ -10,6 +10,7 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from mltasks.evaluation.plots import plots
+from mltasks.folders import put_in_place
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
 
@@ -50,12 +51,7 @@ class Report:
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         (self._fresh / JSON_NAME).write_text(text + "\n", encoding="utf-8")
         (self._fresh / PAGE_NAME).write_text(render(figures), encoding="utf-8")
-        old = self.target.with_name(f".{self.target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.target.exists():
-            self.target.rename(old)
-        self._fresh.rename(self.target)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(self._fresh, self.target)
 
     def drop(self) -> None:
         """Remove what was begun."""

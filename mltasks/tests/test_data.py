@@ -45,6 +45,14 @@ def test_slices_and_masks_are_read(slices: Path) -> None:
     assert load_sample(slices, records[2]).mask is None
 
 
+def test_a_mask_of_zeros_and_ones_is_a_mask(folder: Path) -> None:
+    record = read_manifest(folder)[0]
+    usual = load_sample(folder, record).mask
+    assert usual is not None
+    Image.fromarray(usual // 255).save(folder / "masks" / f"{record.id}.png")
+    np.testing.assert_array_equal(load_sample(folder, record).mask, usual)
+
+
 def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:
     records = read_manifest(slices)
     assert data_digest(records) == data_digest(records[::-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -239,7 +240,9 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         queued = 0
         try:
             for prediction in queryset:
-                queued += run_again(prediction=prediction).pk != prediction.pk
+                # Deleted since the list was shown, perhaps.
+                with suppress(Scan.DoesNotExist):
+                    queued += run_again(prediction=prediction).pk != prediction.pk
         except NoModelError:
             self.message_user(request, "No network is in production.", messages.ERROR)
             return

@@ -18,7 +18,7 @@ from django.db import DatabaseError, transaction
 from mltasks.images import Decoded, decode, encode_png
 from predictions import storage
 from predictions.ids import uuid7
-from predictions.models import Prediction, Scan
+from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan
 from predictions.rendering import thumbnail_png
 from predictions.services.lifecycle import enqueue
 from predictions.services.models import production_model
@@ -167,7 +167,7 @@ def run_again(*, prediction: Prediction) -> Prediction:
         scan = Scan.objects.select_for_update().get(pk=prediction.scan_id, deleted_at__isnull=True)
         standing = (
             scan.predictions.filter(model_version=model)
-            .exclude(status__in=("failed", "cancelled"))
+            .exclude(status__in=UNFINISHED_BUSINESS)
             .first()
         )
         if standing:

@@ -92,7 +92,8 @@ def report(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     record_access(prediction=prediction, kind="report", user=owner.user, visitor=owner.visitor)
     try:
         content = report_pdf(prediction)
-    except (FileNotFoundError, storage.StorageUnavailableError):
+    except (OSError, ValueError, SyntaxError, storage.StorageUnavailableError):
+        # Away, gone or damaged: the answer itself is still on the page.
         return problem(request, 503, NOT_NOW)
     response = HttpResponse(content, content_type="application/pdf")
     name = f"tumorsite-{str(prediction.pk)[-12:]}.pdf"

@@ -19,7 +19,7 @@ from tests.support.servers import S3
 from tests.support.stores import use_s3
 from training import checkpoints, services
 from training.models import TrainingRun
-from training.tests.test_training_runs import TINY, deliver, make_run
+from training.tests.test_training_runs import TINY, after_silence, deliver, make_run
 
 pytestmark = pytest.mark.django_db
 Status = TrainingRun.Status
@@ -82,8 +82,8 @@ def test_another_machine_goes_on_to_the_same_curve(
     assert "000001/SHA256SUMS" in keys(run.pk)
     shutil.rmtree(settings.DATA_DIR)
     settings.DATA_DIR = tmp_path / "second"
-    # The message comes again, to a worker that has never heard of the run.
-    run = deliver(run)
+    # The sweeper gives it to a worker that has never heard of it.
+    run = deliver(after_silence(run))
     assert (run.status, run.attempt) == (Status.SUCCEEDED, 2), run.message
     assert [row["epoch"] for row in run.history] == [1, 2]
     for mine, theirs in zip(run.history, whole.history, strict=True):
@@ -110,7 +110,7 @@ def test_a_network_that_was_registered_is_not_trained_a_second_time(
         deliver(run)
     monkeypatch.setattr(services, "note", usual)
     shutil.rmtree(settings.DATA_DIR)
-    run = deliver(run)
+    run = deliver(after_silence(run))
     assert run.status == Status.SUCCEEDED, run.message
     assert run.candidate == ModelVersion.objects.get()
     assert not (settings.DATA_DIR / "training" / str(run.pk)).exists()

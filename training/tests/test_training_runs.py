@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import Permission
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -18,6 +21,7 @@ from accounts.models import User
 from mltasks.lazy import tensorflow_module
 from mltasks.training import RecipeError
 from predictions.models import ModelVersion
+from predictions.storage import StorageUnavailableError
 from training import services, tasks
 from training.models import TrainingRun
 
@@ -48,6 +52,15 @@ def deliver(run: TrainingRun, task_id: str = "task-1") -> TrainingRun:
         tasks.train.run(str(run.pk))
     finally:
         tasks.train.pop_request()
+    run.refresh_from_db()
+    return run
+
+
+def after_silence(run: TrainingRun) -> TrainingRun:
+    """What the sweeper makes of a run whose worker is gone."""
+    long_ago = timezone.now() - services.SILENCE - timedelta(minutes=1)
+    TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
+    services.sweep()
     run.refresh_from_db()
     return run
 
@@ -84,12 +97,61 @@ def test_one_worker_takes_a_run() -> None:
     assert services.claim(run_id=run.pk, task_id="b") is None
 
 
-def test_a_message_that_comes_again_after_its_worker_died_goes_on() -> None:
+def test_a_message_that_comes_again_leaves_a_living_worker_its_run() -> None:
     run = make_run()
-    services.claim(run_id=run.pk, task_id="a")
-    again = services.claim(run_id=run.pk, task_id="a")
-    assert again is not None
-    assert again.attempt == 2
+    first = services.claim(run_id=run.pk, task_id="a")
+    assert first is not None
+    # The broker waits for minutes, training takes hours.
+    assert services.claim(run_id=run.pk, task_id="a") is None
+    services.note(run=first, share=0.5)
+
+
+def test_what_a_silent_worker_has_begun_goes_on_elsewhere(sent: list[Any]) -> None:
+    run = make_run()
+    dead = services.claim(run_id=run.pk, task_id="a")
+    assert dead is not None
+    again = after_silence(run)
+    assert again.status == Status.QUEUED
+    taken = services.claim(run_id=run.pk, task_id="b")
+    assert taken is not None
+    assert taken.attempt == 2
+    with pytest.raises(services.RunStoppedError):
+        services.note(run=dead, share=0.6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (SoftTimeLimitExceeded(), "It took more than 24 h"),
+        (KeyError("accuracy"), r"A fault of the program \(KeyError\)"),
+        (StorageUnavailableError("away"), "The store does not answer"),
+        (ValueError("no slices"), "no slices"),
+    ],
+)
+def test_a_run_ends_with_a_reason(
+    fault: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(run: TrainingRun) -> None:
+        raise fault
+
+    monkeypatch.setattr("training.following.follow", fails)
+    run = deliver(make_run())
+    assert run.status == Status.FAILED
+    assert re.search(words, run.message)
+
+
+def test_a_database_that_is_away_leaves_the_run_to_the_sweeper(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(run: TrainingRun) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("training.following.follow", fails)
+    run = make_run()
+    with pytest.raises(OperationalError):
+        deliver(run)
+    run.refresh_from_db()
+    assert run.status == Status.RUNNING
 
 
 def test_a_run_that_kills_its_workers_is_given_up() -> None:

@@ -135,6 +135,13 @@ TABLE: tuple[Setting, ...] = (
         "Signing key, 50 characters or more. Without it, one is made and kept in DATA_DIR.",
         secret=True,
     ),
+    Setting(
+        "SECRET_KEY_FALLBACKS",
+        str.split,
+        "",
+        "Earlier signing keys, separated by spaces: what they signed or encrypted stays good.",
+        secret=True,
+    ),
     Setting("ALLOWED_HOSTS", names, "localhost,127.0.0.1,[::1]", "Host names the site answers to."),
     Setting(
         "SITE_URL",

@@ -42,6 +42,7 @@ def _kept_secret(file: Path) -> str:
 SECRET_KEY = values.SECRET_KEY or _kept_secret(values.DATA_DIR / "secret-key")
 if len(SECRET_KEY) < 50:
     raise ImproperlyConfigured("SECRET_KEY must have 50 characters or more. See docs/settings.md.")
+SECRET_KEY_FALLBACKS = values.SECRET_KEY_FALLBACKS
 
 HTTPS = values.SITE_URL.startswith("https://")
 ALLOWED_HOSTS = values.ALLOWED_HOSTS
@@ -63,6 +64,8 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 30 * 86400
 CSRF_COOKIE_SECURE = HTTPS
+# Without a cookie of its own.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "tumorsite.views.csrf_failure"
 X_FRAME_OPTIONS = "SAMEORIGIN"

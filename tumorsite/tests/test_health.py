@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.core.files.storage import storages
@@ -166,6 +167,23 @@ def test_the_real_broker_answers_and_no_worker_does() -> None:
     health._broker()
     with pytest.raises(health.NoWorkerError, match="no inference worker"):
         health._worker()
+
+
+def test_a_worker_that_answers_first_and_has_no_model_yet_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from celery import current_app
+
+    replies: list[dict[str, dict[str, bool]]] = [{"inference@new": {"ready": False}}]
+
+    def broadcast(*_: Any, limit: int | None, **__: Any) -> list[dict[str, dict[str, bool]]]:
+        return replies[:limit]
+
+    monkeypatch.setattr(current_app.control, "broadcast", broadcast)
+    with pytest.raises(health.NoWorkerError):
+        health._worker()
+    replies.append({"inference@old": {"ready": True}})
+    health._worker()
 
 
 @pytest.fixture
