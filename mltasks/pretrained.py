@@ -168,7 +168,7 @@ def from_state(state: dict[str, NDArray[Any]], names: list[str]) -> dict[str, ND
             if source is None:
                 continue
             if layer.endswith("_bn"):
-                norm = _source_norm(layer.removesuffix("_bn"), state)
+                norm = _source_norm(layer.removesuffix("_bn"))
                 values[name] = state[f"{norm}.{_NORM[variable]}"]
                 continue
             kernel = state[f"{source}.weight"]

@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 # What the last look has found, for those who wonder why nothing starts.
 LOOK_KEY = "training:look"
 # Parts of `mltasks` that do not change what a training makes.
-_WITHOUT_EFFECT = {"tests", "management", "templatetags", "evaluation", "datasets"}
+_WITHOUT_EFFECT = {
+    *("tests", "management", "templatetags", "evaluation", "datasets", "screening"),
+    *("apps.py", "gate.py", "model_card.py", "stream.py"),
+}
 
 
 def place() -> remote.Place:

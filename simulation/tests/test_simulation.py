@@ -8,10 +8,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from simulation import arrivals, theory
+from simulation import arrivals
 from simulation.constants import Constants
 from simulation.day import simulate
 from simulation.fleet import Policy
+from simulation.tests import theory
 
 CUSTOMERS = 60_000
 
