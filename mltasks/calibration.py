@@ -8,21 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mltasks.postprocessing import softmax
+from mltasks.doubt import tempered
 
 Array = NDArray[Any]
 _GOLDEN = (5**0.5 - 1) / 2
-
-
-def tempered(logits: Array, base: float, slope: float, closeness: Array) -> Array:
-    """Probabilities (n, classes) of logits divided by `base * exp(slope * closeness)`.
-
-    Args:
-        logits: (n, classes).
-        closeness: (n,), 0 for usual pictures, 1 for those that are flagged, more beyond.
-    """
-    divisor = base * np.exp(slope * np.asarray(closeness, np.float64))
-    return softmax(np.asarray(logits, np.float64) / divisor[:, None])
 
 
 def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
@@ -43,7 +32,7 @@ def _least(loss: Callable[[float], float], low: float, high: float) -> float:
 
 
 def fit_temperature(
-    logits: Array, target: Array, closeness: Array, weight: Array
+    logits: Array, target: Array, close: Array, weight: Array
 ) -> tuple[float, float]:
     """Base and slope of the temperature of least log-loss (after Guo et al., 2017).
 
@@ -53,7 +42,7 @@ def fit_temperature(
     weight = np.asarray(weight, np.float64) / np.sum(weight)
 
     def loss(base: float, slope: float) -> float:
-        return log_loss(tempered(logits, base, slope, closeness), target, weight)
+        return log_loss(tempered(logits, base, slope, close), target, weight)
 
     def base_for(slope: float) -> float:
         low, high = np.log(0.2), np.log(5.0)

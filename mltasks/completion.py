@@ -17,7 +17,7 @@ from mltasks import calibration, conformal, corruptions
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
-from mltasks.doubt import REFERENCE_NAME, Doubt, Reference
+from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation.bootstrap import calibration_error
 from mltasks.evaluation.results import silent
@@ -155,12 +155,12 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     """
     plain = raw.kind == ""
     at = _distances(distance[plain], others)
-    closeness = np.clip((distance - at["centre"]) / (at["flag"] - at["centre"]), 0, 3)
+    close = closeness(distance, at["centre"], at["flag"])
     # Flagged pictures are capped anyhow: they must not cost the others their sureness. Slices weigh
     # the same: by group, hundreds of easy ones would outweigh the few large groups with tumours.
     weight = ((distance < at["flag"]) & ~raw.light).astype(np.float64)
-    base, slope = calibration.fit_temperature(raw.logits, raw.target, closeness, weight)
-    probabilities = calibration.tempered(raw.logits, base, slope, closeness)
+    base, slope = calibration.fit_temperature(raw.logits, raw.target, close, weight)
+    probabilities = tempered(raw.logits, base, slope, close)
     least = conformal.least_probabilities(
         probabilities[plain], raw.target[plain], raw.group[plain], coverage=COVERAGE
     )

@@ -105,9 +105,22 @@ class Assessment:
         return tuple(CLASSES[k] for k in order if self.in_set[index, k])
 
 
-def temperature(base: float, slope: float, closeness: Array) -> Array:
-    """The divisor of the logits: grows with the distance, so that foreign pictures get doubt."""
-    return np.asarray(base * np.exp(slope * closeness))
+def closeness(distance: Array, centre: float, flag: float) -> Array:
+    """Distances (n,) as 0 up to the usual one, 1 at the flag and 3 at most."""
+    return np.clip((distance - centre) / (flag - centre), 0, 3)
+
+
+def tempered(logits: Array, base: float, slope: float, close: Array) -> Array:
+    """Probabilities (n, classes) of logits divided by `base * exp(slope * close)`.
+
+    The divisor grows with the distance, so that foreign pictures get doubt.
+
+    Args:
+        logits: (n, classes).
+        close: (n,), as `closeness` gives it.
+    """
+    divisor = base * np.exp(slope * np.asarray(close, np.float64))
+    return softmax(np.asarray(logits, np.float64) / divisor[:, None])
 
 
 def cap(probabilities: Array, highest: float) -> Array:
@@ -139,11 +152,6 @@ class Doubt:
         self._doubt: dict[str, dict[str, float]] = doubt
         self._least = np.array([doubt["sets"][name] for name in CLASSES])
 
-    def closeness(self, distance: Array) -> Array:
-        """Distances as 0 up to the usual one and 1 at the flag."""
-        at = self._doubt["distance"]
-        return np.clip((distance - at["centre"]) / (at["flag"] - at["centre"]), 0, 3)
-
     def _sets(self, probabilities: Array, top: Array) -> Array:
         """The labels that reach their threshold, the likeliest, and whatever lies between.
 
@@ -163,12 +171,12 @@ class Doubt:
         """
         at, answer = self._doubt["distance"], self._doubt["answer"]
         distance = self.reference.distance(outputs.features)
-        divisor = temperature(
+        probabilities = tempered(
+            outputs.class_logits,
             self._doubt["temperature"]["base"],
             self._doubt["temperature"]["slope"],
-            self.closeness(distance),
+            closeness(distance, at["centre"], at["flag"]),
         )
-        probabilities = softmax(np.asarray(outputs.class_logits, np.float64) / divisor[:, None])
         brain_score = sigmoid(outputs.brain)
         no_brain, far = brain_score < self.brain_threshold, distance >= at["flag"]
         refused = (distance >= at["refuse"]) | (no_brain & far)

@@ -8,6 +8,7 @@ seen. Whatever it scores above chance, a network may score without having learnt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
 from mltasks.datasets.form import Progress, no_progress
+from mltasks.evaluation import bootstrap
 from mltasks.preprocessing import Pixels, find_head, letterbox, place
 
 Array = NDArray[Any]
@@ -153,48 +155,22 @@ def _score(values: Array, target: Array, group: Array) -> dict[str, Any]:
         scores[np.ix_(held_out, columns)] = model.predict_proba(values[held_out])
     truth = np.searchsorted(classes, target)
     answer = scores.argmax(axis=1)
-    curves = {name: _area(scores[:, i], truth == i) for i, name in enumerate(classes)}
-    draws = _resample(group, truth, answer, scores)
+    stated = partial(bootstrap.stated, groups=group, resamples=_RESAMPLES)
     return {
-        "balanced_accuracy": {
-            "value": round(_balanced(truth, answer), 4),
-            "ci95": _interval(draws["balanced"]),
-        },
+        "balanced_accuracy": stated(_balanced(truth, answer)),
         "auc": {
-            str(name): {"value": round(curves[name], 4), "ci95": _interval(draws[i])}
+            str(name): stated(bootstrap.area_under_roc(scores[:, i], truth == i))
             for i, name in enumerate(classes)
         },
     }
 
 
-def _balanced(truth: Array, answer: Array) -> float:
-    """Mean sensitivity over the classes that are there."""
-    return float(np.mean([(answer[truth == i] == i).mean() for i in np.unique(truth)]))
+def _balanced(truth: Array, answer: Array) -> bootstrap.Metric:
+    """Mean sensitivity over the classes."""
+    shares = [bootstrap.share(answer == i, truth == i) for i in np.unique(truth)]
 
+    def metric(weights: Array) -> Array:
+        # A draw may lack a class.
+        return np.nanmean([one(weights) for one in shares], axis=0)
 
-def _area(scores: Array, positive: Array) -> float:
-    """Area under the ROC curve (Mann and Whitney, 1947); ties count half."""
-    if positive.all() or not positive.any():
-        return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    total, hits = ranks[inverse][positive].sum(), int(positive.sum())
-    return float((total - hits * (hits + 1) / 2) / (hits * (len(scores) - hits)))
-
-
-def _resample(group: Array, truth: Array, answer: Array, scores: Array) -> dict[Any, list[float]]:
-    """The figures of many draws of whole groups."""
-    rng = np.random.default_rng(0)
-    names, inverse = np.unique(group, return_inverse=True)
-    members = [np.flatnonzero(inverse == number) for number in range(len(names))]
-    draws: dict[Any, list[float]] = {"balanced": [], **{i: [] for i in range(scores.shape[1])}}
-    for _ in range(_RESAMPLES):
-        chosen = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        draws["balanced"].append(_balanced(truth[chosen], answer[chosen]))
-        for i in range(scores.shape[1]):
-            draws[i].append(_area(scores[chosen, i], truth[chosen] == i))
-    return draws
-
-
-def _interval(values: Sequence[float]) -> list[float]:
-    return [round(float(value), 4) for value in np.nanpercentile(values, (2.5, 97.5))]
+    return metric
