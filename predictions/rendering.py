@@ -124,12 +124,11 @@ def attention_png(attention: NDArray[np.uint8]) -> bytes:
         attention: uint8, (height, width), 255 where it is strongest.
     """
     image = Image.fromarray(attention)
-    scale = ATTENTION_SIDE / max(attention.shape)
+    # A strip keeps enough rows, or columns, to tell one end of its short side from the other, and
+    # its proportions: a browser fits each layer into its place by these.
+    scale = max(ATTENTION_SIDE / max(image.size), ATTENTION_SHORT / min(image.size))
     if scale < 1:
-        # A strip keeps enough rows, or columns, to tell one end of its short side from the other.
-        width, height = (
-            max(round(scale * side), min(side, ATTENTION_SHORT)) for side in image.size
-        )
+        width, height = (max(1, round(scale * side)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     # 64 levels look the same as 256 on a map this smooth, and compress to a quarter.
     indices = (np.asarray(image) >> 2).astype(np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, OuterRef, QuerySet, Subquery, When
 
 from predictions.models import (
     UNFINISHED_BUSINESS,
@@ -89,16 +89,11 @@ class Filters:
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
         if self.text:
             scans = scans.filter(name__icontains=self.text)
-        wanted = Q(
-            **{
-                key: value
-                for key, value in (("status", self.status), ("label", self.label))
-                if value
-            }
-        )
-        if wanted:
-            runs = Prediction.objects.filter(wanted, scan=OuterRef("pk"))
-            scans = scans.filter(Exists(runs))
+        for field, value in (("status", self.status), ("label", self.label)):
+            if value:
+                standing = Subquery(_standing(OuterRef("pk")).values(field)[:1])
+                scans = scans.alias(**{f"standing_{field}": standing})
+                scans = scans.filter(**{f"standing_{field}": value})
         return scans
 
 
@@ -158,6 +153,12 @@ def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
         ):
             latest[run.scan_id] = run
     return latest
+
+
+def _standing(scan: OuterRef) -> QuerySet[Prediction]:
+    """The same for the database: the runs of a scan, the one that stands for it first."""
+    nothing = Case(When(status__in=UNFINISHED_BUSINESS, then=1), default=0)
+    return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
 
 
 def _attach_latest(scans: list[Scan]) -> None:

@@ -284,12 +284,33 @@ class TestRefused:
         content[int(len(content) * at)] ^= 0x40
         assert refused(bytes(content)).code == "corrupt"
 
-    @pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
-    def test_a_jpeg_with_a_hole(self, at: float) -> None:
-        content = bytearray(saved(Image.fromarray(drawn_head(256)), "JPEG", quality=92))
+    @pytest.mark.parametrize("at", [0.3, 0.5, 0.8])
+    @pytest.mark.parametrize("progressive", [False, True])
+    def test_a_jpeg_with_a_hole(self, at: float, progressive: bool) -> None:
+        content = saved(
+            Image.fromarray(drawn_head(256)), "JPEG", quality=92, progressive=progressive
+        )
         start = int(len(content) * at)
-        content[start : start + 400] = b"\xff\xd8" * 200
-        assert refused(bytes(content)).code == "corrupt"
+        for damaged in (
+            content[:start] + bytes(400) + content[start + 400 :],
+            content[:start] + content[start + 500 :],
+            content[:start] + b"\xff\xd8" * 200 + content[start + 400 :],
+            content[:start] + b"\xff\xd9",
+        ):
+            assert refused(damaged).code == "corrupt"
+
+    def test_a_jpeg_with_more_than_a_picture_is_whole(self) -> None:
+        image = Image.fromarray(drawn_head(96)).convert("RGB")
+        content = saved(image, "JPEG")
+        # Left over between the parts of the header, behind the end, and another kind of colours.
+        table = content.index(b"\xff\xdb")
+        for whole in (
+            content[:table] + bytes(3) + content[table:],
+            content + b"a preview" * 20,
+            saved(image.convert("CMYK"), "JPEG"),
+            saved(image, "JPEG", subsampling=0, restart_marker_blocks=3),
+        ):
+            assert read(whole).pixels.shape[:2] == (96, 96)
 
     def test_a_page_hidden_in_a_jpeg(self) -> None:
         content = saved(

@@ -196,6 +196,29 @@ class TestFilters:
         assert {scan.name for scan in history_page(owner, filters).scans} == names
         assert {row.scan.name for row in export_rows(owner, filters)} == names
 
+    def test_they_look_at_the_run_that_is_shown(
+        self, owner: Owner, visitor: UUID, model: ModelVersion
+    ) -> None:
+        """Whoever deletes all that was cancelled must not lose an answer."""
+        scan = submit(visitor=visitor, name="twice.png", seed=4)
+        Prediction.objects.filter(pk=scan.pk).update(status=Status.CANCELLED)
+        answered = Prediction.objects.create(scan=scan.scan, model_version=model)
+        finish(answered, label="pituitary")
+        assert history_page(owner, Filters(status="cancelled")).scans == []
+        [found] = history_page(owner, Filters(label="pituitary")).scans
+        assert found.latest.pk == answered.pk  # type: ignore[attr-defined]
+        ModelVersion.objects.update(stage="retired")
+        newer = Prediction.objects.create(scan=scan.scan, model_version=make_model("2"))
+        finish(newer, label="meningioma")
+        assert history_page(owner, Filters(label="pituitary")).scans == []
+        assert history_page(owner, Filters(label="meningioma")).scans == [scan.scan]
+
+    def test_a_page_that_is_empty_by_now_leads_to_the_first(self, visitor_client: Client) -> None:
+        last = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+        answer = visitor_client.get(f"/scans/?q=axial&newer={last}")
+        assert (answer.status_code, answer["Location"]) == (302, "/scans/?q=axial")
+        assert visitor_client.get("/scans/?q=nothing").status_code == 200
+
     @pytest.mark.parametrize(
         "query", ["q=%00", "q=%00axial%00", "status=nonsense&label=x", "older=zzz&newer=1", "q=%ff"]
     )

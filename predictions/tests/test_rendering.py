@@ -88,6 +88,14 @@ def test_large_attention_is_kept_small_in_the_same_shape() -> None:
     assert picture.size == (96, 32)
 
 
+@pytest.mark.parametrize("shape", [(320, 1700), (1600, 291), (37, 1790), (4000, 640)])
+def test_attention_of_a_strip_has_its_proportions(shape: tuple[int, int]) -> None:
+    """A browser fits each layer by its own, so others would move it on the scan."""
+    width, height = opened(rendering.attention_png(np.zeros(shape, np.uint8))).size
+    assert min(width, height) == 24
+    assert width / height == pytest.approx(shape[1] / shape[0], rel=0.01)
+
+
 @pytest.mark.parametrize("shape", [(96, 96), (320, 278), (501, 999), (37, 1790)])
 def test_small_attention_laid_over_the_scan_comes_out_where_it_was(shape: tuple[int, int]) -> None:
     """As the page does it: stretched over the whole scan."""

@@ -46,8 +46,10 @@ def scans(request: HttpRequest) -> HttpResponse:
         newer_than=_uuid(request.GET.get("newer")),
     )
     query = request.GET.copy()
-    for key in ("older", "newer"):
-        query.pop(key, None)
+    paged = [query.pop(key, None) for key in ("older", "newer")]
+    if any(paged) and not page.scans:
+        # What stood on this page has been deleted in another tab.
+        return redirect(f"{request.path}?{query.urlencode()}")
     context = {
         "page": page,
         "filters": filters,
