@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from typing import ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -9,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
 
 from accounts.models import User
 from tumorsite.throttle import client_address
@@ -21,9 +23,21 @@ class AccountAdapter(DefaultAccountAdapter):
         """Believes as many proxies as the site's own throttle does."""
         return client_address(request)
 
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """The form again would look as if nothing had happened."""
+        return reverse("account")
+
 
 class MFAAdapter(DefaultMFAAdapter):
     """Keeps the secrets of second factors unreadable for those who only have the database."""
+
+    error_messages: ClassVar = {
+        **DefaultMFAAdapter.error_messages,
+        "add_email_blocked": "While two-factor sign-in is on, no address can be added. Switch it "
+        "off, change the address, then set it up again.",
+        "unverified_email": "First verify all your addresses, or remove those that are not "
+        "verified, on the page “E-mail addresses”.",
+    }
 
     def encrypt(self, text: str) -> str:
         return _cipher().encrypt(text.encode()).decode()

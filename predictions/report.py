@@ -72,7 +72,7 @@ def _pictures(pdf: FPDF, prediction: Prediction) -> None:
     columns = (
         ("Your picture", ()),
         ("Affected area", ("area", "outline", "contours")),
-        ("Attention of the network", ("attention",)),
+        ("Attention: not the extent of a tumour", ("attention",)),
     )
     top, lowest = pdf.get_y(), pdf.get_y()
     for index, (caption, kinds) in enumerate(columns):
@@ -208,8 +208,12 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
-    if finding.among and prediction.committed is not None:
-        _text(pdf, f"95% prediction set: {finding.among}.", size=10)
+    if prediction.committed is not None and len(prediction.prediction_set) > 1:
+        _text(
+            pdf,
+            f"Sets like {finding.among} hold the truth in 95 of 100 slices like those tested.",
+            size=10,
+        )
     pdf.ln(2)
     _pictures(pdf, prediction)
     _section(pdf, "Why not surer", finding.doubts or [NO_DOUBT])

@@ -14,6 +14,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         403,
         "This form has expired, perhaps because you signed in or out in another tab. "
         "Go back, reload the page and send it again. Nothing was changed.",
+        heading="This form has expired",
     )
 
 

@@ -98,6 +98,8 @@ def _write_json(text: IO[str], user: User, now: datetime) -> None:
 
 
 def _write_csv(text: IO[str], user: User) -> None:
+    # Without the mark, spreadsheets take UTF-8 for another encoding.
+    text.write("\ufeff")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row in export_rows(Owner(user=user), Filters()).iterator(chunk_size=500):

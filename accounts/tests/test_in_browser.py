@@ -157,7 +157,7 @@ def test_sign_up_verify_and_use_an_authenticator_app(visit: Visit) -> None:
     visit.sign_up(email)
     assert page.goto(result).status == 200  # type: ignore[union-attr]  # the scan came along
     visit.open("/account/2fa/totp/activate/")
-    expect(page.get_by_text("verified your email address")).to_be_visible()
+    expect(page.get_by_text("First verify all your addresses")).to_be_visible()
     visit.verify(email)
     visit.open("/account/2fa/")
     visit.see("Two-factor sign-in")

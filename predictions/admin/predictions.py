@@ -54,9 +54,10 @@ class ReviewedFilter(admin.SimpleListFilter):
 @admin.register(Prediction)
 class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display = (
-        "picture", "id", "finding", "share", "status", "model_version", "reviewed", "queued_at",
+        "picture", "short_id", "reviewed", "finding", "share", "status", "queued_at",
+        "model_version",
     )  # fmt: skip
-    list_display_links = ("id",)
+    list_display_links = ("short_id",)
     list_filter = (
         RecentFilter, "status", "label", "flagged", "committed", ReviewedFilter, "model_version",
     )  # fmt: skip
@@ -132,6 +133,11 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     def picture(self, prediction: Prediction) -> str:
         return thumbnail(prediction.pk)
 
+    @admin.display(description="id", ordering="id")
+    def short_id(self, prediction: Prediction) -> str:
+        """Its end: ids begin with the time."""
+        return f"…{str(prediction.pk)[-12:]}"
+
     @admin.display(description="finding", ordering="label")
     def finding(self, prediction: Prediction) -> str:
         return prediction.short_answer or "–"
@@ -147,6 +153,9 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     @admin.display(description="probabilities")
     def probability_table(self, prediction: Prediction) -> str:
+        if not prediction.label:
+            # Of a refused picture they would be taken for an answer.
+            return "–"
         return format_html(
             "<ul>{}</ul>",
             format_html_join(

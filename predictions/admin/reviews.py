@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -18,8 +18,13 @@ else:
     ReviewFormBase = forms.ModelForm
 
 
+FOUR_NUMBERS = "Give four whole numbers, as 102, 80, 164, 131."
+
+
 class BoxField(forms.JSONField):
     """Four numbers, with or without brackets; nothing is no box."""
+
+    default_error_messages: ClassVar = {"invalid": FOUR_NUMBERS}
 
     def prepare_value(self, value: Any) -> Any:
         return "" if value is None else super().prepare_value(value)
@@ -76,7 +81,7 @@ class ReviewForm(ReviewFormBase):
             and len(box) == 4
             and all(isinstance(edge, int) and not isinstance(edge, bool) for edge in box)
         ):
-            raise ValidationError("Give four whole numbers: [left, top, right, bottom].")
+            raise ValidationError(FOUR_NUMBERS)
         left, top, right, bottom = box
         scan = prediction.scan
         if not (0 <= left < right <= scan.width and 0 <= top < bottom <= scan.height):
@@ -92,7 +97,8 @@ class ReviewForm(ReviewFormBase):
         label, box = cleaned.get("corrected_label"), cleaned.get("corrected_box")
         if agrees and (label or box):
             raise ValidationError("Agreement needs no correction: choose “Corrects”, or clear it.")
-        if prediction and not agrees and label == prediction.label and not box:
+        given = box or "corrected_box" in self.errors
+        if prediction and not agrees and label == prediction.label and not given:
             raise ValidationError("That is what the network says: correct the label or the area.")
         return cleaned
 
@@ -160,7 +166,7 @@ class ReviewAdmin(RecordAdmin):
 
     @admin.display(description="the network says")
     def network_says(self, review: Review) -> str:
-        return review.prediction.get_label_display()
+        return review.prediction.short_answer
 
     @admin.display(description="reviewer")
     def own(self, review: Review) -> str:

@@ -51,7 +51,8 @@ def _turn_of_large() -> Iterator[None]:
 
 def display_name(name: str) -> str:
     """The file's name as its owner may see it: no path, no control or direction marks."""
-    base = PureWindowsPath(name.replace("\0", "")).name
+    # Browsers write a quotation mark in this way.
+    base = PureWindowsPath(name.replace("\0", "").replace("%22", '"')).name
     kept = "".join(
         " " if unicodedata.category(letter)[0] == "Z" else letter
         for letter in unicodedata.normalize("NFC", base)

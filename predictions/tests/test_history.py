@@ -269,7 +269,10 @@ class TestExport:
         answer = client.get(f"/scans/export.csv{query}")
         assert answer["Content-Type"] == "text/csv; charset=utf-8"
         assert "attachment" in answer["Content-Disposition"]
-        text = b"".join(answer).decode()
+        content = b"".join(answer)
+        # Without the mark, spreadsheets take it for another encoding.
+        assert content.startswith(b"\xef\xbb\xbf")
+        text = content.decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text)))
 
     def test_a_line_a_prediction(

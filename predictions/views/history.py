@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
 from predictions.history_csv import COLUMNS, csv_row
@@ -83,6 +83,8 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     writer = csv.writer(_Echo())
 
     def lines() -> Iterator[str]:
+        # Without the mark, spreadsheets take UTF-8 for another encoding.
+        yield "\ufeff"
         yield writer.writerow(COLUMNS)
         for row in rows.iterator(chunk_size=500):
             yield writer.writerow(csv_row(row))
@@ -92,9 +94,12 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 def delete_many(request: HttpRequest) -> HttpResponse:
     """Ask first, then delete the chosen scans."""
+    if request.method == "GET":
+        # The question's address, opened anew.
+        return redirect("history")
     ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
     chosen = scans_of(owner_of(request)).filter(pk__in=ids)
     if not chosen.exists():

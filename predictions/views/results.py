@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
 from predictions.model_figures import model_figures
@@ -85,17 +85,22 @@ def state(request: HttpRequest, prediction_id: UUID) -> JsonResponse:
     return JsonResponse(_state(owned_or_404(request, prediction_id)))
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 def cancel(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     prediction = owned_or_404(request, prediction_id)
+    if request.method == "GET":
+        # The address of a form, opened anew.
+        return redirect(prediction)
     if not cancel_prediction(prediction=prediction):
         messages.info(request, "This run had already ended.")
     return redirect(prediction)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 def again(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     prediction = owned_or_404(request, prediction_id)
+    if request.method == "GET":
+        return redirect(prediction)
     refused = throttled(request, 1)
     if refused is not None:
         return refused

@@ -5,7 +5,18 @@ import { watch } from "./watch.js";
 
 const TYPES = /\.(jpe?g|png|webp|tiff?|bmp)$/i;
 const MIME = /^image\/(jpeg|png|webp|tiff|bmp|x-ms-bmp)$/;
+// What people send most of what cannot be read, in the server's words.
+const INSTEAD = /** @type {const} */ ([
+  [/\.(dcm|dicom|ima)$/i, "DICOM files cannot be read yet: export the slice as PNG or JPEG."],
+  [/\.nii(\.gz)?$/i, "NIfTI files cannot be read yet: export one slice as PNG or JPEG."],
+  [/\.gif$/i, "GIF pictures are not accepted: save one frame as PNG or JPEG instead."],
+  [/\.svg$/i, "SVG drawings are not accepted: a scan is a PNG, JPEG or TIFF."],
+  [/\.pdf$/i, "This is a PDF document: export the picture as PNG or JPEG."],
+  [/\.hei[cf]$/i, "HEIC photos cannot be read: save the picture as JPEG."],
+]);
 const AT_A_TIME = 2;
+// A longer wait is nothing to keep a page open for.
+const LONGEST_WAIT = 120;
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-upload]"));
 const zone = /** @type {HTMLElement} */ (form.querySelector("[data-drop]"));
@@ -18,6 +29,9 @@ const mostBytes = Number(form.dataset.bytes);
 /** @type {Upload[]} */
 const waiting = [];
 let sending = 0;
+// Those that the site has asked to come later.
+let delayed = 0;
+let leaving = false;
 // Two first requests at once would start two sessions, of which the browser keeps only one.
 let known = false;
 
@@ -34,10 +48,11 @@ function fault(file) {
   if (file.size === 0) return "This file is empty.";
   if (file.size > mostBytes) {
     const limit = Math.floor(mostBytes / 1024 / 1024);
-    return `This file has ${megabytes(file.size)}; up to ${limit} MB are possible. Save it as PNG or JPEG, or export one slice only.`;
+    return `This file has ${megabytes(file.size)}; up to ${limit} MB are possible. Save it as JPEG, or export one slice only.`;
   }
   if (!TYPES.test(file.name) && !MIME.test(file.type)) {
-    return "This is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.";
+    const known = INSTEAD.find(([name]) => name.test(file.name));
+    return known?.[1] ?? "This is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.";
   }
   return "";
 }
@@ -111,16 +126,30 @@ class Upload {
     if (!again) return;
     const retry = element("button", "button-quiet", "Try again");
     retry.type = "button";
-    retry.addEventListener("click", () => {
-      this.progress.value = 0;
-      this.progress.hidden = false;
-      this.action.replaceChildren();
-      this.say("Waiting to be sent");
-      enqueue(this);
-    });
+    retry.addEventListener("click", () => this.again());
     this.action.append(retry);
   }
 
+  again() {
+    this.progress.value = 0;
+    this.progress.hidden = false;
+    this.action.replaceChildren();
+    this.say("Waiting to be sent");
+    enqueue(this);
+  }
+
+  /** @param {number} seconds */
+  later(seconds) {
+    delayed += 1;
+    this.progress.value = 0;
+    this.say(`The site takes only so many a minute. Sent by itself in ${seconds} seconds.`);
+    setTimeout(() => {
+      delayed -= 1;
+      this.again();
+    }, seconds * 1000);
+  }
+
+  /** @returns {Promise<void>} done when there is an answer, or none will come */
   send() {
     const body = new FormData();
     body.append("images", this.file, this.file.name || "pasted.png");
@@ -139,12 +168,18 @@ class Upload {
     request.addEventListener("error", () => {
       this.fail("The connection broke off. Check it, then try again.", true);
     });
-    request.addEventListener("loadend", () => {
-      sending -= 1;
-      sendNext();
+    const ended = new Promise((resolve) => {
+      request.addEventListener("loadend", () => {
+        sending -= 1;
+        sendNext();
+        // Before, the way to the history would lead away from what is still to be sent.
+        done.hidden = !known || unsent();
+        resolve(undefined);
+      });
     });
     this.say("Sending");
     request.send(body);
+    return ended;
   }
 
   /** @param {XMLHttpRequest} request */
@@ -160,6 +195,8 @@ class Upload {
       this.fail("This page has been open too long. Reload it and choose the picture again.", false);
     } else if (request.status === 413) {
       this.fail(message ?? "That is too large for the site. Save it as PNG or JPEG.", false);
+    } else if (request.status === 429 && retryAfter(request)) {
+      this.later(retryAfter(request));
     } else if (request.status === 429) {
       this.fail(message ?? "That was a lot at once. Wait a minute, then try again.", true);
     } else if (request.status >= 500 || !message) {
@@ -180,10 +217,10 @@ class Upload {
     if (this.alone && !waiting.length && sending === 1) {
       this.say("Stored. Opening its page…");
       announce("Uploaded. Opening the result.");
+      leaving = true;
       location.assign(result.url);
       return;
     }
-    done.hidden = false;
     this.say("In line");
     watch(result.state_url, {
       state: (state) => {
@@ -204,8 +241,24 @@ function announce(text) {
 function sendNext() {
   while (sending < (known ? AT_A_TIME : 1) && waiting.length) {
     sending += 1;
-    waiting.shift()?.send();
+    const next = /** @type {Upload} */ (waiting.shift());
+    // In another tab, too: it waits until the first request has brought the session.
+    if (known || !navigator.locks) next.send();
+    else navigator.locks.request("first-upload", () => next.send());
   }
+}
+
+function unsent() {
+  return sending + waiting.length + delayed > 0;
+}
+
+/**
+ * Seconds that the site asks to wait; 0 if it does not say, or too many to wait here.
+ * @param {XMLHttpRequest} request
+ */
+function retryAfter(request) {
+  const seconds = Number(request.getResponseHeader("Retry-After"));
+  return seconds > 0 && seconds <= LONGEST_WAIT ? seconds : 0;
 }
 
 /** @param {Upload} upload */
@@ -231,8 +284,8 @@ function take(files) {
     else enqueue(upload);
   }
   if (chosen.length > most) {
-    const rest = element("li", "error", `${chosen.length - most} more were left out: send up to ${most} at once.`);
-    list.append(rest);
+    const names = chosen.slice(most).map((file) => file.name).join(", ");
+    list.append(element("li", "error", `Left out, as up to ${most} can be sent at once: ${names}`));
   }
 }
 
@@ -258,6 +311,10 @@ example.addEventListener("click", async (event) => {
 });
 
 form.addEventListener("submit", (event) => event.preventDefault());
+
+window.addEventListener("beforeunload", (event) => {
+  if (unsent() && !leaving) event.preventDefault();
+});
 
 // A file dropped beside the zone would replace the page.
 for (const name of ["dragover", "drop"]) {
