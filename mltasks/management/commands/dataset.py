@@ -93,7 +93,12 @@ class Command(BaseCommand):
 
     def _split_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path)
-        parser.add_argument("--folds", type=int, default=splitting.FOLDS)
+        parser.add_argument(
+            "--folds",
+            type=int,
+            help=f"as many as the data has if not given, or {splitting.FOLDS}; another number "
+            "than it has needs --redraw",
+        )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--groups", type=Path, help="groups.csv of an audit")
         parser.add_argument(
@@ -120,6 +125,11 @@ class Command(BaseCommand):
             f"{options['output']}: {report['taken']} images ({labels}), {report['masks']} masks; "
             f"digest {outcome.digest}"
         )
+        if outcome.folds_dropped:
+            self.stdout.write(
+                f"{outcome.folds_dropped} new images lost the fold that they came with: "
+                "dataset split draws it anew, with their copies among the older ones."
+            )
         if outcome.left_out:
             self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
             for item in outcome.left_out[:5]:
