@@ -51,6 +51,11 @@ class Command(BaseCommand):
         push.add_argument("folder", type=Path)
         push.add_argument("--name", default="", help="default is made of the set's name")
         push.add_argument(
+            "--verify",
+            action="store_true",
+            help="read back every file that is there, and send what is damaged",
+        )
+        push.add_argument(
             "--train",
             action="store_true",
             help="start the training that TRAINING_RECIPE names at once; needs the site's database",
@@ -183,7 +188,8 @@ class Command(BaseCommand):
             )
 
     def _push(self, options: dict[str, Any]) -> None:
-        done = remote.push(options["folder"], _place(), name=options["name"], progress=_bar)
+        chosen = {option: options[option] for option in ("name", "verify")}
+        done = remote.push(options["folder"], _place(), **chosen, progress=_bar)
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
