@@ -89,7 +89,8 @@ def read_manifest(
     """
     path = folder / "manifest.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        # Excel puts a mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
         raise DataError(f"no training data: cannot read {path} ({error.strerror})") from None

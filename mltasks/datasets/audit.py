@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -17,19 +18,21 @@ from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
 from mltasks.datasets import shortcuts, trial
 from mltasks.datasets.copies import FRAMED, WHOLE, find_pairs
-from mltasks.datasets.form import Progress, no_progress
+from mltasks.datasets.form import Progress, collections, no_progress
 from mltasks.datasets.gathering import Gathered, gather, open_sets
 from mltasks.datasets.masks import check_mask, misplaced
 from mltasks.datasets.relations import Relations, join_all, part_of, relate
-from mltasks.datasets.report import write_report
+from mltasks.datasets.report import PICTURES, write_report
 from mltasks.datasets.series import neighbours_by_name
 from mltasks.evaluation import dice_score, proportion_interval
 from mltasks.folders import put_in_place
 from mltasks.inference import Analyzer
 from mltasks.stream import Limits
 
-REPORT_JSON, GROUPS = "report.json", "groups.csv"
-_MARK = "report.html"
+GROUPS = "groups.csv"
+# All that a report folder holds; only a folder with these and nothing else is written anew.
+_OWN = {"report.html", "report.json", GROUPS, PICTURES}
+_PICTURE = re.compile(r"\d+\.jpg")
 # Masks of neighbours that overlap less than this show another slice or tumour.
 _OTHER_TUMOUR = 0.5
 _MOST_NEIGHBOURS = 2000
@@ -66,8 +69,11 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
     Raises:
         DataError: a folder holds no data set, or the report cannot be written.
     """
-    if request.output.exists() and not (request.output / _MARK).exists():
-        raise DataError(f"{request.output} is there and is no audit report: choose another output")
+    if not _may_replace(request.output):
+        raise DataError(
+            f"{request.output} is there and is no audit report, or holds other files, too: choose "
+            "another output"
+        )
     sets = open_sets(request.folders)
     found = gather(sets, request.limits, request.analyzer, progress)
     if not found.rows:
@@ -111,14 +117,26 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
     return figures
 
 
+def _may_replace(output: Path) -> bool:
+    """Whether nothing is lost if a report takes this place."""
+    if not output.is_dir():
+        return not output.exists()
+    names = {path.name for path in output.iterdir()}
+    pictures = (output / PICTURES).glob("*")
+    return not names or (names == _OWN and all(_PICTURE.fullmatch(path.name) for path in pictures))
+
+
 def _describe(found: Gathered, number: int) -> dict[str, Any]:
     data = found.sets[number]
     rows = [row for row, own in zip(found.rows, found.set_of, strict=True) if own == number]
-    info = {key: data.info.get(key, "") for key in ("licence", "citation")}
+    parts = [
+        {key: part.get(key) or "" for key in ("name", "licence", "citation")}
+        for part in collections({"name": data.name, **data.info})
+    ]
     return {
         "name": data.name,
         "digest": data.digest,
-        **info,
+        "parts": parts,
         "images": len(rows),
         "listed": len(data.rows),
         "masks": sum(row.has_mask for row in rows),
@@ -225,7 +243,7 @@ def _other_tumours(
     found: Gathered, request: Request, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """Neighbours by name whose masks hardly overlap, in whatever turn."""
-    broken = {finding.place for finding in found.masks}
+    broken = {finding.place for finding in found.masks} | found.unfit
     pairs = [
         (a, b)
         for a, b in neighbours_by_name(found.rows)
@@ -247,20 +265,16 @@ def _masks(found: Gathered, request: Request) -> dict[str, Any]:
     sound = [
         place
         for place, row in enumerate(found.rows)
-        if row.has_mask and row.label != NO_TUMOR and place not in suspicious
+        if row.has_mask and row.label != NO_TUMOR and place not in suspicious | found.unfit
     ]
     rng = np.random.default_rng(request.seed)
     caught = []
     for place in rng.permutation(sound)[: request.trial]:
-        try:
-            mask = found.mask(int(place), request.limits)
-        except (OSError, ValueError):
-            continue
+        mask = found.mask(int(place), request.limits)
         wrong = misplaced(mask, rng)
-        if wrong is not mask and wrong.shape == mask.shape:
+        if wrong is not mask:
             pixels = found.pixels(int(place), request.limits)
-            if pixels.shape == wrong.shape:
-                caught.append(check_mask(pixels, wrong) is not None)
+            caught.append(check_mask(pixels, wrong) is not None)
     total = sum(row.has_mask for row in found.rows)
     return {
         "n": total,

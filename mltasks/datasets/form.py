@@ -150,7 +150,8 @@ def read_dataset(folder: Path) -> Dataset:
             "manage.py dataset import"
         ) from None
     try:
-        table = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
+        # Excel puts a mark before the first column's name.
+        table = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
     if not table:
@@ -184,6 +185,15 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(folder, rows, info, digest, faults)
 
 
+def collections(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The collections that a set was joined of, each with its name, licence and citation.
+
+    Args:
+        info: content of dataset.json, whose own licence is that of the collection added last.
+    """
+    return list(info.get("parts") or [info])
+
+
 def missing_columns(folder: Path) -> list[str]:
     """Those of `REQUIRED` that the first line of the folder's manifest does not name.
 
@@ -192,7 +202,7 @@ def missing_columns(folder: Path) -> list[str]:
     """
     path = folder / MANIFEST
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
             header = next(csv.reader(stream), [])
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None

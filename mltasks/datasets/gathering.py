@@ -50,6 +50,7 @@ class Gathered:
         shelf: the fingerprints.
         before, after: float32 (n, 28), see `shortcuts`.
         brain: score of "is a brain MRI", or NaN; `refused` are the places the model refuses.
+        unfit: places of images whose mask cannot be used; why is among the faults.
         faults: by set, files and rows that cannot be used or do not fit together.
     """
 
@@ -63,6 +64,7 @@ class Gathered:
     brain: list[float] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     masks: list[MaskFinding] = field(default_factory=list)
+    unfit: set[int] = field(default_factory=set)
     faults: list[tuple[str, Fault]] = field(default_factory=list)
 
     def path(self, place: int) -> Path:
@@ -155,6 +157,8 @@ class _Reader:
         self._found.numbers.append(self._shelve(pixels))
         self._found.brain.append(float("nan"))
         self._cues.append(np.stack([cues(pixels), framed_cues(pixels)]))
+        if row.has_mask and mask is None:
+            self._found.unfit.add(place)
         if mask is not None and (wrong := check_mask(pixels, mask)):
             self._found.masks.append(MaskFinding(place, *wrong))
         if self._analyzer is not None:

@@ -34,6 +34,7 @@ from mltasks.datasets.form import (
     write_file,
 )
 from mltasks.datasets.items import Item, LeftOut, Mask, Options, slug
+from mltasks.datasets.joining import take_over
 from mltasks.datasets.layouts import lgg
 from mltasks.images import Decoded, ImageError, decode, encode_png
 from mltasks.preprocessing import Pixels, to_grey
@@ -42,7 +43,6 @@ from mltasks.stream import Limits
 REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
-_SPLITS = "split"
 _DIGESTS = ("sha256", "mask_sha256")
 
 
@@ -70,11 +70,16 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a download."""
+    """What became of a download.
+
+    Attributes:
+        folds_dropped: images that came with a fold, which says nothing in the set joined to.
+    """
 
     layout: str
     rows: list[Row] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    folds_dropped: int = 0
     digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -83,6 +88,7 @@ class Outcome:
             "taken": len(self.rows),
             "labels": dict(sorted(Counter(row.label for row in self.rows).items())),
             "masks": sum(row.has_mask for row in self.rows),
+            "folds_dropped": self.folds_dropped,
             "exact_copies_left_out": sum(item.copy for item in self.left_out),
             "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
         }
@@ -140,13 +146,17 @@ def _fill(
     folder: Path, request: Request, found: Found, info: dict[str, Any], progress: Progress
 ) -> Outcome:
     outcome = Outcome(found.layout.key)
-    older = _take_over(folder, request, info) if request.onto is not None else []
+    older = [] if request.onto is None else take_over(folder, request.onto, info)
     importer = _Importer(folder, request, found, info, older)
     with progress("import", 0) as tick:
         for thing in _walk(found, request):
             row = importer.take(thing) if isinstance(thing, Item) else thing
             if isinstance(row, LeftOut):
                 outcome.left_out.append(importer.hidden(row))
+            elif request.onto is not None and row.fold is not None:
+                # Drawn without the older images, it would part copies that the two sets share.
+                outcome.folds_dropped += 1
+                outcome.rows.append(replace(row, fold=None))
             else:
                 outcome.rows.append(row)
             tick(1)
@@ -181,28 +191,6 @@ def _beside(source: Path, place: Path) -> Iterator[LeftOut]:
                 where = str(path.relative_to(source))
                 yield LeftOut(where, f"beside the folder {place.name}, which was imported")
         place = place.parent
-
-
-def _take_over(folder: Path, request: Request, info: dict[str, Any]) -> list[Row]:
-    """Copy an older set into the new folder, and add what its dataset.json says."""
-    assert request.onto is not None  # noqa: S101  # for the type checker
-    older = read_dataset(request.onto)
-    if older.faults:
-        raise DataError(f"{request.onto} has faults: {older.faults[0].message}")
-    for row in older.rows:
-        for path in (row.image, row.mask) if row.has_mask else (row.image,):
-            shutil.copyfile(request.onto / path, folder / path)
-    info["parts"] = [
-        *older.info.get("parts", [_summary(older.info)] if older.info else []),
-        _summary(info),
-    ]
-    if _SPLITS in older.info:
-        info[_SPLITS] = older.info[_SPLITS]
-    return list(older.rows)
-
-
-def _summary(info: Any) -> dict[str, Any]:
-    return {name: info.get(name) for name in ("name", "licence", "citation", "source", "digest")}
 
 
 class _CopyError(ValueError):
@@ -255,7 +243,9 @@ class _Importer:
         if item.needs_mask and (mask is None or not mask.any()):
             raise ValueError("no tumour in this slice of someone who has one: neither class")
         if mask is not None and item.label == NO_TUMOR:
-            raise ValueError("no tumour, and yet it has a mask")
+            if mask.any():
+                raise ValueError("no tumour, and yet it has a mask")
+            mask = None  # a blank one says the same as none
         mask_content = b"" if mask is None else encode_png(mask.astype(np.uint8) * 255)
         patient = item.patient
         if patient and not is_pseudonym(patient):

@@ -14,58 +14,31 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from mltasks.data import DataError
-from mltasks.datasets.form import Dataset, Progress, no_progress, read_dataset, write_file
+from mltasks.datasets.bucket import PART, Bucket, Place
+from mltasks.datasets.form import (
+    INFO,
+    Dataset,
+    Progress,
+    collections,
+    no_progress,
+    read_dataset,
+    write_file,
+)
 
-_FILES = "files.json"
+__all__ = ["Outcome", "Place", "file_digest", "pull", "push", "resolve"]
+
+_TERMS = ("licence", "citation")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-# Larger files are sent in parts of this size, and fetched in ranges of it.
-PART = 8 * 2**20
 _THREADS = 8
 _FORMAT = 1
-_LARGEST_LIST = 256 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where data sets are kept, and with whose rights."""
-
-    bucket: str
-    prefix: str = "data"
-    endpoint: str = ""
-    region: str = ""
-    key: str = ""
-    secret: str = ""
-
-    def client(self) -> Any:
-        """A client with patience: transfers are long, and nobody is waiting at a page."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint or None,
-            region_name=self.region or None,
-            aws_access_key_id=self.key or None,
-            aws_secret_access_key=self.secret or None,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if self.endpoint else "virtual"},
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"max_attempts": 5, "mode": "standard"},
-                max_pool_connections=_THREADS * 2,
-            ),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,96 +60,6 @@ class Outcome:
     there: int
 
 
-class Bucket:
-    """Objects by key, and errors in words."""
-
-    def __init__(self, place: Place) -> None:
-        if not place.bucket:
-            raise DataError("no bucket: set DATASET_BUCKET")
-        self._client, self.place = place.client(), place
-
-    def _key(self, *parts: str) -> str:
-        prefix = self.place.prefix.strip("/")
-        return "/".join([*([prefix] if prefix else []), *parts])
-
-    def blob(self, digest: str) -> str:
-        return self._key("blobs", digest)
-
-    def files(self, digest: str) -> str:
-        return self._key("datasets", digest, _FILES)
-
-    def name(self, name: str) -> str:
-        return self._key("names", f"{name}.json")
-
-    def size(self, key: str) -> int | None:
-        """Bytes of an object, or None if it is not there."""
-        try:
-            head = self._client.head_object(Bucket=self.place.bucket, Key=key)
-        except ClientError as error:
-            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
-                return None
-            raise self._fault(error, key) from error
-        except BotoCoreError as error:
-            raise self._fault(error, key) from error
-        return int(head["ContentLength"])
-
-    def get(self, key: str, missing: str) -> bytes:
-        """A small object.
-
-        Raises:
-            DataError: it is not there, with the words given, or cannot be read.
-        """
-        try:
-            answer = self._client.get_object(Bucket=self.place.bucket, Key=key)
-            return bytes(answer["Body"].read(_LARGEST_LIST))
-        except ClientError as error:
-            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
-                raise DataError(missing) from None
-            raise self._fault(error, key) from error
-        except BotoCoreError as error:
-            raise self._fault(error, key) from error
-
-    def get_range(self, key: str, start: int, stop: int) -> bytes:
-        """Bytes start … stop - 1 of an object."""
-        try:
-            answer = self._client.get_object(
-                Bucket=self.place.bucket, Key=key, Range=f"bytes={start}-{stop - 1}"
-            )
-            return bytes(answer["Body"].read())
-        except (ClientError, BotoCoreError) as error:
-            raise self._fault(error, key) from error
-
-    def put(self, key: str, content: bytes) -> None:
-        try:
-            self._client.put_object(Bucket=self.place.bucket, Key=key, Body=content)
-        except (ClientError, BotoCoreError) as error:
-            raise self._fault(error, key) from error
-
-    def send(self, key: str, path: Path) -> None:
-        """A file of any size; a large one becomes visible when its last part is there."""
-        settings = TransferConfig(
-            multipart_threshold=PART, multipart_chunksize=PART, use_threads=False
-        )
-        try:
-            self._client.upload_file(str(path), self.place.bucket, key, Config=settings)
-        except (ClientError, BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
-            raise self._fault(error, key) from error
-
-    def _fault(self, error: Exception, key: str) -> DataError:
-        where = f"s3://{self.place.bucket}/{key}"
-        if "SignatureDoesNotMatch" in str(error) or "InvalidAccessKeyId" in str(error):
-            return DataError(
-                "the credentials are not accepted: check S3_ACCESS_KEY_ID and its secret"
-            )
-        if "AccessDenied" in str(error) or "Forbidden" in str(error) or "403" in str(error):
-            return DataError(f"not allowed: these credentials have no right to {where}")
-        return DataError(f"cannot reach {where}: {error}")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as stream:
@@ -194,19 +77,24 @@ def _entries(data: Dataset) -> Iterator[str]:
 
 
 def push(
-    folder: Path, place: Place, *, name: str = "", progress: Progress = no_progress
+    folder: Path,
+    place: Place,
+    *,
+    name: str = "",
+    verify: bool = False,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Send a data set.
 
+    Args:
+        verify: read back every file that is there already, and send the damaged ones again.
+
     Raises:
-        DataError: the folder has faults or files that are not those of its manifest, the name is
-            no name, or the bucket cannot be written.
+        DataError: the folder has faults or files that are not those of its manifest, does not
+            state whose data it is, the name is no name, or the bucket cannot be written.
     """
     data = read_dataset(folder)
-    if not data.info:
-        raise DataError(
-            f"{folder} has no dataset.json: import it, so that licence and citation travel along"
-        )
+    _check_terms(data)
     if data.faults:
         raise DataError(f"{folder} has faults: {data.faults[0].message}")
     name = name or re.sub(r"[^a-z0-9._-]+", "-", data.name.lower()).strip("-.")
@@ -218,7 +106,7 @@ def push(
     paths = list(_entries(data))
 
     def one(path: str) -> tuple[Entry, bool]:
-        return _push_file(bucket, folder, path, expected.get(path, ""))
+        return _push_file(bucket, folder, path, expected.get(path, ""), verify=verify)
 
     entries, moved = list[Entry](), 0
     with progress("push", len(paths)) as tick, ThreadPoolExecutor(_THREADS) as pool:
@@ -228,15 +116,39 @@ def push(
             tick(1)
     content = _list_bytes(data, entries)
     digest = hashlib.sha256(content).hexdigest()
-    # The list after its files, the name after the list.
-    if bucket.size(bucket.files(digest)) is None:
-        bucket.put(bucket.files(digest), content)
+    # The list after its files, the name after the list; both anew, as one there may be damaged.
+    bucket.put(bucket.files(digest), content)
     pointer = json.dumps({"format": _FORMAT, "name": name, "digest": digest})
     bucket.put(bucket.name(name), pointer.encode())
     return Outcome(digest, name, moved, len(entries) - moved)
 
 
-def _push_file(bucket: Bucket, folder: Path, path: str, expected: str) -> tuple[Entry, bool]:
+def _check_terms(data: Dataset) -> None:
+    """Licence and citation of every collection must be stated: they travel along."""
+    if not data.info:
+        raise DataError(
+            f"{data.folder} has no dataset.json: import it, so that licence and citation travel "
+            "along"
+        )
+    for part in (data.info, *collections(data.info)):
+        missing = [key for key in _TERMS if not str(part.get(key) or "").strip()]
+        if missing:
+            raise DataError(
+                f"{data.folder / INFO} states no {' and no '.join(missing)} of "
+                f"{part.get('name') or data.name}: write it there, as it has to travel along"
+            )
+    # What was imported onto a folder without a dataset.json does not speak for that folder.
+    if "parts" in data.info and not all(row.source for row in data.rows):
+        raise DataError(
+            f"{data.folder} states no licence and no citation of some of its images, which came "
+            "from a folder without dataset.json: import that folder with --licence and "
+            "--citation, and join the sets anew"
+        )
+
+
+def _push_file(
+    bucket: Bucket, folder: Path, path: str, expected: str, *, verify: bool
+) -> tuple[Entry, bool]:
     try:
         digest, size = file_digest(folder / path), (folder / path).stat().st_size
     except OSError as error:
@@ -246,9 +158,10 @@ def _push_file(bucket: Bucket, folder: Path, path: str, expected: str) -> tuple[
             f"{folder / path} is not the file of the manifest: its digest differs; audit the data"
         )
     entry = Entry(path, digest, size)
-    if bucket.size(bucket.blob(digest)) == size:
+    blob = bucket.blob(digest)
+    if bucket.size(blob) == size and not (verify and bucket.sha256(blob, size) != digest):
         return entry, False
-    bucket.send(bucket.blob(digest), folder / path)
+    bucket.send(blob, folder / path)
     return entry, True
 
 
@@ -258,6 +171,7 @@ def _list_bytes(data: Dataset, entries: list[Entry]) -> bytes:
         "name": data.name,
         "licence": data.info.get("licence", ""),
         "citation": data.info.get("citation", ""),
+        **_parts(data.info),
         "manifest": data.digest,
         "files": [
             {"path": entry.path, "sha256": entry.sha256, "size": entry.size}
@@ -265,6 +179,12 @@ def _list_bytes(data: Dataset, entries: list[Entry]) -> bytes:
         ],
     }
     return (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def _parts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose data a joined set is: beside its own licence, which is that of the last collection."""
+    parts = [{key: part.get(key) for key in ("name", *_TERMS)} for part in info.get("parts") or ()]
+    return {"parts": parts} if parts else {}
 
 
 def pull(which: str, output: Path, place: Place, *, progress: Progress = no_progress) -> Outcome:
@@ -329,7 +249,9 @@ def _resolve(bucket: Bucket, which: str) -> tuple[str, str]:
 def _read_list(bucket: Bucket, digest: str) -> list[Entry]:
     content = bucket.get(bucket.files(digest), f"no data set has the digest {digest}")
     if hashlib.sha256(content).hexdigest() != digest:
-        raise DataError(f"the list of files of {digest} is damaged: it has another digest")
+        raise DataError(
+            f"the list of files of {digest} is damaged: it has another digest; push the set again"
+        )
     try:
         entries = [Entry(**entry) for entry in json.loads(content)["files"]]
     except (ValueError, KeyError, TypeError):
@@ -396,7 +318,7 @@ def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
         part.unlink()
         raise DataError(
             f"{entry.path} as stored is not what its digest {entry.sha256[:12]}… says: it was "
-            "removed again; push the set anew from a sound copy"
+            "removed again; send it again from a sound copy with dataset push --verify"
         )
     part.replace(target)
     return True

@@ -22,6 +22,7 @@ from mltasks.datasets.relations import KINDS, SHOWN, Relations
 from mltasks.preprocessing import Pixels
 from mltasks.stream import Limits
 
+PICTURES = "pictures"
 _SIDE = 240
 _OUTLINE = (255, 176, 0)
 _MOST_FAULTS = 200
@@ -46,7 +47,7 @@ def write_report(
     Raises:
         OSError: they cannot be written.
     """
-    pictures = folder / "pictures"
+    pictures = folder / PICTURES
     pictures.mkdir()
     book = _Book(pictures, found, limits)
     body = "".join(
@@ -119,7 +120,7 @@ class _Book:
         label = f"{row.label}{', ' + row.plane if row.plane else ''}"
         text = escape(self._found.name(place))
         return (
-            f'<figure><img src="pictures/{name}" alt="{text}" loading="lazy" width="{_SIDE}" '
+            f'<figure><img src="{PICTURES}/{name}" alt="{text}" loading="lazy" width="{_SIDE}" '
             f'height="{_SIDE}"><figcaption>{text}<br><span class="quiet">{escape(label)}</span>'
             "</figcaption></figure>"
         )
@@ -187,13 +188,25 @@ def _sets(figures: dict[str, Any]) -> str:
             f"{item['images']} of {item['listed']}",
             ", ".join(f"{count} {label}" for label, count in item["labels"].items()),
             item["masks"],
-            item["licence"] or "not stated",
             item["digest"][:12],
         )
         for item in figures["sets"]
     ]
-    head = ("set", "usable images", "labels", "masks", "licence", "digest")
-    return "<h2>What was audited</h2>" + _table(head, rows)
+    terms = [
+        (
+            item["name"],
+            part["name"],
+            part["licence"] or "not stated",
+            part["citation"] or "not stated",
+        )
+        for item in figures["sets"]
+        for part in item["parts"]
+    ]
+    return (
+        "<h2>What was audited</h2>"
+        + _table(("set", "usable images", "labels", "masks", "digest"), rows)
+        + _table(("set", "collection", "licence", "citation"), terms)
+    )
 
 
 def _faults(figures: dict[str, Any]) -> str:

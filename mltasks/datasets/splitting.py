@@ -40,13 +40,14 @@ class Request:
     """What `manage.py dataset split` was asked for.
 
     Attributes:
+        folds: None means as many as the data has, or `FOLDS`.
         groups: groups.csv of an audit, instead of searching again.
         redraw: whether folds that are there are drawn anew.
     """
 
     folder: Path
     limits: Limits
-    folds: int = FOLDS
+    folds: int | None = None
     seed: int = 0
     groups: Path | None = None
     redraw: bool = False
@@ -76,21 +77,17 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
     Raises:
         DataError: the data has faults, another number of folds, or cannot be written.
     """
-    if not 2 <= request.folds <= 100:
-        raise DataError("a split has 2 to 100 folds")
     data = read_dataset(request.folder)
     if data.faults:
         fault = data.faults[0]
         raise DataError(f"{request.folder} has faults: {fault.where}: {fault.message}")
     rows = [row for row in data.rows if not row.excluded or row.excluded == BRIDGE]
     before = [None if request.redraw else row.fold for row in rows]
-    _check_folds(before, request.folds)
-    if all(fold is not None for fold in before):
-        return _outcome(data, rows, before, 0)
+    folds = _folds(data, rows, request)
     labels = _groups(data, rows, request, progress)
-    after = assign(
-        labels, [(row.label, row.plane) for row in rows], before, request.folds, request.seed
-    )
+    if all(fold is not None for fold in before):
+        return _outcome(data, rows, before, _torn(labels, before))
+    after = assign(labels, [(row.label, row.plane) for row in rows], before, folds, request.seed)
     names = _group_names(rows, labels)
     changed = {
         row.id: replace(
@@ -99,19 +96,28 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
         for row, fold, label in zip(rows, after, labels, strict=True)
     }
     new_rows = [changed.get(row.id, row) for row in data.rows]
-    info = {**data.info, _KEY: _policy(data, request, before)}
+    info = {**data.info, _KEY: _policy(data, request, folds, before)}
     data = replace_rows(data, new_rows, info)
     torn = _torn(labels, after)
     return _outcome(data, [changed[row.id] for row in rows], before, torn)
 
 
-def _check_folds(before: Sequence[int | None], folds: int) -> None:
-    there = {fold for fold in before if fold is not None}
-    if there and max(there) >= folds:
+def _folds(data: Dataset, rows: Sequence[Row], request: Request) -> int:
+    """Into how many folds to split: as many as there are, unless all are drawn anew."""
+    there = max((row.fold for row in rows if row.fold is not None), default=-1) + 1
+    if there:
+        there = max(there, (data.info.get(_KEY) or {}).get("folds", 0))
+    # All in the first fold is no split.
+    known = there if there > 1 else FOLDS
+    folds = known if request.folds is None else request.folds
+    if not 2 <= folds <= 100:
+        raise DataError("a split has 2 to 100 folds")
+    if there > 1 and folds != known and not request.redraw:
         raise DataError(
-            f"the data is split into {max(there) + 1} folds: say --folds {max(there) + 1}, or "
-            "--redraw to give that split up"
+            f"the data is split into {known} folds: leave --folds out, or say --redraw to give "
+            "that split up"
         )
+    return folds
 
 
 def _outcome(
@@ -133,14 +139,16 @@ def _outcome(
     )
 
 
-def _policy(data: Dataset, request: Request, before: Sequence[int | None]) -> dict[str, Any]:
+def _policy(
+    data: Dataset, request: Request, folds: int, before: Sequence[int | None]
+) -> dict[str, Any]:
     """How the split was made, and which splits were before it."""
     old = data.info.get(_KEY) or {}
     history = list(old.get("replaces", []))
     if any(row.fold is not None for row in data.rows):
         history.append({"digest": data.digest, "redrawn": request.redraw})
     return {
-        "folds": request.folds,
+        "folds": folds,
         "seed": request.seed,
         "groups": "near copies, patients, groups of the source, neighbours in a series",
         "stratified_by": ["label", "plane"],
@@ -170,7 +178,7 @@ def joined_groups(found: Gathered, progress: Progress) -> Any:
 
 def _read_groups(data: Dataset, rows: Sequence[Row], path: Path) -> Any:
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             table = {
                 line["id"]: line["group"]
                 for line in csv.DictReader(stream)

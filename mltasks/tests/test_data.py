@@ -53,6 +53,12 @@ def test_a_mask_of_zeros_and_ones_is_a_mask(folder: Path) -> None:
     np.testing.assert_array_equal(load_sample(folder, record).mask, usual)
 
 
+def test_excel_may_have_saved_the_manifest(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(read_manifest(folder)) == 44
+
+
 def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:
     records = read_manifest(slices)
     assert data_digest(records) == data_digest(records[::-1])

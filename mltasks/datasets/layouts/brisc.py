@@ -67,8 +67,6 @@ def _item(path: Path, where: Path, masks: dict[str, Path]) -> Item | LeftOut:
     mask = masks.get(path.stem)
     if label != NO_TUMOR and mask is None:
         return LeftOut(str(where), f"its mask is missing in {_MASKS}/{part}/masks")
-    if label == NO_TUMOR and mask is not None:
-        return LeftOut(str(where), "no tumour, and yet it has a mask")
     return Item(
         id=path.stem,
         label=label,

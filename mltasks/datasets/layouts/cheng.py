@@ -17,7 +17,8 @@ from mltasks.data import DataError
 from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
 from mltasks.images import windowed
 
-_LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+_PARTS = ("label", "image", "tumorMask", "PID")
+_LABELS: dict[float, str] = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 # Larger arrays are no slice, and must not fill the memory.
 _LARGEST_SIDE = 4096
 
@@ -56,17 +57,23 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
         taken.add(name)
         try:
             with h5py.File(path, "r") as file:
-                yield _item(file["cjdata"], name, where)
+                data = file["cjdata"]
+                folders = [part for part in _PARTS if isinstance(data[part], h5py.Group)]
+                if folders:
+                    yield LeftOut(where, f"no array, but a group of them: {', '.join(folders)}")
+                else:
+                    yield _item(data, name, where)
         except KeyError as error:
             yield LeftOut(where, f"a part is missing: {error.args[0]}")
-        except (OSError, ValueError, TypeError, IndexError) as error:
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             yield LeftOut(where, f"damaged, or not a MATLAB 7.3 file: {error}")
 
 
 def _item(data: Any, name: str, where: str) -> Item | LeftOut:
-    label = int(np.asarray(data["label"]).ravel()[0])
+    # As it stands: infinity and 1.5 are no whole number.
+    label = float(np.asarray(data["label"]).ravel()[0])
     if label not in _LABELS:
-        return LeftOut(where, f"unknown label {label}")
+        return LeftOut(where, f"unknown label {label:g}")
     image, mask = data["image"], data["tumorMask"]
     if image.ndim != 2 or max(image.shape) > _LARGEST_SIDE or min(image.shape) < 16:
         return LeftOut(where, f"not a slice: an array of {image.shape}")

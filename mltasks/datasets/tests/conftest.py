@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,12 @@ def lgg(tmp_path: Path) -> Path:
 
 def request(source: Path, output: Path, **more: object) -> importing.Request:
     return importing.Request(source=source, output=output, limits=LIMITS, **more)  # type: ignore[arg-type]
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """The files that an import left out, and why."""
+    report = json.loads((folder / "import.json").read_text())
+    return {item["file"]: item["why"] for item in report["left_out"]}
 
 
 @pytest.fixture

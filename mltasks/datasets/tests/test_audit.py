@@ -22,10 +22,21 @@ from mltasks.datasets.form import read_dataset
 from mltasks.datasets.gathering import gather
 from mltasks.datasets.items import Mask
 from mltasks.datasets.masks import check_mask, fit, misplaced
-from mltasks.datasets.tests.conftest import LIMITS, MADE, picture, request, save, save_mask, tumour
+from mltasks.datasets.tests.conftest import (
+    LIMITS,
+    MADE,
+    picture,
+    request,
+    save,
+    save_mask,
+    tumour,
+    write_brisc,
+)
 from mltasks.inference import load_analyzer
 from mltasks.preprocessing import Pixels
 from mltasks.tests.test_inference import SHIPPED
+
+NEIGHBOURS = ("00001_gl_ax", "00003_gl_co", "00005_gl_sa")
 
 
 @pytest.fixture
@@ -94,6 +105,63 @@ def test_everything_is_seen(faulty: Path, tmp_path: Path) -> None:
     assert "BRISC 2025/brisc2025_train_00008_no_co_t1" in refused
     assert "fewer than 10 groups" in figures["shortcuts"]["class"]["not_measured"]
     assert figures == json.loads((tmp_path / "report" / "report.json").read_text())
+
+
+def test_masks_that_cannot_be_read_are_faults_and_no_end(tmp_path: Path) -> None:
+    brisc = write_brisc(tmp_path / "brisc2025", 2, lambda number, label: tumour(number))
+    importing.run(request(brisc, tmp_path / "data"))
+    masks = tmp_path / "data" / "masks"
+    # Of each pair of neighbours by name one mask is gone, cut, or of another size.
+    missing, cut, small = (masks / f"brisc2025_train_{name}_t1.png" for name in NEIGHBOURS)
+    missing.unlink()
+    cut.write_bytes(cut.read_bytes()[:60])
+    save_mask(np.ones((40, 40), np.bool_), small)
+    audit.audit(audit.Request([tmp_path / "data"], tmp_path / "report", LIMITS, trial=4))
+    figures = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert {(fault["kind"], fault["where"]) for fault in figures["faults"]} == {
+        ("missing", f"masks/{missing.name}"),
+        ("damaged", f"masks/{cut.name}"),
+        ("digest", f"masks/{small.name}"),
+    }
+
+
+def test_a_joined_set_states_all_its_licences(slices: Path, brisc: Path, tmp_path: Path) -> None:
+    importing.run(request(slices, tmp_path / "old", **MADE))
+    importing.run(request(brisc, tmp_path / "both", onto=tmp_path / "old"))
+    figures = audit.audit(audit.Request([tmp_path / "both"], tmp_path / "report", LIMITS, trial=0))
+    [described] = figures["sets"]
+    assert [part["licence"] for part in described["parts"]] == ["CC0", "CC BY 4.0"]
+    page = (tmp_path / "report" / "report.html").read_text()
+    for told in ("CC0", "Nobody, 2026", "CC BY 4.0", "arXiv 2506.14318"):
+        assert told in page
+
+
+def test_only_reports_are_replaced(faulty: Path, tmp_path: Path) -> None:
+    def asked(output: Path) -> audit.Request:
+        return audit.Request([faulty], output, LIMITS, trial=0)
+
+    # A folder of someone's own, and a report of `evaluate`.
+    own, evaluated, report = (tmp_path / name for name in ("own", "evaluated", "report"))
+    for folder in (own, evaluated):
+        (folder / "pictures").mkdir(parents=True)
+        (folder / "report.html").write_text("x")
+        (folder / "report.json").write_text("{}")
+    (own / "groups.csv").write_text("x")
+    (own / "thesis.tex").write_text("x")
+    report.mkdir()  # empty
+    for _ in range(2):
+        audit.audit(asked(report))
+    for place in ("notes.txt", "pictures/holiday.jpg"):
+        (report / place).write_text("x")
+        with pytest.raises(DataError, match="choose another output"):
+            audit.audit(asked(report))
+        (report / place).unlink()
+    (tmp_path / "file").write_text("x")
+    for output in (own, evaluated, tmp_path / "file"):
+        with pytest.raises(DataError, match="is no audit report, or holds other files"):
+            audit.audit(asked(output))
+    assert (own / "thesis.tex").exists()
+    assert (evaluated / "report.html").read_text() == "x"
 
 
 def test_the_report_stands_by_itself(faulty: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,12 +19,15 @@ from mltasks.classes import LABELS
 from mltasks.data import DataError, load_sample, read_manifest
 from mltasks.datasets import importing
 from mltasks.datasets.form import pseudonym, read_dataset
-from mltasks.datasets.tests.conftest import MADE, picture, request, save, save_mask, tumour
-
-
-def left_out(folder: Path) -> dict[str, str]:
-    report = json.loads((folder / "import.json").read_text())
-    return {item["file"]: item["why"] for item in report["left_out"]}
+from mltasks.datasets.tests.conftest import (
+    MADE,
+    left_out,
+    picture,
+    request,
+    save,
+    save_mask,
+    tumour,
+)
 
 
 def test_brisc_as_downloaded(brisc: Path, tmp_path: Path) -> None:
@@ -68,6 +73,30 @@ def test_brisc_leaves_out_what_does_not_fit(brisc: Path, tmp_path: Path) -> None
     assert "damaged or incomplete" in reasons["brisc2025_train_00010_pi_ax_t1.jpg"]
     assert reasons["Thumbs.db"] == reasons["README.md"] == "not part of BRISC 2025"
     assert len(read_dataset(tmp_path / "out").rows) == 24 - 6
+
+
+def test_a_blank_mask_says_no_tumour(brisc: Path, slices: Path, tmp_path: Path) -> None:
+    name = "brisc2025_train_00007_no_ax_t1"
+    blank = np.zeros((96, 96), np.bool_)
+    save_mask(blank, brisc / "segmentation_task" / "train" / "masks" / f"{name}.png")
+    importing.run(request(brisc, tmp_path / "out"))
+    assert left_out(tmp_path / "out") == {}
+    rows = {row.id: row for row in read_dataset(tmp_path / "out").rows}
+    assert (rows[name].label, rows[name].has_mask, rows[name].mask_sha256) == ("no_tumor", 0, "")
+    assert not (tmp_path / "out" / rows[name].mask).exists()
+    # The same where a manifest names a mask for every image.
+    copy = shutil.copytree(slices, tmp_path / "copy")
+    text = (copy / "manifest.csv").read_text()
+    (copy / "manifest.csv").write_text(
+        re.sub(r"(no_tumor.*),0,(\w+)$", r"\1,1,\2", text, flags=re.MULTILINE)
+    )
+    for record in read_manifest(copy):
+        if record.label == "no_tumor":
+            save_mask(np.zeros((160, 128), np.bool_), copy / "masks" / f"{record.id}.png")
+    importing.run(request(copy, tmp_path / "again", **MADE))
+    found = read_dataset(tmp_path / "again")
+    assert len(found.rows) == 44
+    assert sum(row.has_mask for row in found.rows) == 33
 
 
 def test_a_folder_for_each_class(tmp_path: Path) -> None:
@@ -134,6 +163,33 @@ def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:
     assert "not a MATLAB 7.3 file" in out["4.mat"]
 
 
+def test_a_matlab_file_of_odd_content_is_left_out_alone(cheng: Path, tmp_path: Path) -> None:
+    odd: dict[str, tuple[str, Any]] = {
+        "4": ("label", np.array([[np.inf]])),
+        "5": ("label", np.array([[1.5]])),
+        "6": ("PID", np.array([[np.inf]])),
+        "7": ("image", None),
+        "8": ("tumorMask", None),
+    }
+    for name, (part, value) in odd.items():
+        shutil.copy(cheng / "1.mat", cheng / f"{name}.mat")
+        with h5py.File(cheng / f"{name}.mat", "a") as file:
+            data = file["cjdata"]
+            del data[part]
+            if value is None:
+                data.create_group(part)
+            else:
+                data[part] = value
+    importing.run(request(cheng, tmp_path / "out"))
+    assert len(read_dataset(tmp_path / "out").rows) == 3
+    out = left_out(tmp_path / "out")
+    assert out["4.mat"] == "unknown label inf"
+    assert out["5.mat"] == "unknown label 1.5"
+    assert "infinity" in out["6.mat"]
+    assert out["7.mat"] == "no array, but a group of them: image"
+    assert out["8.mat"] == "no array, but a group of them: tumorMask"
+
+
 def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
     importing.run(request(lgg, tmp_path / "post"))
     data = read_dataset(tmp_path / "post")
@@ -184,73 +240,6 @@ def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
     assert again.info["citation"] == MADE["citation"]
 
 
-def test_new_images_come_onto_an_older_set(slices: Path, brisc: Path, tmp_path: Path) -> None:
-    importing.run(request(slices, tmp_path / "old", **MADE))
-    importing.run(request(brisc, tmp_path / "both", onto=tmp_path / "old"))
-    data = read_dataset(tmp_path / "both")
-    assert len(data.rows) == 44 + 24
-    assert [part["name"] for part in data.info["parts"]] == ["Drawn", "BRISC 2025"]
-    assert {row.licence for row in data.rows} == {"CC0", "CC BY 4.0"}
-    assert sum(row.fold is None for row in data.rows) == 24
-    with pytest.raises(DataError, match=r"nothing in .* could be imported"):
-        importing.run(request(brisc, tmp_path / "thrice", onto=tmp_path / "both"))
-
-
-def test_images_of_two_collections_with_one_id_are_both_kept(tmp_path: Path) -> None:
-    navoneel, br35h = tmp_path / "navoneel", tmp_path / "br35h"
-    for number, name in enumerate(("Y1.jpg", "Y2.jpg", "Y3.png")):
-        save(picture(number), navoneel / "yes" / name)
-        save(picture(20 + number), br35h / "yes" / name.lower())
-    save(picture(9), navoneel / "no" / "1 no.jpg")
-    save(picture(9), br35h / "no" / "1 no.jpg")
-    importing.run(request(navoneel, tmp_path / "old", **MADE))
-    both = {**MADE, "name": "Br35H", "onto": tmp_path / "old"}
-    importing.run(request(br35h, tmp_path / "both", **both))
-    data = read_dataset(tmp_path / "both")
-    assert sorted(row.id for row in data.rows) == [
-        *("br35h_yes_y1", "br35h_yes_y2", "br35h_yes_y3"),
-        *("no_1_no", "yes_y1", "yes_y2", "yes_y3"),
-    ]
-    for row in data.rows:
-        content = (data.folder / row.image).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == row.sha256
-        assert content == ((br35h if row.source == "Br35H" else navoneel) / row.origin).read_bytes()
-        assert row.group == row.id
-    report = json.loads((data.folder / "import.json").read_text())
-    assert (report["taken"], report["exact_copies_left_out"]) == (3, 1)
-    assert left_out(data.folder) == {
-        "no/1 no.jpg": "an exact copy of no_1_no, which is in the set already"
-    }
-    # Once more, nothing of it is new: images with the longer id are known again, too.
-    again = both | {"onto": data.folder}
-    with pytest.raises(DataError, match=r"nothing in .*exact copy of br35h_yes_y1, which is in"):
-        importing.run(request(br35h, tmp_path / "again", **again))
-    # A third collection of the second's name finds both ids taken.
-    save(picture(30), br35h / "yes" / "y1.jpg")
-    save(picture(31), br35h / "no" / "new.jpg")
-    importing.run(request(br35h, tmp_path / "third", **again))
-    assert "give this collection another --name" in left_out(tmp_path / "third")["yes/y1.jpg"]
-    assert len(read_dataset(tmp_path / "third").rows) == 8
-
-
-def test_a_file_of_another_name_than_its_id_is_not_overwritten(
-    slices: Path, brisc: Path, tmp_path: Path
-) -> None:
-    old = shutil.copytree(slices, tmp_path / "old")
-    name = "brisc2025_train_00001_gl_ax_t1"
-    (old / "images" / "slice0.jpg").rename(old / "images" / f"{name}.jpg")
-    lines = (old / "manifest.csv").read_text().splitlines()
-    files = ["file", f"{name}.jpg", *[""] * 43]
-    text = "".join(f"{line},{file}\n" for line, file in zip(lines, files, strict=True))
-    (old / "manifest.csv").write_text(text)
-    importing.run(request(brisc, tmp_path / "both", onto=old))
-    rows = {row.id: row for row in read_dataset(tmp_path / "both").rows}
-    assert name not in rows
-    for row in (rows["slice0"], rows[f"brisc_2025_{name}"]):
-        content = (tmp_path / "both" / row.image).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == row.sha256
-
-
 def test_a_collection_with_a_manifest_of_its_own(brisc: Path, tmp_path: Path) -> None:
     (brisc / "manifest.csv").write_text(
         "relative_path,task,split,is_mask,tumor_label,plane,sha256\n"
@@ -261,6 +250,14 @@ def test_a_collection_with_a_manifest_of_its_own(brisc: Path, tmp_path: Path) ->
     shutil.rmtree(brisc / "classification_task")
     with pytest.raises(DataError, match=r"none of the known .*brisc2025/manifest\.csv lacks .*id"):
         importing.run(request(brisc, tmp_path / "none"))
+
+
+def test_a_manifest_that_excel_saved(slices: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(slices, tmp_path / "copy")
+    text = (copy / "manifest.csv").read_text()
+    (copy / "manifest.csv").write_text(text, encoding="utf-8-sig")
+    outcome = importing.run(request(copy, tmp_path / "out", **MADE))
+    assert (outcome.layout, len(outcome.rows), outcome.left_out) == ("manifest", 44, [])
 
 
 def test_a_manifest_that_nearly_fits(slices: Path, tmp_path: Path) -> None:

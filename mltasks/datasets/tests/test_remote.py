@@ -22,6 +22,7 @@ from django.core.management.base import CommandError
 
 from mltasks.data import DataError
 from mltasks.datasets import importing, remote
+from mltasks.datasets.bucket import PART, Bucket
 from mltasks.datasets.form import Row, read_dataset, replace_rows
 from mltasks.datasets.tests.conftest import MADE, request
 from tests.support.servers import S3
@@ -107,27 +108,27 @@ def test_large_files_go_in_parts_and_come_in_ranges(
     (data / "import.json").write_text(json.dumps(large))
     remote.push(data, place)
     [entry] = [e for e in _listed(place, "drawn") if e["path"] == "import.json"]
-    assert entry["size"] > remote.PART
+    assert entry["size"] > PART
     head = place.client().head_object(
         Bucket=place.bucket, Key=f"{place.prefix}/blobs/{entry['sha256']}"
     )
     assert head["ETag"].strip('"').endswith("-2")
     # The first range arrives, then the connection is gone.
-    real, calls = remote.Bucket.get_range, []
+    real, calls = Bucket.get_range, []
 
-    def flaky(bucket: remote.Bucket, key: str, start: int, stop: int) -> bytes:
+    def flaky(bucket: Bucket, key: str, start: int, stop: int) -> bytes:
         if key.endswith(entry["sha256"]):
             calls.append(start)
             if len(calls) == 2:
                 raise DataError("connection lost")
         return real(bucket, key, start, stop)
 
-    monkeypatch.setattr(remote.Bucket, "get_range", flaky)
+    monkeypatch.setattr(Bucket, "get_range", flaky)
     with pytest.raises(DataError, match="connection lost"):
         remote.pull("drawn", tmp_path / "out", reader)
     assert not (tmp_path / "out").exists()
     done = remote.pull("drawn", tmp_path / "out", reader)
-    assert calls == [0, remote.PART, remote.PART]
+    assert calls == [0, PART, PART]
     assert done.there > 0
     assert contents(tmp_path / "out") == contents(data)
 
@@ -135,11 +136,14 @@ def test_large_files_go_in_parts_and_come_in_ranges(
 def _listed(place: remote.Place, name: str) -> list[dict[str, Any]]:
     client = place.client()
     pointer = client.get_object(Bucket=place.bucket, Key=f"{place.prefix}/names/{name}.json")
-    digest = json.load(pointer["Body"])["digest"]
+    files: list[dict[str, Any]] = _list(place, json.load(pointer["Body"])["digest"])["files"]
+    return files
+
+
+def _list(place: remote.Place, digest: str) -> dict[str, Any]:
     key = f"{place.prefix}/datasets/{digest}/files.json"
-    listed: list[dict[str, Any]] = json.load(
-        client.get_object(Bucket=place.bucket, Key=key)["Body"]
-    )["files"]
+    found = place.client().get_object(Bucket=place.bucket, Key=key)
+    listed: dict[str, Any] = json.load(found["Body"])
     return listed
 
 
@@ -152,19 +156,52 @@ def test_damaged_objects_are_refused_and_removed(
     sound = (data / entry["path"]).read_bytes()
     flipped = bytes([sound[0] ^ 1]) + sound[1:]
     client.put_object(Bucket=place.bucket, Key=key, Body=flipped)
-    with pytest.raises(DataError, match=r"slice5\.jpg as stored is not what its digest"):
+    with pytest.raises(DataError, match=r"slice5\.jpg as stored is not .* dataset push --verify"):
         remote.pull("drawn", tmp_path / "out", reader)
     assert not (tmp_path / "out").exists()
     assert flipped not in contents(tmp_path / ".out.pull").values()
-    client.put_object(Bucket=place.bucket, Key=key, Body=sound)
+    # Of the same size, it is found only by reading it.
+    assert remote.push(data, place).moved == 0
+    assert remote.push(data, place, verify=True).moved == 1
     assert remote.pull("drawn", tmp_path / "out", reader).there > 0
+    assert contents(tmp_path / "out") == contents(data)
     listing = f"{place.prefix}/datasets/{digest}/files.json"
     client.put_object(Bucket=place.bucket, Key=listing, Body=b"{}")
-    with pytest.raises(DataError, match="it has another digest"):
+    with pytest.raises(DataError, match="it has another digest; push the set again"):
         remote.pull(digest, tmp_path / "more", reader)
+    assert remote.push(data, place).digest == digest
+    remote.pull(digest, tmp_path / "whole", reader)
     client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/names/drawn.json", Body=b"[]")
     with pytest.raises(DataError, match="points to is damaged"):
         remote.pull("drawn", tmp_path / "more", reader)
+
+
+def test_a_set_states_whose_data_it_is(
+    data: Path, slices: Path, brisc: Path, place: remote.Place, tmp_path: Path
+) -> None:
+    info = data / "dataset.json"
+    stated = json.loads(info.read_text())
+    for change, what in (
+        ({"licence": ""}, "no licence of Drawn"),
+        ({"citation": " "}, "no citation of Drawn"),
+        ({"licence": None, "citation": None}, "no licence and no citation of Drawn"),
+        ({"parts": [stated, {**stated, "name": "Other", "licence": ""}]}, "no licence of Other"),
+    ):
+        info.write_text(json.dumps(stated | change))
+        with pytest.raises(DataError, match=rf"dataset\.json states {what}: write it there"):
+            remote.push(data, place)
+    info.write_text(json.dumps(stated))
+    importing.run(request(brisc, tmp_path / "both", onto=data))
+    digest = remote.push(tmp_path / "both", place).digest
+    listed = _list(place, digest)
+    assert [(part["name"], part["licence"]) for part in listed["parts"]] == [
+        ("Drawn", "CC0"),
+        ("BRISC 2025", "CC BY 4.0"),
+    ]
+    # The older images came with a manifest alone.
+    importing.run(request(brisc, tmp_path / "mixed", onto=slices))
+    with pytest.raises(DataError, match=r"folder without dataset\.json: import that folder"):
+        remote.push(tmp_path / "mixed", place)
 
 
 def test_clear_errors(data: Path, place: remote.Place, tmp_path: Path) -> None:
@@ -203,13 +240,20 @@ def test_lists_that_lead_out_of_the_folder_are_refused(
 
 
 def test_the_command(
-    data: Path, place: remote.Place, reader: remote.Place, tmp_path: Path, settings: Any
+    data: Path,
+    place: remote.Place,
+    reader: remote.Place,
+    tmp_path: Path,
+    settings: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings.DATASET_STORE = {
         name: getattr(place, name)
         for name in ("bucket", "prefix", "endpoint", "region", "key", "secret")
     }
     call_command("dataset", "push", str(data), "--name", "slices")
+    call_command("dataset", "push", str(data), "--name", "slices", "--verify")
+    assert ": 0 files sent" in capsys.readouterr().out
     settings.DATASET_STORE |= {"key": reader.key, "secret": reader.secret}
     call_command("dataset", "pull", "slices", "--output", str(tmp_path / "out"))
     assert read_dataset(tmp_path / "out").digest == read_dataset(data).digest

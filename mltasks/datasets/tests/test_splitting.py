@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import defaultdict
 from dataclasses import replace
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
 from mltasks.data import DataError, read_manifest
 from mltasks.datasets import importing, splitting
@@ -121,6 +124,70 @@ def test_new_images_follow_their_groups_and_tie_nothing(data: Path, tmp_path: Pa
     assert outcome.data.info["split"]["kept"] == 30
 
 
+def test_copies_in_a_set_with_folds_of_its_own_are_not_parted(data: Path, tmp_path: Path) -> None:
+    split(asked(data))
+    twin = tmp_path / "twin"
+    importing.run(request(data, twin, **MADE | {"name": "Twin"}))
+    found = read_dataset(twin)
+    rows = []
+    for row in found.rows:
+        with Image.open(twin / row.image) as image:
+            save(np.array(image)[:, ::-1], twin / row.image)
+        assert row.fold is not None
+        digest = hashlib.sha256((twin / row.image).read_bytes()).hexdigest()
+        rows.append(replace(row, fold=(row.fold + 1) % 3, group="", sha256=digest))
+    replace_rows(found, rows, found.info)
+    both = tmp_path / "both"
+    outcome = importing.run(request(twin, both, onto=data))
+    assert outcome.folds_dropped == 30
+    assert json.loads((both / "import.json").read_text())["folds_dropped"] == 30
+    done = split(asked(both))
+    assert (done.kept, done.drawn, done.left_out, done.torn) == (30, 30, 0, 0)
+    folds = {row.id: row.fold for row in done.data.rows}
+    assert all(folds[row.id] == folds[f"twin_{row.id}"] for row in rows)
+
+
+def test_groups_that_are_torn_are_told_of_a_split_that_is_there(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = split(asked(data)).data
+    twins = [row for row in found.rows if row.group != row.id]
+    torn = {row.id: replace(row, fold=((row.fold or 0) + 1) % 3, group="") for row in twins[:2]}
+    replace_rows(found, [torn.get(row.id, row) for row in found.rows], found.info)
+    before = (data / "manifest.csv").read_bytes()
+    outcome = split(asked(data))
+    assert (outcome.kept, outcome.drawn, outcome.torn) == (30, 0, 2)
+    call_command("dataset", "split", str(data))
+    printed = capsys.readouterr().out
+    assert "Every image has a fold already" in printed
+    assert "2 groups lie in several of the folds" in printed
+    assert (data / "manifest.csv").read_bytes() == before
+
+
+def test_the_number_of_folds_stays(data: Path, tmp_path: Path) -> None:
+    split(asked(data))
+    for number, name in enumerate(("yes", "no")):
+        save(picture(77 + number), tmp_path / "more" / name / "new.png")
+    importing.run(request(tmp_path / "more", tmp_path / "both", onto=data, **MADE))
+    for folds in (2, 5):
+        with pytest.raises(DataError, match=r"split into 3 folds: leave --folds out"):
+            split(replace(asked(tmp_path / "both"), folds=folds))
+    found = split(replace(asked(tmp_path / "both"), folds=None)).data
+    assert found.info["split"]["folds"] == 3
+    assert {row.fold for row in found.rows} == {0, 1, 2}
+    again = split(replace(asked(tmp_path / "both", redraw=True), folds=4)).data
+    assert {row.fold for row in again.rows} == {0, 1, 2, 3}
+
+
+def test_a_first_split_has_five_folds(data: Path) -> None:
+    found = split(replace(asked(data), folds=None)).data
+    assert {row.fold for row in found.rows} == {0, 1, 2, 3, 4}
+    # Where no dataset.json tells the number, the folds do.
+    (data / "dataset.json").unlink()
+    with pytest.raises(DataError, match="split into 5 folds"):
+        split(replace(asked(data), folds=6))
+
+
 def test_an_image_between_two_folds_is_excluded(data: Path) -> None:
     found = split(asked(data)).data
     one, other = (next(row for row in found.rows if row.fold == fold) for fold in (0, 1))
@@ -150,6 +217,9 @@ def test_groups_of_an_audit_can_be_given(data: Path, tmp_path: Path) -> None:
         writer.writerows(("Drawn", row.id, number // 6, "") for number, row in enumerate(rows))
     outcome = split(asked(data, groups=table))
     assert len({row.group for row in outcome.data.rows}) == 5
+    split(asked(data, redraw=True, groups=table))
+    # As Excel saves it.
+    table.write_text(table.read_text(), encoding="utf-8-sig")
     split(asked(data, redraw=True, groups=table))
     table.write_text("set,id,group\nDrawn,x,1\n")
     with pytest.raises(DataError, match="has no group for 30 images"):

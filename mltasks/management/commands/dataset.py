@@ -51,6 +51,11 @@ class Command(BaseCommand):
         push.add_argument("folder", type=Path)
         push.add_argument("--name", default="", help="default is made of the set's name")
         push.add_argument(
+            "--verify",
+            action="store_true",
+            help="read back every file that is there, and send what is damaged",
+        )
+        push.add_argument(
             "--train",
             action="store_true",
             help="start the training that TRAINING_RECIPE names at once; needs the site's database",
@@ -93,7 +98,12 @@ class Command(BaseCommand):
 
     def _split_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path)
-        parser.add_argument("--folds", type=int, default=splitting.FOLDS)
+        parser.add_argument(
+            "--folds",
+            type=int,
+            help=f"as many as the data has if not given, or {splitting.FOLDS}; another number "
+            "than it has needs --redraw",
+        )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--groups", type=Path, help="groups.csv of an audit")
         parser.add_argument(
@@ -120,6 +130,11 @@ class Command(BaseCommand):
             f"{options['output']}: {report['taken']} images ({labels}), {report['masks']} masks; "
             f"digest {outcome.digest}"
         )
+        if outcome.folds_dropped:
+            self.stdout.write(
+                f"{outcome.folds_dropped} new images lost the fold that they came with: "
+                "dataset split draws it anew, with their copies among the older ones."
+            )
         if outcome.left_out:
             self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
             for item in outcome.left_out[:5]:
@@ -173,7 +188,8 @@ class Command(BaseCommand):
             )
 
     def _push(self, options: dict[str, Any]) -> None:
-        done = remote.push(options["folder"], _place(), name=options["name"], progress=_bar)
+        chosen = {option: options[option] for option in ("name", "verify")}
+        done = remote.push(options["folder"], _place(), **chosen, progress=_bar)
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
