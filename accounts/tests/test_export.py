@@ -106,7 +106,8 @@ def test_its_table_and_pictures(client: Client, ada: User, answered: Prediction)
     }  # fmt: skip
     image = archive.read(f"tumorsite-data/{folder}/image.png")
     assert image == storage.get(answered.scan.image_key)
-    table = list(csv.DictReader(io.StringIO(archive.read("tumorsite-data/history.csv").decode("utf-8-sig"))))
+    text = archive.read("tumorsite-data/history.csv").decode("utf-8-sig")
+    table = list(csv.DictReader(io.StringIO(text)))
     assert table[0]["prediction"] == str(answered.pk)
     assert table[0]["finding"] == "glioma"
     assert "could not be found" not in archive.read("tumorsite-data/README.txt").decode()
