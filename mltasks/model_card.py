@@ -16,9 +16,19 @@ from mltasks.release import MODEL_CARD_NAME
 
 def text(card: dict[str, Any]) -> str:
     """The model card, in Markdown, of a card with metrics."""
-    order = card["metrics"]["validation"]["confusion"]["order"]
-    rows = zip(order, card["metrics"]["validation"]["confusion"]["counts"], strict=True)
-    context = {"card": card, "metrics": card["metrics"], "confusion": list(rows), "order": order}
+    slices = card["metrics"]["validation"]
+    order = slices["confusion"]["order"]
+    rows = zip(order, slices["confusion"]["counts"], strict=True)
+    per_class = slices["per_class"].values()
+    context = {
+        "card": card,
+        "metrics": card["metrics"],
+        "confusion": list(rows),
+        "order": order,
+        # The cards of older versions do not count the groups of a class.
+        "groups_stated": all("groups" in own for own in per_class),
+        "few_groups": any(own.get("few_groups") for own in per_class),
+    }
     return render_to_string("mltasks/model_card.md", context)
 
 

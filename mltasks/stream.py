@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,18 @@ def find_files(paths: Sequence[Path], *, written: Sequence[Path] = ()) -> Iterat
             yield from _below(path, results)
         else:
             yield path
+
+
+def holds(paths: Sequence[Path], target: Path) -> bool:
+    """Whether one of the paths is the very file that is to be written, by whatever name."""
+    return any(_real(path) == _real(target) or _same(path, target) for path in paths)
+
+
+def _same(one: Path, two: Path) -> bool:
+    try:
+        return one.samefile(two)
+    except OSError:
+        return False
 
 
 def _below(top: Path, results: Collection[Path]) -> Iterator[Path | Unread]:
@@ -146,6 +159,9 @@ class Streamer:
     def _take(self, path: Path) -> None:
         started = time.perf_counter()
         try:
+            # A pipe would be waited for, perhaps for ever.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ImageError("not_an_image", "This is a pipe, a socket or a device, no file.")
             picture = decode(
                 path, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
             )

@@ -44,6 +44,8 @@ class ClassFigures:
     Attributes:
         found: share of them that it recognised.
         false_alarms: share of all other slices that it gave this name.
+        groups: of look-alikes that they are of; None in cards from before these were counted.
+        few_groups: whether these are too few for the interval.
     """
 
     label: str
@@ -52,6 +54,8 @@ class ClassFigures:
     found: Share
     false_alarms: Share
     answers: list[Cell]
+    groups: int | None
+    few_groups: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Figures:
         calibration_error: mean distance between its probabilities and how often it is right.
         doubt: None for networks from before it was measured; likewise `worsened` is empty.
         worsened_n, unworsened: how many slices were made worse, and its accuracy on these before.
+        worsened_classes: how many of these show each finding; empty in cards from before they
+            were chosen finding by finding.
     """
 
     n: int
@@ -125,7 +131,18 @@ class Figures:
     doubt: Doubt | None
     worsened: list[Worsened]
     worsened_n: int
+    worsened_classes: list[tuple[str, int]]
     unworsened: Share | None
+
+    @property
+    def groups_stated(self) -> bool:
+        """Whether the card says of how many groups the slices of each class are."""
+        return all(own.groups is not None for own in self.classes)
+
+    @property
+    def few_groups(self) -> bool:
+        """Whether the slices of any class are of too few groups."""
+        return any(own.few_groups for own in self.classes)
 
     def of_label(self, label: str) -> ClassFigures | None:
         return next((figures for figures in self.classes if figures.label == label), None)
@@ -166,6 +183,8 @@ def _class(metrics: dict[str, Any], label: str) -> ClassFigures:
             )
             for answer in Label.values
         ],
+        groups=stated.get("groups"),
+        few_groups=bool(stated.get("few_groups")),
     )
 
 
@@ -226,5 +245,8 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         doubt=doubt,
         worsened=_worsened(metrics),
         worsened_n=int(changed.get("n", 0)),
+        worsened_classes=[
+            (Label(label).label, count) for label, count in changed.get("classes", {}).items()
+        ],
         unworsened=Share.of(changed["plain"]["accuracy"]) if "plain" in changed else None,
     )

@@ -6,6 +6,7 @@ serves a thousand draws, where resampling the slices would take a thousand passe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,32 @@ def _ratio(part: Array, whole: Array) -> Array:
         return np.asarray(np.where(whole > 0, part / whole, np.nan))
 
 
-class Share:
-    """A metric that counts slices, and knows where drawing groups says nothing of its error.
+class Proportion(ABC):
+    """A metric from 0 to 1 that knows where drawing groups says nothing of its error."""
+
+    @abstractmethod
+    def __call__(self, weights: Array) -> Array:
+        """The metric of each draw."""
+
+    @abstractmethod
+    def trials(self, groups: Array) -> int:
+        """How many independent trials the slices are: groups that could have said otherwise."""
+
+    def extreme_interval(self, groups: Array) -> list[float] | None:
+        """95% interval where the metric is exactly 0 or 1; None elsewhere.
+
+        Every draw would say the same there, as if it were certain: it is Wilson's, of as many
+        trials as `trials` says.
+        """
+        value = float(self(np.ones((1, len(groups))))[0])
+        if value not in {0.0, 1.0}:
+            return None
+        count = self.trials(groups)
+        return proportion_interval(count if value else 0, count)
+
+
+class Share(Proportion):
+    """A metric that counts slices.
 
     Args:
         hits, among: bool (n,), see `share`.
@@ -39,17 +64,12 @@ class Share:
     def __call__(self, weights: Array) -> Array:
         return _ratio(weights @ self._good, weights @ self._inside)
 
-    def extreme_interval(self, groups: Array) -> list[float] | None:
-        """95% interval where none or all of the slices are hits; None elsewhere.
+    def trials(self, groups: Array) -> int:
+        return _count(groups, self._inside > 0)
 
-        Every draw would say the same there, as if it were certain. What was seen is as many
-        independent trials as there are groups in which it could have been otherwise.
-        """
-        good, inside = float(self._good.sum()), float(self._inside.sum())
-        if 0 < good < inside:
-            return None
-        count = len(np.unique(groups[self._inside > 0]))
-        return proportion_interval(count if good else 0, count)
+
+def _count(groups: Array, among: Array) -> int:
+    return len(np.unique(groups[among]))
 
 
 def share(hits: Array, among: Array | None = None) -> Metric:
@@ -113,44 +133,71 @@ def calibration_error(confidence: Array, right: Array, *, bins: int = 15) -> Met
     return metric
 
 
-def area_under_roc(score: Array, positive: Array) -> Metric:
-    """Probability that a positive scores above a negative; a tie counts half."""
-    order = np.argsort(score, kind="stable")
-    ordered = score[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])
-    positives = np.asarray(positive, np.float64)[order]
+class _Ranking(Proportion):
+    """A metric of how scores rank positives and negatives."""
 
-    def metric(weights: Array) -> Array:
-        drawn = weights[:, order]
-        up = np.add.reduceat(drawn * positives, starts, axis=1)
-        down = np.add.reduceat(drawn * (1 - positives), starts, axis=1)
+    def __init__(self, score: Array, positive: Array) -> None:
+        self._order = np.argsort(score, kind="stable")
+        self._ordered = score[self._order]
+        self._positives = np.asarray(positive, np.float64)[self._order]
+        self._positive = np.asarray(positive, np.bool_)
+
+
+class _AreaUnderRoc(_Ranking):
+    def __init__(self, score: Array, positive: Array) -> None:
+        super().__init__(score, positive)
+        self._starts = np.flatnonzero(np.r_[True, np.diff(self._ordered) > 0])
+
+    def __call__(self, weights: Array) -> Array:
+        drawn = weights[:, self._order]
+        up = np.add.reduceat(drawn * self._positives, self._starts, axis=1)
+        down = np.add.reduceat(drawn * (1 - self._positives), self._starts, axis=1)
         below = np.cumsum(down, axis=1) - down
         wins = (up * (below + down / 2)).sum(axis=1)
         return _ratio(wins, up.sum(axis=1) * down.sum(axis=1))
 
-    return metric
+    def trials(self, groups: Array) -> int:
+        return min(_count(groups, self._positive), _count(groups, ~self._positive))
 
 
-def sensitivity_at(score: Array, positive: Array, specificity: float) -> Metric:
-    """Share of positives above the score that leaves this share of negatives at or below it."""
-    order = np.argsort(score, kind="stable")
-    positives = np.asarray(positive, np.float64)[order]
-    ordered = score[order]
-    # Scores that tie are on one side of any threshold: count up to the last of each tie.
-    last = np.searchsorted(ordered, ordered, side="right") - 1
+class _SensitivityAt(_Ranking):
+    def __init__(self, score: Array, positive: Array, specificity: float) -> None:
+        super().__init__(score, positive)
+        self._specificity = specificity
+        # Scores that tie are on one side of any threshold: count up to the last of each tie.
+        self._last = np.searchsorted(self._ordered, self._ordered, side="right") - 1
 
-    def metric(weights: Array) -> Array:
-        drawn = weights[:, order]
-        negatives = np.cumsum(drawn * (1 - positives), axis=1)[:, last]
-        hits = np.cumsum(drawn * positives, axis=1)[:, last]
-        reached = negatives >= specificity * negatives[:, -1:] - 1e-9
+    def __call__(self, weights: Array) -> Array:
+        drawn = weights[:, self._order]
+        negatives = np.cumsum(drawn * (1 - self._positives), axis=1)[:, self._last]
+        hits = np.cumsum(drawn * self._positives, axis=1)[:, self._last]
+        reached = negatives >= self._specificity * negatives[:, -1:] - 1e-9
         first = reached.argmax(axis=1)
         rows = np.arange(len(weights))
         return np.where(
             negatives[:, -1] > 0, _ratio(hits[:, -1] - hits[rows, first], hits[:, -1]), np.nan
         )
 
-    return metric
+    def trials(self, groups: Array) -> int:
+        return _count(groups, self._positive)
+
+
+def area_under_roc(score: Array, positive: Array) -> Metric:
+    """Probability that a positive scores above a negative; a tie counts half.
+
+    That is the share of right pairs of one positive and one negative (Hanley and McNeil, 1982).
+    Where all are right, or all wrong, as many of them are independent as there are pairs that
+    have no group in common with another: at most the groups of the side that has fewer.
+    """
+    return _AreaUnderRoc(score, positive)
+
+
+def sensitivity_at(score: Array, positive: Array, specificity: float) -> Metric:
+    """Share of positives above the score that leaves this share of negatives at or below it.
+
+    Where that is none or all of them, each group with a positive is a trial.
+    """
+    return _SensitivityAt(score, positive, specificity)
 
 
 def group_draws(groups: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
@@ -185,12 +232,13 @@ def interval(
 def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """A figure as reports state it: `value` and `ci95`, both None where it is not defined.
 
-    The interval is that of `interval`, or of `Share.extreme_interval` where none or all count.
+    The interval is that of `interval`, or of `Proportion.extreme_interval` where the metric knows
+    that all draws would say the same.
     """
     value = float(metric(np.ones((1, len(groups))))[0]) if len(groups) else float("nan")
     if np.isnan(value):
         return {"value": None, "ci95": None}
-    extreme = metric.extreme_interval(groups) if isinstance(metric, Share) else None
+    extreme = metric.extreme_interval(groups) if isinstance(metric, Proportion) else None
     bounds = extreme or interval(metric, groups, resamples=resamples)
     return {"value": round(value, 4), "ci95": bounds}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mltasks import release
 from mltasks.data import DataError, Record, data_digest, read_manifest
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
@@ -52,16 +53,32 @@ class Request:
 
 
 def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
-    """What is measured, and how it lies to what the model of this card was made from."""
+    """What is measured, and how it lies to what the model of this card was made from.
+
+    `learnt` says whether training saw some of these very slices.
+    """
+    learnt_from = card.get("training", {}).get("data_digest")
+    whole, digest = _set_digest(request.folder), data_digest(request.records)
+    same = bool(whole) and whole == learnt_from
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
-        "digest": data_digest(request.records),
-        "set": _set_digest(request.folder),
+        "digest": digest,
+        "set": whole,
         "fold": request.fold,
-        "learnt_from": card.get("training", {}).get("data_digest"),
+        "learnt_from": learnt_from,
+        "learnt": same and not _held_out(card, request.fold, digest),
         # Group names are only comparable within the data the calibration came from.
-        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records}),
+        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records})
+        if same
+        else 0,
     }
+
+
+def _held_out(card: dict[str, Any], fold: int | None, digest: str) -> bool:
+    """Whether these slices of the data learnt from are those that training held out."""
+    unseen = release.held_out_fold(card)
+    known = card.get("training", {}).get("held_out_digest", digest)
+    return unseen is not None and fold == unseen and digest == known
 
 
 def _set_digest(folder: Path) -> str:
@@ -103,13 +120,15 @@ def measure(
             lambda record: load(request.folder, record),
             progress=progress,
         )
+    chosen = robustness.pick(request.records, SANITY_SLICES, seed=1)
     batch = [
         preprocess(sample.pixels, analyzer.input_size)[0]
-        for sample in load_all(
-            request.folder, robustness.pick(request.records, SANITY_SLICES, seed=1)
-        )
+        for sample in load_all(request.folder, chosen)
     ]
-    figures["sanity"] = sanity.measure(weights, np.stack(batch))
+    figures["sanity"] = {
+        **sanity.measure(weights, np.stack(batch)),
+        "classes": robustness.class_counts(chosen),
+    }
     return figures, results
 
 

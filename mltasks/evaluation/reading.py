@@ -33,7 +33,7 @@ def read_records(folder: Path, fold: int | None) -> list[Record]:
     """
     path = folder / "manifest.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"no data to evaluate: cannot read {path} ({error})") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from django.template.loader import render_to_string
 
@@ -13,6 +13,8 @@ from mltasks.evaluation.plots import plots
 from mltasks.folders import put_in_place
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
+# Parts of report.json that nothing else writes.
+_MARKS = {"validation", "sanity", "misses"}
 
 
 def render(figures: dict[str, Any]) -> str:
@@ -33,7 +35,10 @@ def render(figures: dict[str, Any]) -> str:
 
 
 class Report:
-    """A folder that comes into being when everything in it is written."""
+    """A folder that comes into being when everything in it is written.
+
+    Used with `with`: whatever breaks it off, what was begun is removed.
+    """
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -53,13 +58,24 @@ class Report:
         (self._fresh / PAGE_NAME).write_text(render(figures), encoding="utf-8")
         put_in_place(self._fresh, self.target)
 
-    def drop(self) -> None:
-        """Remove what was begun."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
 
 
-def holds_report(folder: Path) -> bool:
-    """Whether a folder may be replaced: it is new, empty, or an earlier report."""
-    return not folder.exists() or (
-        folder.is_dir() and ((folder / JSON_NAME).exists() or not any(folder.iterdir()))
-    )
+def may_replace(folder: Path) -> bool:
+    """Whether a report may take a folder's place: it is new, empty, or an earlier report."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and (not any(folder.iterdir()) or _holds_report(folder))
+
+
+def _holds_report(folder: Path) -> bool:
+    """Whether it is a report of this kind; others have a report.json too."""
+    try:
+        figures = json.loads((folder / JSON_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(figures, dict) and figures.keys() >= _MARKS

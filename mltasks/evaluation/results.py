@@ -35,7 +35,7 @@ class Results:
         committed: bool, the network stands by its answer.
         in_set: bool (n, 4), the classes of the prediction set.
         brain_score, unlikeness: float64.
-        dice: float64; NaN where there is no expert mask.
+        dice: float64; NaN where no expert's mask marks anything.
         inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
         peak_inside: the same for the peak of the attention alone.
         area: float64, marked share of the picture.
@@ -147,8 +147,9 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "inner_right": nan,
         "outer_found": nan,
     }
-    if sample.mask is not None:
-        truth = sample.mask > 127
+    truth = None if sample.mask is None else sample.mask > 127
+    # A mask that marks nothing outlines no tumour: there is nothing to compare an area with.
+    if truth is not None and truth.any():
         point = found.hottest_point
         peak = hottest_point(found.attention, None, found.area)
         row |= {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from mltasks import corruptions
+from mltasks.classes import LABELS
 from mltasks.data import Record, Sample
 from mltasks.evaluation import bootstrap
 from mltasks.evaluation.results import Results, run, silent
@@ -22,18 +24,38 @@ _RESAMPLES = 400
 
 
 def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record]:
-    """At most `count` slices, from as many groups as possible, the same ones every time."""
+    """At most `count` slices, as evenly of the classes as can be, the same ones every time.
+
+    Within a class they come from its groups in turn. Where tumour-free slices are single ones and
+    tumours a few large groups, groups in turn alone would give mostly the former.
+    """
     rng = np.random.default_rng(seed)
-    by_group: dict[str, list[Record]] = {}
-    for number in rng.permutation(len(records)):
-        by_group.setdefault(str(records[number].group), []).append(records[number])
-    picked: list[Record] = []
-    depth = 0
-    while len(picked) < min(count, len(records)):
-        layer = [own[depth] for own in by_group.values() if len(own) > depth]
-        picked += layer[: count - len(picked)]
-        depth += 1
-    return sorted(picked, key=lambda record: record.id)
+    shuffled = [records[number] for number in rng.permutation(len(records))]
+    by_class = [
+        _in_turn(_by_group(record for record in shuffled if record.label == label))
+        for label in LABELS
+    ]
+    return sorted(_in_turn(by_class)[:count], key=lambda record: record.id)
+
+
+def _by_group(records: Iterable[Record]) -> list[list[Record]]:
+    """The slices of each group."""
+    parts: dict[str, list[Record]] = {}
+    for record in records:
+        parts.setdefault(str(record.group), []).append(record)
+    return list(parts.values())
+
+
+def _in_turn(parts: Iterable[Sequence[Record]]) -> list[Record]:
+    """The first slice of each part, then the second of each, and so on."""
+    layers = itertools.zip_longest(*parts)
+    return [record for layer in layers for record in layer if record is not None]
+
+
+def class_counts(records: Iterable[Record]) -> dict[str, int]:
+    """How many slices there are of each label that occurs."""
+    found = Counter(record.label for record in records)
+    return {label: found[label] for label in LABELS if found[label]}
 
 
 def _stated(results: Results) -> dict[str, Any]:
@@ -97,12 +119,14 @@ def measure(
         load: decodes one of them; called anew for each change, so that memory stays small.
 
     Returns:
-        `plain`, `corruptions` by name and strength (mild, middle, strong), `unlike` by name.
+        `classes` says how many slices of each; `plain`, `corruptions` by name and strength
+        (mild, middle, strong), `unlike` by name.
     """
     names = {str(record.group) for record in records}
     return {
         "n": len(records),
         "groups": len(names),
+        "classes": class_counts(records),
         "plain": _stated(run(analyzer, map(load, records), progress=progress)),
         "corruptions": {
             name: {

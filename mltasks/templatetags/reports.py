@@ -54,6 +54,12 @@ def named(label: str) -> str:
 
 
 @register.filter
+def counted(classes: dict[str, int]) -> str:
+    """How many slices of each class, in words."""
+    return ", ".join(f"{count} {named(label)}" for label, count in classes.items())
+
+
+@register.filter
 def words(key: str) -> str:
     """A key of the figures as words."""
     return key.replace("_", " ")
@@ -62,7 +68,8 @@ def words(key: str) -> str:
 @register.simple_tag
 def drawing(plot: Any) -> SafeString | str:
     """A plot with title and words for those who do not see it."""
-    if plot is None:
+    # What is missing reaches a tag as an empty string.
+    if not plot:
         return ""
     # The SVG is drawn by our own code from numbers.
     return format_html(

@@ -222,6 +222,37 @@ def test_the_shipped_model_end_to_end(tmp_path: Path) -> None:
     assert lines[0]["probabilities"] == pytest.approx(found.probabilities, abs=1e-4)
 
 
+def test_a_picture_is_not_written_over(stub: Stub, tmp_path: Path) -> None:
+    pictures = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in pictures:
+        grey(40, 30).save(path)
+    (tmp_path / "link.png").symlink_to(pictures[1])
+    (tmp_path / "same.png").hardlink_to(pictures[1])
+    before = pictures[1].read_bytes()
+    for name in ("b.png", "link.png", "same.png"):
+        with pytest.raises(CommandError, match="choose another place"):
+            call_command("analyze", *pictures, output=tmp_path / name, stdout=io.StringIO())
+        assert pictures[1].read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs pipes and devices as files")
+def test_what_is_no_file_gets_a_line(stub: Stub, tmp_path: Path) -> None:
+    # First one that never ends, then one that would be waited for.
+    os.mkfifo(tmp_path / "pipe.png")
+    grey(40, 30).save(tmp_path / "z.png")
+    for path in (Path("/dev/zero"), tmp_path):
+        lines = run(tmp_path, path)
+        assert "a pipe, a socket or a device" in lines[0]["error"]
+    assert [line["status"] for line in lines] == ["error", "ok"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_for_the_results_is_said(stub: Stub, tmp_path: Path) -> None:
+    grey(40, 30).save(tmp_path / "one.png")
+    with pytest.raises(CommandError, match=r"cannot write the results: .*No space left"):
+        call_command("analyze", str(tmp_path / "one.png"), output=Path("/dev/full"))
+
+
 def test_clear_errors(tmp_path: Path, stub: Stub) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CommandError, match="cannot write the results"):

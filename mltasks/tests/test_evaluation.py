@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from mltasks.data import Record, Sample
 from mltasks.evaluation import bootstrap, refusal_summary, summary
 from mltasks.evaluation.curves import curves, precision_recall, roc
-from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score
-from mltasks.evaluation.robustness import changed_once
+from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score, run
+from mltasks.evaluation.robustness import changed_once, class_counts, pick
 from mltasks.phantom import drawn_head
+from mltasks.tests.test_analyze import Stub
 
 ONES = np.ones((1, 4))
 
@@ -97,6 +99,30 @@ def test_a_set_of_one_class_has_no_curves() -> None:
     assert curves(found)["roc"] == {}
 
 
+def test_a_mask_that_marks_nothing_outlines_no_tumour() -> None:
+    """Neither a perfect area nor a hottest point that misses."""
+    pixels, blank = np.full((80, 78), 90, np.uint8), np.zeros((80, 78), np.uint8)
+    record = Record("a", "glioma", "axial", 0, "a", has_mask=True, sha256="")
+    drawn = blank.copy()
+    drawn[:40, :39] = 255
+    found = run(Stub(), [Sample(record, pixels, mask) for mask in (blank, drawn)])
+    for values in (found.dice, found.inside, found.peak_inside, found.size, found.outer_found):
+        assert np.isnan(values).tolist() == [True, False]
+    figures = summary(found, resamples=20)
+    assert (figures["dice"]["n"], value(figures["dice"]["median"])) == (1, 1)
+
+
+def test_few_groups_are_marked() -> None:
+    found = results([0] * 40 + [2] * 22, [0] * 40 + [2] * 22, group=np.arange(62).astype(str))
+    found.group[:40] = list("abcd" * 10)
+    figures = summary(found, resamples=20)
+    assert (figures["groups"], figures["few_groups"]) == (26, False)
+    per_class, parts = figures["per_class"], figures["by"]["class"]
+    for own in (per_class["glioma"], parts["glioma"]):
+        assert (own["n"], own["groups"], own["few_groups"]) == (40, 4, True)
+    assert (per_class["no_tumor"]["groups"], per_class["no_tumor"]["few_groups"]) == (22, False)
+
+
 def test_dice() -> None:
     one, two = np.zeros((2, 4, 4), np.bool_)
     assert dice_score(one, two) == 1.0
@@ -174,6 +200,27 @@ def test_some_of_many_slices_are_drawn_by_group() -> None:
     assert refused["ci95"][1] > bootstrap.proportion_interval(50, 400)[1] + 0.1
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_scores_that_rank_all_alike_are_not_certain(up: bool) -> None:
+    """60 slices of 3 heads with a tumour and 5 without: so many trials, at most."""
+    group = np.repeat(np.arange(8), 20).astype(str)
+    positive = group < "3"
+    score = np.where(positive == up, 0.9, 0.1)
+    for metric, trials in (
+        (bootstrap.area_under_roc(score, positive), 3),
+        (bootstrap.area_under_roc(score, ~positive), 3),
+        (bootstrap.sensitivity_at(score, positive, 0.95), 3),
+        (bootstrap.sensitivity_at(score, ~positive, 0.95), 5),
+    ):
+        stated = bootstrap.stated(metric, group, resamples=50)
+        assert stated["value"] in {0, 1}
+        expected = bootstrap.proportion_interval(trials if stated["value"] else 0, trials)
+        assert stated["ci95"] == expected
+    mixed = np.where(group == "0", 1 - score, score)
+    metric = bootstrap.area_under_roc(mixed, positive)
+    assert bootstrap.stated(metric, group)["ci95"] == bootstrap.interval(metric, group)
+
+
 def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(3, 1, 400)
@@ -201,6 +248,24 @@ def test_other_pictures() -> None:
     assert (figures["n"], figures["accepted"], figures["flagged"]) == (4, 1, 1)
     assert figures["by_source"]["a"]["share"] == pytest.approx(1 / 3, abs=1e-4)
     assert refusal_summary({})["n"] == 0
+
+
+def test_slices_are_picked_class_by_class_and_in_turn_of_their_groups() -> None:
+    """Few large groups of tumours beside many single slices without one, as in fold 0."""
+    names = [("glioma", f"g{n % 5}") for n in range(50)] + [("meningioma", "m")] * 4
+    names += [("no_tumor", f"none{n}") for n in range(190)]
+    records = [
+        Record(f"{n:03d}", label, "axial", 0, group, has_mask=False, sha256="")
+        for n, (label, group) in enumerate(names)
+    ]
+    picked = pick(records, 60)
+    assert class_counts(picked) == {"glioma": 28, "meningioma": 4, "no_tumor": 28}
+    groups = Counter(record.group for record in picked)
+    assert sorted(groups[f"g{n}"] for n in range(5)) == [5, 5, 6, 6, 6]
+    assert len({record.id for record in picked}) == 60
+    assert pick(records, 60) == picked != pick(records, 60, seed=1)
+    assert pick(records, 1000) == records
+    assert class_counts(pick(records, 7)) == {"glioma": 3, "meningioma": 2, "no_tumor": 2}
 
 
 def test_each_slice_is_changed_once_and_the_same_way_every_time() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
+from hypothesis import given, settings as examples, strategies as st
 
 from mltasks import model_card, negatives
 from mltasks.classes import NO_TUMOR
 from mltasks.data import load_sample, read_manifest
 from mltasks.doubt import REFERENCE_NAME
 from mltasks.engines import ENGINES, open_engine
-from mltasks.evaluation import dice_score
+from mltasks.evaluation import dice_score, run
 from mltasks.inference import (
     CARD_NAME,
     CLASSES,
@@ -32,7 +33,7 @@ from mltasks.phantom import drawn_head
 from mltasks.preprocessing import Pixels
 from mltasks.tests.conftest import head
 
-SHIPPED = settings.BASE_DIR / "models" / "tumorsite-3"
+SHIPPED = settings.MODEL_DIR
 
 
 @pytest.fixture(scope="module")
@@ -108,16 +109,22 @@ def test_a_batch_gives_what_single_pictures_give(analyzer: Analyzer) -> None:
         assert together.brain_score == pytest.approx(alone.brain_score, abs=1e-4)
 
 
-def test_a_mirrored_picture_gets_a_mirrored_area(analyzer: Analyzer) -> None:
-    """Of drawn heads with a tumour: near, as the network itself is not quite symmetric."""
-    overlaps = []
-    for seed in range(4):
-        picture, _ = drawn_head(seed)
-        straight, mirrored = analyzer.analyze([picture, np.ascontiguousarray(picture[:, ::-1])])
-        if straight.area.any() or mirrored.area.any():
-            overlaps.append(dice_score(straight.area, mirrored.area[:, ::-1]))
-    assert overlaps
-    assert np.median(overlaps) > 0.7
+def test_the_area_is_that_of_the_drawn_tumour(analyzer: Analyzer) -> None:
+    for seed in range(6):
+        picture, mask = drawn_head(seed)
+        (found,) = analyzer.analyze([picture])
+        assert dice_score(found.area, mask) > 0.9
+
+
+@examples(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), axis=st.sampled_from([0, 1]))
+def test_a_flipped_picture_gets_a_flipped_area(analyzer: Analyzer, seed: int, axis: int) -> None:
+    """Of drawn heads: near, as the network itself is not quite symmetric."""
+    picture, _ = drawn_head(seed)
+    straight, flipped = analyzer.analyze([picture, np.ascontiguousarray(np.flip(picture, axis))])
+    assert straight.area.any()
+    # 0.90 was the least of 240 when the bound was set.
+    assert dice_score(straight.area, np.flip(flipped.area, axis)) > 0.8
 
 
 def test_black_for_white_is_never_answered_surely(analyzer: Analyzer) -> None:
@@ -227,12 +234,17 @@ def test_an_unknown_engine_is_refused() -> None:
 @pytest.mark.skipif(
     settings.TRAINING_DATA is None, reason="TRAINING_DATA is not set: no real slices to look at"
 )
-def test_real_slices_are_read(analyzer: Analyzer) -> None:
-    records = [r for r in read_manifest(settings.TRAINING_DATA) if r.fold == 0][::12]
-    samples = [load_sample(settings.TRAINING_DATA, record) for record in records]
-    right = 0
-    for sample in samples:
-        (found,) = analyzer.analyze([sample.pixels])
-        check(found, sample.pixels)
-        right += found.label == sample.record.label
-    assert right >= 0.9 * len(samples)
+def test_held_out_slices_are_read_as_well_as_the_card_says(analyzer: Analyzer) -> None:
+    """Every sixth of them: accuracy and median Dice lie in the intervals that it states."""
+    stated = analyzer.card["metrics"]["validation"]
+    records = [r for r in read_manifest(settings.TRAINING_DATA) if r.fold == stated["fold"]][::6]
+    measured = run(analyzer, (load_sample(settings.TRAINING_DATA, record) for record in records))
+    for value, figure in (
+        (measured.right.mean(), stated["accuracy"]),
+        (np.nanmedian(measured.dice), stated["dice"]["median"]),
+    ):
+        low, high = figure["ci95"]
+        assert low <= value <= high
+    for record in records[::4]:
+        sample = load_sample(settings.TRAINING_DATA, record)
+        check(analyzer.analyze([sample.pixels])[0], sample.pixels)

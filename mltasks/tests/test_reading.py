@@ -43,6 +43,12 @@ def test_excluded_rows_are_left_out_as_in_training(folder: Path) -> None:
         read_records(folder, None)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column(folder: Path) -> None:
+    """As spreadsheets write it."""
+    (folder / "manifest.csv").write_text("id,label\na,glioma\n", encoding="utf-8-sig")
+    assert [record.id for record in read_records(folder, None)] == ["a"]
+
+
 def test_the_column_file_names_the_picture(folder: Path) -> None:
     Image.fromarray(head(1)).save(folder / "images" / "other.png")
     Image.fromarray(head(2)).save(folder / "images" / "a.png")

@@ -96,6 +96,23 @@ def test_it_reads_a_card() -> None:
     assert figures.of_label("") is None
 
 
+def test_groups_and_classes_are_read_where_they_are_stated() -> None:
+    before = model_figures(card())
+    assert before
+    assert (before.groups_stated, before.few_groups, before.worsened_classes) == (False, False, [])
+    complete = card()
+    for own in complete["metrics"]["validation"]["per_class"].values():
+        own |= {"groups": 30, "few_groups": False}
+    complete["metrics"]["validation"]["per_class"]["glioma"] |= {"groups": 5, "few_groups": True}
+    complete["metrics"]["robustness"] = {"n": 2, "classes": {"glioma": 1, "no_tumor": 1}}
+    figures = model_figures(complete)
+    assert figures
+    assert figures.groups_stated
+    assert [(own.groups, own.few_groups) for own in figures.classes][:2] == [(5, True), (30, False)]
+    assert figures.few_groups
+    assert figures.worsened_classes == [("Glioma", 1), ("No tumour", 1)]
+
+
 def test_the_confusion_has_a_row_of_answers_for_each_class() -> None:
     figures = model_figures(card())
     assert figures

@@ -225,6 +225,13 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     assert "BRISC 2025" in text
     assert model.digest in text
     assert "How well it draws" in text
+    assert "too narrow" not in text
+    for own in model.card["metrics"]["validation"]["per_class"].values():
+        own |= {"groups": 5, "few_groups": True}
+    model.save()
+    text = page(browser, reverse("model"))
+    assert "5 (few)" in text
+    assert "the interval is too narrow" in text
     model.card["metrics"]["validation"]["dice"] = {
         "n": 0, "median": {"value": None, "ci95": None}, "empty_or_disjoint": 0.0,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mltasks.engines import ENGINES, ModelError
 from mltasks.inference import load_analyzer
-from mltasks.stream import Limits, Streamer, find_files
+from mltasks.stream import Limits, Streamer, find_files, holds
 
 
 class Command(BaseCommand):
@@ -43,6 +43,11 @@ class Command(BaseCommand):
             )
         except ModelError as error:
             raise CommandError(str(error)) from error
+        if holds(options["paths"], options["output"]):
+            raise CommandError(
+                f"{options['output']} is one of the files to analyse: choose another place for "
+                "the results"
+            )
         try:
             if options["areas"] is not None:
                 options["areas"].mkdir(parents=True, exist_ok=True)
@@ -52,19 +57,21 @@ class Command(BaseCommand):
             raise CommandError(f"cannot write the results: {error}") from error
         written = [path for path in (options["output"], options["areas"]) if path is not None]
         total = sum(1 for _ in find_files(options["paths"], written=written))
-        with output:
-            streamer = Streamer(
-                analyzer,
-                output,
-                areas=options["areas"],
-                batch=max(1, chosen("batch", "INFERENCE_BATCH")),
-                limits=Limits(
-                    max_bytes=settings.MAX_UPLOAD_BYTES,
-                    max_pixels=settings.MAX_PIXELS,
-                ),
-            )
-            with tqdm(total=total, unit="file", file=sys.stderr) as bar:
+        streamer = Streamer(
+            analyzer,
+            output,
+            areas=options["areas"],
+            batch=max(1, chosen("batch", "INFERENCE_BATCH")),
+            limits=Limits(
+                max_bytes=settings.MAX_UPLOAD_BYTES,
+                max_pixels=settings.MAX_PIXELS,
+            ),
+        )
+        try:
+            with output, tqdm(total=total, unit="file", file=sys.stderr) as bar:
                 for done in streamer.run(find_files(options["paths"], written=written)):
                     bar.update(done)
+        except OSError as error:  # Whatever cannot be read has its line: this is the output's disk.
+            raise CommandError(f"cannot write the results: {error}") from error
         counts = ", ".join(f"{count} {status}" for status, count in streamer.counts.items())
         self.stdout.write(f"{total} files: {counts} -> {options['output']}")

@@ -17,7 +17,7 @@ from mltasks.engines import ENGINES, ModelError
 from mltasks.evaluation import gallery
 from mltasks.evaluation.measuring import Request, described, measure
 from mltasks.evaluation.reading import load, read_records
-from mltasks.evaluation.reporting import PAGE_NAME, Report, holds_report
+from mltasks.evaluation.reporting import PAGE_NAME, Report, may_replace
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.commands.train import data_folder
 from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures
@@ -53,7 +53,8 @@ class Command(BaseCommand):
             type=int,
             default=200,
             metavar="N",
-            help="slices shown in 39 other forms, from as many groups as possible; 0 for none",
+            help="slices shown in 39 other forms, as evenly of the classes as the set allows and, "
+            "within a class, of its groups in turn; 0 for none",
         )
         parser.add_argument("--engine", choices=ENGINES, default="onnx")
         parser.add_argument("--output", type=Path, required=True, help="folder for the report")
@@ -66,9 +67,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder, model = data_folder(options["data"]), options["model"] or settings.MODEL_DIR
-        if not holds_report(options["output"]):
+        if not may_replace(options["output"]):
             raise CommandError(f"{options['output']} holds something else than a report")
-        report = None
         try:
             analyzer = load_analyzer(model, engine=options["engine"])
             request = Request(
@@ -81,23 +81,21 @@ class Command(BaseCommand):
             )
             if options["card"]:
                 model_card.check(analyzer.card, described(analyzer.card, request))
-            report = Report(options["output"])
-            with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
-                figures, results = measure(
-                    analyzer, read_model(model)[1], request, progress=bar.update
+            with Report(options["output"]) as report:
+                with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
+                    figures, results = measure(
+                        analyzer, read_model(model)[1], request, progress=bar.update
+                    )
+                figures["misses"] = gallery.write(
+                    analyzer,
+                    results,
+                    request.records,
+                    lambda record: load(folder, record),
+                    report.pictures,
                 )
-            figures["misses"] = gallery.write(
-                analyzer,
-                results,
-                request.records,
-                lambda record: load(folder, record),
-                report.pictures,
-            )
-            report.finish(figures)
+                report.finish(figures)
             if options["card"]:
                 model_card.record(model, figures)
         except (DataError, ModelError, OSError) as error:
-            if report is not None:
-                report.drop()
             raise CommandError(str(error)) from error
         self.stdout.write(str(options["output"] / PAGE_NAME))

@@ -1,0 +1,154 @@
+"""Reports and model cards: what they say, and which folders they take the place of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from PIL import Image
+
+from mltasks import model_card
+from mltasks.data import data_digest, read_manifest
+from mltasks.evaluation import refusal_summary, summary
+from mltasks.evaluation.curves import curves
+from mltasks.evaluation.measuring import Request, described
+from mltasks.evaluation.reading import read_records
+from mltasks.evaluation.reporting import render
+from mltasks.evaluation.results import Results
+from mltasks.tests.conftest import head
+from mltasks.tests.test_evaluation import results
+
+FEW = "Few groups: the interval is too narrow"
+
+
+def figures_of(found: Results, **changes: Any) -> dict[str, Any]:
+    """What is measured of results, without other pictures and other forms."""
+    return {
+        "model": {"name": "drawn", "version": "1", "digest": "0"},
+        "data": {"fold": None, "learnt": False, "groups_calibrated_on": 0},
+        "validation": summary(found, resamples=20),
+        "curves": curves(found),
+        "other_pictures": refusal_summary({}),
+        "other_bodies": refusal_summary({}),
+        "sanity": {"n": 3, "steps": [], "classes": {"glioma": 2, "no_tumor": 1}},
+        "misses": [],
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_a_set_of_one_class_has_a_page(kind: int) -> None:
+    """Without the drawings for which there must be two."""
+    page = render(figures_of(results([kind] * 4, [kind] * 4)))
+    assert "ROC curves" not in page
+    assert page.count("<svg") == page.count('role="img"') >= 1
+
+
+def test_a_page_says_of_whom_its_figures_are() -> None:
+    found = results([0, 0, 2, 2], [0, 0, 2, 2])
+    page = render(figures_of(found))
+    assert '<td class="n">1 (few)</td>' in page
+    assert FEW in page
+    assert "3 slices’ maps (2 glioma, 1 no tumour)" in page
+    assert "has learnt from these slices" not in page
+    data = {"fold": 1, "learnt": True, "groups_calibrated_on": 0}
+    assert "has learnt from these slices" in render(figures_of(found, data=data))
+
+
+def test_what_was_learnt_from_is_told_from_what_was_held_out(slices: Path) -> None:
+    records = read_manifest(slices)
+    held_out = [record for record in records if record.fold == 0]
+    training = {
+        "data_digest": data_digest(records),
+        "data": {"fold": 0},
+        "held_out_digest": data_digest(held_out),
+    }
+    groups = [str(record.group) for record in held_out]
+
+    def learnt_and_calibrated(fold: int | None, **changes: Any) -> tuple[bool, int]:
+        card = {"training": training | changes, "calibration": {"groups": groups}}
+        request = Request(slices, read_records(slices, fold), fold, [], [], 0)
+        data = described(card, request)
+        return data["learnt"], data["groups_calibrated_on"]
+
+    assert learnt_and_calibrated(0) == (False, 8)
+    assert learnt_and_calibrated(1) == (True, 0)
+    assert learnt_and_calibrated(None) == (True, 8)
+    assert learnt_and_calibrated(0, held_out_digest="other slices of then") == (True, 8)
+    # Groups of the same names in a set from elsewhere are not the same groups.
+    assert learnt_and_calibrated(0, data_digest="another set") == (False, 0)
+    assert learnt_and_calibrated(1, data_digest="another set") == (False, 0)
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """For `evaluate` on one slice, with an analyzer that answers nothing."""
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    Image.fromarray(head(1)).save(tmp_path / "data" / "images" / "a.png")
+    (tmp_path / "data" / "manifest.csv").write_text("id,label\na,glioma\n")
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise ArithmeticError("while measuring")
+
+    monkeypatch.setattr("mltasks.management.commands.evaluate.measure", broken)
+    return {"data": tmp_path / "data", "drawn": 0, "output": tmp_path / "R"}
+
+
+def test_whatever_breaks_off_leaves_no_draft(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ArithmeticError, match="while measuring"):
+        call_command("evaluate", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_only_its_own_report_is_replaced(options: dict[str, Any]) -> None:
+    output = options["output"]
+    output.mkdir()
+    for others in ("{}", "[]", "no report", json.dumps({"format": 1, "validation": {}})):
+        (output / "report.json").write_text(others)
+        with pytest.raises(CommandError, match="something else than a report"):
+            call_command("evaluate", **options)
+    figures = figures_of(results([0, 2], [0, 2]))
+    (output / "report.json").write_text(json.dumps(figures))
+    with pytest.raises(ArithmeticError):
+        call_command("evaluate", **options)
+
+
+def read_card(version: int) -> dict[str, Any]:
+    path = settings.BASE_DIR / "models" / f"tumorsite-{version}" / "model.json"
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card
+
+
+def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
+    card = read_card(3)
+    before = model_card.text(card)
+    assert "| class | n | sensitivity |" in before
+    assert FEW not in before
+    assert "60 slices of 60 groups; unchanged" in before
+    metrics, classes = card["metrics"], {"glioma": 30, "no_tumor": 30}
+    for own in metrics["validation"]["per_class"].values():
+        own |= {"groups": 12, "few_groups": False}
+    assert FEW not in model_card.text(card)
+    metrics["validation"]["per_class"]["glioma"] |= {"groups": 5, "few_groups": True}
+    metrics["robustness"]["classes"] = metrics["sanity"]["classes"] = classes
+    text = model_card.text(card)
+    assert "| class | n | groups | sensitivity |" in text
+    assert "| glioma | 219 | 5 (few) |" in text
+    assert "| pituitary | 252 | 12 |" in text
+    assert FEW in text
+    assert "60 slices of 60 groups (30 glioma, 30 no tumour); unchanged" in text
+    assert "48 slices (30 glioma, 30 no tumour) (after" in text
+
+
+def test_a_card_states_its_temperature() -> None:
+    flat, growing = model_card.text(read_card(3)), model_card.text(read_card(1))
+    assert "base 0.7465, slope 0.0." in flat
+    assert "doubt does not grow with the distance" in flat
+    assert "base 0.7376, slope 0.4008." in growing
+    assert "doubt does not grow" not in growing
+    assert "below 1 sharpens the probabilities" in flat
