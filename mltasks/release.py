@@ -81,15 +81,32 @@ def held_out_fold(card: dict[str, Any]) -> int | None:
 def check_unseen(card: dict[str, Any], records: Sequence[Record], fold: int) -> None:
     """Refuse a fold of the data that a network has learnt from.
 
+    Cards of the first versions do not name the slices that were held out: of these networks it
+    cannot be told that another split has since drawn other slices into that fold.
+
+    Args:
+        card: of the network.
+        records: all of the data's.
+        fold: that it must not have seen.
+
     Raises:
-        DataError: the network has learnt from these records, and held out another fold.
+        DataError: the network has learnt from these records, and held out another fold, or other
+            slices under its number.
     """
-    unseen = held_out_fold(card)
-    same = card.get("training", {}).get("data_digest") == data_digest(records)
-    if same and unseen is not None and fold != unseen:
+    unseen, training = held_out_fold(card), card.get("training", {})
+    if unseen is None or training.get("data_digest") != data_digest(records):
+        return
+    name, stated = f"{card['name']} {card['version']}", training.get("held_out_digest")
+    if fold != unseen:
+        untold = "" if stated else "; its card does not say which slices that fold held then"
         raise DataError(
-            f"{card['name']} {card['version']} has learnt from fold {fold} of this data: hold out "
-            f"fold {unseen}, as its training did"
+            f"{name} has learnt from fold {fold} of this data: hold out fold {unseen}, as its "
+            f"training did{untold}"
+        )
+    if stated and stated != data_digest(own for own in records if own.fold == fold):
+        raise DataError(
+            f"{name} has learnt from slices that are in fold {fold} now: the data was split anew "
+            "after its training; use the data as it was split then"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,19 @@ def test_a_fold_that_was_learnt_from_is_not_held_out(slices: Path) -> None:
     release.check_unseen(card, records, 1)
     with pytest.raises(DataError, match="own 1 has learnt from fold 0 of this data: hold out"):
         release.check_unseen(card, records, 0)
+
+
+def test_a_fold_that_was_drawn_anew_is_not_held_out(slices: Path) -> None:
+    """`dataset split --redraw` leaves the digest of the data and the numbers of its folds."""
+    records = read_manifest(slices)
+    training = {"data": {"fold": 0}, "data_digest": data_digest(records)}
+    card: dict[str, Any] = {"name": "own", "version": "1", "training": training}
+    # The other slices of the fold were learnt from: the next eight are held out now.
+    redrawn = [replace(own, fold=int(not 20 <= n < 28)) for n, own in enumerate(records)]
+    release.check_unseen(card, redrawn, 0)  # An early card, which does not name its slices.
+    with pytest.raises(DataError, match="its card does not say which slices that fold held then"):
+        release.check_unseen(card, redrawn, 1)
+    training["held_out_digest"] = data_digest(own for own in records if own.fold == 0)
+    release.check_unseen(card, records, 0)
+    with pytest.raises(DataError, match="own 1 has learnt from slices that are in fold 0 now"):
+        release.check_unseen(card, redrawn, 0)
