@@ -15,6 +15,7 @@ from mltasks import model_card, release
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.datasets.form import FORMAT, info_bytes
 from mltasks.inference import CARD_NAME, ModelError, read_model
+from tests.support.disks import full_disk
 from tests.support.networks import write_network
 
 EXTRAS = {"reference.npz": b"fitted anew"}
@@ -70,6 +71,37 @@ def test_checkpoints_survive_a_kill_at_any_point(
     assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
     assert names(folder) == {"model.onnx", CARD_NAME, "reference.npz", "checkpoints"}
     assert names(folder.parent) == {"model"}
+
+
+def test_a_full_disk_leaves_the_network_as_it_was(folder: Path) -> None:
+    before, large = (folder / CARD_NAME).read_bytes(), {"reference.npz": bytes(200_000)}
+    card = card_of(folder) | {"version": "3"}
+    with full_disk(100_000):
+        with pytest.raises(OSError, match=r"/model cannot be written .*go on with --resume"):
+            release.write_model(folder, card, b"weights", large)
+        with pytest.raises(OSError, match=r"/model cannot be written .*give the command again"):
+            release.recalibrate(folder, card, b"weights", large)
+    with full_disk(10), pytest.raises(OSError, match=r"model\.json cannot be written .*again"):
+        release.write_card(folder, card)
+    assert (folder / CARD_NAME).read_bytes() == before
+    assert "model.json.part" not in names(folder)
+    assert names(folder.parent) == {"model"}
+
+
+def test_nothing_but_a_model_is_written_over(folder: Path, tmp_path: Path) -> None:
+    release.check_output(folder)
+    output = tmp_path / "output"
+    release.check_output(output)
+    for part in ("checkpoints", ".checkpoints.fetched"):
+        (output / part).mkdir(parents=True)
+        release.check_output(output)
+    (output / "checkpoints of last year").mkdir()
+    (output / "notes.txt").touch()
+    words = r"output holds something else .*\(checkpoints of last year, notes\.txt\).*new folder"
+    with pytest.raises(DataError, match=words):
+        release.check_output(output)
+    with pytest.raises(DataError, match=r"notes\.txt is no folder"):
+        release.check_output(output / "notes.txt")
 
 
 def test_another_calibration_takes_the_figures_with_it(folder: Path) -> None:

@@ -165,14 +165,15 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
     data: HeldOut, networks: dict[str, bytes], tmp_path: Path, learnt: str
 ) -> None:
     """Whichever of them it is, and whatever it would have scored, there is no verdict."""
-    training = {"data": {"fold": 0}, "data_digest": data_digest(data.manifest)}
+    stated = {"data": {"fold": 0}, "data_digest": data_digest(data.manifest)}
+    cards: dict[str, dict[str, Any]] = {"1": {}, "2": {}, learnt: {"training": stated}}
     one, two = (
         registry.register(
             folder=write_network(
                 tmp_path / version,
                 networks[kind],
                 version=version,
-                **({"training": training} if version == learnt else {}),
+                **cards[version],
             )
         )
         for version, kind in (("1", "poor"), ("2", "good"))
