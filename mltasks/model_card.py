@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 
 from mltasks import release
 from mltasks.data import DataError
+from mltasks.drafts import replacing
 from mltasks.evaluation.measuring import for_card
 from mltasks.inference import read_model
 from mltasks.release import MODEL_CARD_NAME
@@ -80,6 +81,5 @@ def record(folder: Path, figures: dict[str, Any]) -> None:
     card["metrics"] = for_card(figures)
     content = text(card)
     release.write_card(folder, card)
-    temporary = folder / f"{MODEL_CARD_NAME}.part"
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(folder / MODEL_CARD_NAME)
+    with replacing(folder / MODEL_CARD_NAME, remedy=release.AGAIN) as draft:
+        draft.write_text(content, encoding="utf-8")

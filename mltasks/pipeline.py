@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mltasks import completion, detector, evaluation, negatives, release
+from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
@@ -22,7 +23,7 @@ from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
 from mltasks.training.loop import Saved, Watch
 from mltasks.training.tracking import Tracker
-from mltasks.training.trainer import start_folder
+from mltasks.training.trainer import CHECKPOINT, start_folder
 
 Report = Callable[[str], None]
 Named = list[tuple[str, Pixels]]
@@ -65,13 +66,23 @@ def train_model(
         saved: told of the folder of checkpoints whenever one in it is new and whole.
 
     Raises:
-        DataError, ModelError, ValueError: data, libraries or checkpoint are not as needed.
+        DataError, ModelError, ValueError: data, libraries, output or checkpoint are not as needed.
         OSError: the disk is full; the last checkpoint is whole.
     """
     config, wanted = request.recipe.training, request.recipe.data
+    release.recover(request.output)
+    release.check_output(request.output)
+    checkpoint = request.output / CHECKPOINTS / CHECKPOINT
+    if checkpoint.exists() and not request.resume:
+        raise DataError(
+            f"{checkpoint} is of an earlier run: go on after it with --resume, or remove it to "
+            "train anew"
+        )
     records = read_manifest(request.data)
     learnt, held_out = split(records, wanted.fold)
     learnt, watched = set_aside(learnt, wanted.watch)
+    _check_classes(request.data, learnt, "to learn from")
+    _check_classes(request.data, held_out, f"in fold {wanted.fold}, which is held out")
     if request.threads:
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
@@ -87,7 +98,6 @@ def train_model(
         None if request.negatives is None else request.negatives / HOLDOUT,
         drawn=wanted.drawn_held_out,
     )
-    release.recover(request.output)
     report(f"{len(samples)} slices, {len(others)} other pictures")
     run = Run(
         config,
@@ -251,6 +261,20 @@ def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]
     if shared:
         raise DataError(f"groups on both sides of fold {fold}: {', '.join(sorted(shared)[:5])}")
     return learnt, held_out
+
+
+def _check_classes(folder: Path, records: list[Record], where: str) -> None:
+    """Refuse a part of the data without all classes: its figures would be of another question.
+
+    Raises:
+        DataError: names manifest and class.
+    """
+    missing = [name for name in CLASSES if name not in {record.label for record in records}]
+    if missing:
+        raise DataError(
+            f"{folder / 'manifest.csv'} has no slice of {', '.join(missing)} {where}: add some, or "
+            "split the data anew"
+        )
 
 
 def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:

@@ -14,6 +14,7 @@ from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, data_digest
 from mltasks.datasets.form import INFO, read_dataset
+from mltasks.drafts import GO_ON, naming, replacing
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
 from mltasks.onnx_export import to_onnx
@@ -22,6 +23,8 @@ from mltasks.preprocessing import MEAN, SCALE
 MODEL_CARD_NAME = "MODEL_CARD.md"
 # What a training run keeps beside the model in order to go on.
 CHECKPOINTS = "checkpoints"
+# What to do when a folder that is there already cannot be written to.
+AGAIN = "it is as it was, so make room and give the command again"
 # The collection that the project's own networks have learnt from came without a dataset.json.
 _BRISC_DIGEST = "a5802f3c6c9c99514543e9ec03c7b77511bf8e6ceef4958ef1f0079a05771b38"
 _BRISC = "Training images and masks: BRISC 2025, Fateh et al., CC BY 4.0."
@@ -81,15 +84,32 @@ def held_out_fold(card: dict[str, Any]) -> int | None:
 def check_unseen(card: dict[str, Any], records: Sequence[Record], fold: int) -> None:
     """Refuse a fold of the data that a network has learnt from.
 
+    Cards of the first versions do not name the slices that were held out: of these networks it
+    cannot be told that another split has since drawn other slices into that fold.
+
+    Args:
+        card: of the network.
+        records: all of the data's.
+        fold: that it must not have seen.
+
     Raises:
-        DataError: the network has learnt from these records, and held out another fold.
+        DataError: the network has learnt from these records, and held out another fold, or other
+            slices under its number.
     """
-    unseen = held_out_fold(card)
-    same = card.get("training", {}).get("data_digest") == data_digest(records)
-    if same and unseen is not None and fold != unseen:
+    unseen, training = held_out_fold(card), card.get("training", {})
+    if unseen is None or training.get("data_digest") != data_digest(records):
+        return
+    name, stated = f"{card['name']} {card['version']}", training.get("held_out_digest")
+    if fold != unseen:
+        untold = "" if stated else "; its card does not say which slices that fold held then"
         raise DataError(
-            f"{card['name']} {card['version']} has learnt from fold {fold} of this data: hold out "
-            f"fold {unseen}, as its training did"
+            f"{name} has learnt from fold {fold} of this data: hold out fold {unseen}, as its "
+            f"training did{untold}"
+        )
+    if stated and stated != data_digest(own for own in records if own.fold == fold):
+        raise DataError(
+            f"{name} has learnt from slices that are in fold {fold} now: the data was split anew "
+            "after its training; use the data as it was split then"
         )
 
 
@@ -130,10 +150,32 @@ def draft_card(
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Replace the folder's model.json in one step."""
-    temporary = folder / f"{CARD_NAME}.part"
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / CARD_NAME)
+    with replacing(folder / CARD_NAME, remedy=AGAIN) as draft:
+        draft.write_bytes(_card_bytes(card))
+
+
+def _card_bytes(card: dict[str, Any]) -> bytes:
+    return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def check_output(folder: Path) -> None:
+    """Refuse to write a model folder over anything else: whatever is in it would be gone.
+
+    Raises:
+        DataError: the folder is there, and holds neither a model nor checkpoints alone.
+    """
+    if not folder.exists() or (folder / CARD_NAME).is_file():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder: give another --output")
+    # A worker that was killed while it fetched checkpoints has left a draft beside them.
+    names = (path.name for path in folder.iterdir() if path.name != CHECKPOINTS)
+    others = sorted(name for name in names if not name.startswith(f".{CHECKPOINTS}."))
+    if others:
+        raise DataError(
+            f"{folder} holds something else than a model ({', '.join(others[:3])}), which would "
+            "be gone: give a new folder as --output"
+        )
 
 
 def write_model(
@@ -148,8 +190,11 @@ def write_model(
         card: for model.json.
         content: of model.onnx.
         extras: other files by name, see `completion.complete`.
+
+    Raises:
+        OSError: names the folder and what to do.
     """
-    with _replacing(folder) as fresh:
+    with _replacing(folder, remedy=GO_ON) as fresh:
         fresh.mkdir()
         _fill(fresh, card, content, extras)
 
@@ -171,13 +216,14 @@ def recalibrate(
 
     Raises:
         ModelError: the folder holds no whole model.
+        OSError: names the folder and what to do.
     """
     before, _, _ = read_model(folder)
     changed = any(before.get(name) != card.get(name) for name in _MEASURED_WITH)
     # The list of digests is made anew when the network is registered.
     stale = [CHECKPOINTS, SUMS_NAME, "*.part", *([MODEL_CARD_NAME] if changed else [])]
     dropped = changed and card.pop("metrics", None) is not None
-    with _replacing(folder) as fresh:
+    with _replacing(folder, remedy=AGAIN) as fresh:
         shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(*stale))
         _fill(fresh, card, content, extras)
     return dropped
@@ -187,18 +233,19 @@ def _fill(folder: Path, card: dict[str, Any], content: bytes, extras: dict[str, 
     (folder / WEIGHTS_NAME).write_bytes(content)
     for name, data in extras.items():
         (folder / name).write_bytes(data)
-    write_card(folder, card)
+    (folder / CARD_NAME).write_bytes(_card_bytes(card))
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def _replacing(folder: Path, *, remedy: str) -> Iterator[Path]:
     """A folder to be made, which takes the place of `folder` once it is whole."""
     recover(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = _beside(folder, "new"), _beside(folder, "old")
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
-    yield fresh
+    with naming(folder, fresh, remedy=remedy):
+        yield fresh
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)

@@ -15,6 +15,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from mltasks.training.config import recipe_names
 from predictions.admin.common import RecordAdmin
 from training import services
 from training.models import TrainingRun
@@ -41,7 +42,7 @@ class StartForm(RunForm):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.fields["recipe"].choices = [  # type: ignore[attr-defined]  # it is a ChoiceField
-            (name, name) for name in services.recipes()
+            (name, name) for name in recipe_names()
         ]
 
 

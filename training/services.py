@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from mltasks.training.config import RecipeError, read_recipe
+from mltasks.training.config import named_recipe, read_recipe
 from predictions.services.sweeping import messages_waiting
 from predictions.task import send_on_commit
 from training.models import TrainingRun
@@ -38,11 +38,6 @@ class RunStoppedError(Exception):
     """The run was cancelled, or another worker has taken it over."""
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    return sorted(path.stem for path in (settings.BASE_DIR / "recipes").glob("*.toml"))
-
-
 def folder_of(run_id: UUID) -> Path:
     """Where a run keeps its checkpoints and, in the end, its model folder."""
     return Path(settings.DATA_DIR) / "training" / str(run_id)
@@ -54,9 +49,7 @@ def request_run(*, recipe: str, user: User | None = None) -> TrainingRun:
     Raises:
         RecipeError: there is no such recipe, or it cannot be followed.
     """
-    path = settings.BASE_DIR / "recipes" / f"{recipe}.toml"
-    if recipe not in recipes():
-        raise RecipeError(f"there is no recipe {recipe!r}; there are {', '.join(recipes())}")
+    path = named_recipe(recipe)
     read_recipe(path)
     run = TrainingRun(recipe=recipe, recipe_text=path.read_text(encoding="utf-8"), started_by=user)
     run.full_clean()

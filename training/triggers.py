@@ -15,10 +15,10 @@ from django.utils import timezone
 import mltasks
 from mltasks.data import DataError
 from mltasks.datasets import remote
-from mltasks.training.config import RecipeError, read_recipe
+from mltasks.training.config import RecipeError, find_recipe, read_recipe
 from predictions.task import send_on_commit
 from training.models import TrainingRun
-from training.services import TRAIN, recipes
+from training.services import TRAIN
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +34,6 @@ _WITHOUT_EFFECT = {
 def place() -> remote.Place:
     """Where data sets are kept."""
     return remote.Place(**settings.DATASET_STORE)
-
-
-def recipe_path(given: str) -> Path:
-    """A TOML file, or the name of one that comes with the project.
-
-    Raises:
-        RecipeError: there is none of that name.
-    """
-    if given.endswith(".toml"):
-        return Path(given)
-    if given not in recipes():
-        raise RecipeError(f"there is no recipe {given!r}; there are {', '.join(recipes())}")
-    return Path(settings.BASE_DIR / "recipes" / f"{given}.toml")
 
 
 @cache
@@ -95,7 +82,7 @@ def _remember(found: str) -> None:
 def _check() -> TrainingRun | None:
     if not settings.TRAINING_DATASET or not settings.TRAINING_RECIPE:
         raise DataError("nothing starts training: set TRAINING_DATASET and TRAINING_RECIPE")
-    path = recipe_path(settings.TRAINING_RECIPE)
+    path = find_recipe(settings.TRAINING_RECIPE)
     name = read_recipe(path).name
     text = path.read_text(encoding="utf-8")
     dataset, recipe = remote.resolve(settings.TRAINING_DATASET, place()), digest_of(text)

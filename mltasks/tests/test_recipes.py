@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from mltasks.training import RecipeError, parse_recipe, read_recipe
+from mltasks.training import RecipeError, find_recipe, parse_recipe, read_recipe
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
@@ -56,6 +56,18 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path.write_text("[training\n")
     with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
         read_recipe(path)
+
+
+def test_a_recipe_is_found_by_name_or_is_a_file(tmp_path: Path) -> None:
+    path = find_recipe("tumorsite-1")
+    assert path == settings.BASE_DIR / "recipes" / "tumorsite-1.toml"
+    assert path.is_file()
+    assert find_recipe("own/mine-5.toml") == Path("own/mine-5.toml")
+    (tmp_path / "plan.toml").touch()
+    assert find_recipe("plan", tmp_path) == tmp_path / "plan.toml"
+    for name in ("none", "../recipes/tumorsite-1", ""):
+        with pytest.raises(RecipeError, match=rf"there is no '{name}' in recipes/; there are .*-1"):
+            find_recipe(name)
 
 
 def test_every_recipe_of_the_project_can_be_followed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mltasks import model_card, release
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.datasets.form import FORMAT, info_bytes
 from mltasks.inference import CARD_NAME, ModelError, read_model
+from tests.support.disks import full_disk
 from tests.support.networks import write_network
 
 EXTRAS = {"reference.npz": b"fitted anew"}
@@ -69,6 +71,37 @@ def test_checkpoints_survive_a_kill_at_any_point(
     assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
     assert names(folder) == {"model.onnx", CARD_NAME, "reference.npz", "checkpoints"}
     assert names(folder.parent) == {"model"}
+
+
+def test_a_full_disk_leaves_the_network_as_it_was(folder: Path) -> None:
+    before, large = (folder / CARD_NAME).read_bytes(), {"reference.npz": bytes(200_000)}
+    card = card_of(folder) | {"version": "3"}
+    with full_disk(100_000):
+        with pytest.raises(OSError, match=r"/model cannot be written .*go on with --resume"):
+            release.write_model(folder, card, b"weights", large)
+        with pytest.raises(OSError, match=r"/model cannot be written .*give the command again"):
+            release.recalibrate(folder, card, b"weights", large)
+    with full_disk(10), pytest.raises(OSError, match=r"model\.json cannot be written .*again"):
+        release.write_card(folder, card)
+    assert (folder / CARD_NAME).read_bytes() == before
+    assert "model.json.part" not in names(folder)
+    assert names(folder.parent) == {"model"}
+
+
+def test_nothing_but_a_model_is_written_over(folder: Path, tmp_path: Path) -> None:
+    release.check_output(folder)
+    output = tmp_path / "output"
+    release.check_output(output)
+    for part in ("checkpoints", ".checkpoints.fetched"):
+        (output / part).mkdir(parents=True)
+        release.check_output(output)
+    (output / "checkpoints of last year").mkdir()
+    (output / "notes.txt").touch()
+    words = r"output holds something else .*\(checkpoints of last year, notes\.txt\).*new folder"
+    with pytest.raises(DataError, match=words):
+        release.check_output(output)
+    with pytest.raises(DataError, match=r"notes\.txt is no folder"):
+        release.check_output(output / "notes.txt")
 
 
 def test_another_calibration_takes_the_figures_with_it(folder: Path) -> None:
@@ -161,3 +194,19 @@ def test_a_fold_that_was_learnt_from_is_not_held_out(slices: Path) -> None:
     release.check_unseen(card, records, 1)
     with pytest.raises(DataError, match="own 1 has learnt from fold 0 of this data: hold out"):
         release.check_unseen(card, records, 0)
+
+
+def test_a_fold_that_was_drawn_anew_is_not_held_out(slices: Path) -> None:
+    """`dataset split --redraw` leaves the digest of the data and the numbers of its folds."""
+    records = read_manifest(slices)
+    training = {"data": {"fold": 0}, "data_digest": data_digest(records)}
+    card: dict[str, Any] = {"name": "own", "version": "1", "training": training}
+    # The other slices of the fold were learnt from: the next eight are held out now.
+    redrawn = [replace(own, fold=int(not 20 <= n < 28)) for n, own in enumerate(records)]
+    release.check_unseen(card, redrawn, 0)  # An early card, which does not name its slices.
+    with pytest.raises(DataError, match="its card does not say which slices that fold held then"):
+        release.check_unseen(card, redrawn, 1)
+    training["held_out_digest"] = data_digest(own for own in records if own.fold == 0)
+    release.check_unseen(card, records, 0)
+    with pytest.raises(DataError, match="own 1 has learnt from slices that are in fold 0 now"):
+        release.check_unseen(card, redrawn, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 
 from mltasks import release
 from mltasks.data import Record, Sample, load_samples, read_manifest
@@ -30,6 +32,7 @@ from mltasks.training.curves import draw_curves
 from mltasks.training.losses import losses
 from mltasks.training.tracking import Tracker
 from mltasks.training.trainer import CHECKPOINT
+from tests.support.disks import full_disk
 
 # Shallow and mostly frozen, as a step's time here grows with the number of layers and weights.
 CONFIG = TrainingConfig(
@@ -110,18 +113,38 @@ def test_a_broken_run_goes_on_along_the_same_curve(
     assert len(again.history) == 2
 
 
-def test_a_killed_run_goes_on(slices: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "tiny-1.toml", training="slices = 36\nepochs = 400")
-    output = tmp_path / "tiny-1"
-    # As `manage.py train`, but step by step rather than as a graph.
-    script = (
-        "import sys, tensorflow as tf\n"
-        "from django.core.management import execute_from_command_line\n"
-        "tf.config.run_functions_eagerly(True)\n"
-        "execute_from_command_line(['manage.py', 'train', *sys.argv[1:]])\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, recipe, "--data", slices, "--output", output],
+# As `manage.py train`, but with the tiny network, step by step rather than as a graph; and killed
+# while it writes the third checkpoint.
+KILLED = """
+import os, signal, sys, numpy as np, tensorflow as tf
+from django.core.management import execute_from_command_line
+from mltasks.tests import tiny
+from mltasks.training import loop, trainer
+
+tf.config.run_functions_eagerly(True)
+trainer.build_network = loop.build_network = tiny.build_network
+savez, written = np.savez, iter(range(9))
+
+def cut(stream, **arrays):
+    if next(written) < 2:
+        return savez(stream, **arrays)
+    stream.write(b"half")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+np.savez = cut
+execute_from_command_line(["manage.py", "train", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_killed_run_goes_on(
+    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path / "tiny-1.toml", training="slices = 12\nepochs = 4")
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, recipe, "--data", slices, "--output", broken],
         cwd=settings.BASE_DIR,
         env={
             **os.environ,
@@ -129,25 +152,32 @@ def test_a_killed_run_goes_on(slices: Path, tmp_path: Path) -> None:
             "DATA_DIR": str(tmp_path),
             "CUDA_VISIBLE_DEVICES": "",
         },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
         text=True,
     )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith("epoch 2/"):
-                break
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert (output / "checkpoints" / CHECKPOINT).is_file()
-    assert not (output / "model.json").exists()
-    with np.load(output / "checkpoints" / CHECKPOINT) as state:
-        assert '"epoch": 1' in str(state["progress"]) or '"epoch": 2' in str(state["progress"])
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert (broken / "checkpoints" / f"{CHECKPOINT}.part").read_bytes() == b"half"
+
+    def trained(*_: Any, **__: Any) -> None:
+        raise ValueError("all epochs are done")
+
+    # What follows is not of this network.
+    monkeypatch.setattr("mltasks.pipeline.detector.refit", trained)
+    said = io.StringIO()
+    for output in (broken, whole):
+        options = {"data": slices, "output": output, "resume": output == broken, "stdout": said}
+        with pytest.raises(CommandError, match="all epochs are done"):
+            call_command("train", str(recipe), **options)
+    assert said.getvalue().count("resumed after 2 whole epochs") == 1
+    first, second = (
+        np.loadtxt(output / "checkpoints" / "history.csv", delimiter=",", skiprows=1)
+        for output in (broken, whole)
+    )
+    assert len(second) == 4
+    np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "pickle", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "foreign", "pickle", "empty", "list", "array"])
 def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str) -> None:
     path = tmp_path / CHECKPOINT
     if damage == "cut":
@@ -157,6 +187,11 @@ def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str)
         np.savez(path, weights=np.zeros(3))
     elif damage == "pickle":
         np.savez(path, about=np.array([{}], dtype=object), progress="{}")
+    elif damage == "list":
+        np.savez(path, about="[]", progress="{}")
+    elif damage == "array":
+        with path.open("wb") as stream:
+            np.save(stream, np.zeros(3))
     else:
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"state\.npz is damaged"):
@@ -198,21 +233,31 @@ def test_a_checkpoint_that_does_not_say_its_data_is_named(
         shared.trainer.restore(tmp_path)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
-    shared: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(shared: Run, tmp_path: Path) -> None:
     shared.trainer.save(tmp_path)
     before = (tmp_path / CHECKPOINT).read_bytes()
-
-    def full(stream: Any, **arrays: Any) -> None:
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="make room and go on with --resume"):
+    words = r"state\.npz cannot be written .*make room and go on with --resume"
+    with full_disk(10_000), pytest.raises(OSError, match=words):
         shared.trainer.save(tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_the_best_weights_are_whole_or_named(
+    samples: list[Sample], pictures: list[Pixels], tmp_path: Path
+) -> None:
+    config = replace(ALL, epochs=1, slices=9)
+    with full_disk(1000), pytest.raises(OSError, match=r"best\.npz cannot be written .*--resume"):
+        Run(config, samples, pictures, tmp_path, watched=samples[:1]).go()
+    assert list(tmp_path.iterdir()) == []
+    Run(config, samples, pictures, tmp_path, watched=samples[:1]).go()
+    best = tmp_path / "best.npz"
+    best.write_bytes(best.read_bytes()[:-100])
+    # Said before the first of the steps that are left.
+    again = Run(replace(config, epochs=9), samples, pictures, tmp_path, watched=samples[:1])
+    with pytest.raises(CheckpointError, match=r"best\.npz is damaged"):
+        again.resume()
 
 
 @pytest.mark.usefixtures("_tiny")

@@ -267,6 +267,39 @@ def test_train_says_what_is_missing(
     assert not model.exists()
 
 
+def test_training_writes_over_nothing_that_it_did_not_make(
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
+) -> None:
+    folder, _, _ = trained
+    recipe = str(folder.parent / "tiny-7.toml")
+    data = shutil.copytree(slices, tmp_path / "data")
+    (data / "notes.txt").write_text("of years")
+    with pytest.raises(CommandError, match="data holds something else than a model"):
+        call_command("train", recipe, data=slices, output=data)
+    assert (data / "notes.txt").is_file()
+    words = r"checkpoints/state\.npz is of an earlier run: go on after it with --resume, or remove"
+    before = (folder / "checkpoints" / "state.npz").read_bytes()
+    with pytest.raises(CommandError, match=words):
+        call_command("train", recipe, data=slices, output=folder, negatives=others)
+    assert (folder / "checkpoints" / "state.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("fold", "where"), [("0", "in fold 0, which is held out"), ("1", "to learn from")]
+)
+def test_a_class_that_is_missing_is_named(
+    slices: Path, tmp_path: Path, fold: str, where: str
+) -> None:
+    data = shutil.copytree(slices, tmp_path / "data")
+    text = (data / "manifest.csv").read_text()
+    text = re.sub(rf"^.*,meningioma,axial,{fold},.*\n", "", text, flags=re.MULTILINE)
+    (data / "manifest.csv").write_text(text)
+    recipe = str(write_recipe(tmp_path / "tiny-1.toml"))
+    words = rf"manifest\.csv has no slice of meningioma {where}: add some"
+    with pytest.raises(CommandError, match=words):
+        call_command("train", recipe, data=data, output=tmp_path / "model")
+
+
 def test_a_checkpoint_of_another_run_is_refused(
     trained: Trained, slices: Path, others: Path
 ) -> None:

@@ -5,6 +5,7 @@ from mltasks.training.config import (
     Recipe,
     RecipeError,
     TrainingConfig,
+    find_recipe,
     parse_recipe,
     read_recipe,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "RecipeError",
     "Run",
     "TrainingConfig",
+    "find_recipe",
     "parse_recipe",
     "read_recipe",
 ]

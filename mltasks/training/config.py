@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from mltasks.augmentation import CHANCES
 from mltasks.network import LITE0, NetworkConfig
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 
@@ -99,6 +100,32 @@ class Recipe:
     name: str
     training: TrainingConfig
     data: DataConfig = field(default_factory=DataConfig)
+
+
+def recipe_names(folder: Path = RECIPES) -> list[str]:
+    """Names of the TOML files in a folder; of the recipes that come with the project."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def named_recipe(name: str, folder: Path = RECIPES) -> Path:
+    """The file of a recipe that comes with the project.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    names = recipe_names(folder)
+    if name not in names:
+        raise RecipeError(f"there is no {name!r} in {folder.name}/; there are {', '.join(names)}")
+    return folder / f"{name}.toml"
+
+
+def find_recipe(given: str, folder: Path = RECIPES) -> Path:
+    """A TOML file, there or not, or the name of one that comes with the project.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    return Path(given) if given.endswith(".toml") else named_recipe(given, folder)
 
 
 def read_recipe(path: Path) -> Recipe:

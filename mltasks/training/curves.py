@@ -7,6 +7,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from mltasks.drafts import GO_ON, replacing
+
 PANELS = (
     ("Class loss", "classes"),
     ("Mask loss", "mask"),
@@ -57,6 +59,5 @@ def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
     writer.writerows(history)
     contents = {"history.csv": text.getvalue().encode(), "curves.svg": draw_curves(history)}
     for name, content in contents.items():
-        temporary = folder / f"{name}.part"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
+        with replacing(folder / name, remedy=GO_ON) as draft:
+            draft.write_bytes(content)

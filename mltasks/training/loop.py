@@ -12,13 +12,14 @@ import numpy as np
 
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
+from mltasks.drafts import GO_ON, replacing
 from mltasks.lazy import tensorflow_module
 from mltasks.network import build_network, set_weights
 from mltasks.preprocessing import Pixels, letterbox, preprocess
 from mltasks.training.batches import dataset, mask_known, steps_per_epoch
 from mltasks.training.config import TrainingConfig
 from mltasks.training.losses import losses, total
-from mltasks.training.trainer import Trainer, Weights
+from mltasks.training.trainer import Trainer, Weights, read_arrays
 
 PARTS = ("classes", "mask", "brain")
 # Steps after which a checkpoint is written, beside the one after each epoch.
@@ -120,10 +121,17 @@ class Run:
         self._watcher: Any = None
 
     def resume(self) -> bool:
-        """Take up the folder's checkpoint; False if there is none."""
+        """Take up the folder's checkpoint; False if there is none.
+
+        Raises:
+            CheckpointError: it cannot be gone on from; the message names the file.
+        """
         if not self.trainer.restore(self._folder):
             return False
         self.history = self.trainer.progress.pop("history")
+        if self._watched and self.history:
+            # That they are damaged is to be said now, not after hours of training.
+            self._best_weights()
         return True
 
     def go(self, watch: Watch = _ignore) -> Weights:
@@ -219,16 +227,14 @@ class Run:
     def _keep_best(self) -> None:
         self._best = self.trainer.averaged()
         self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._best_path.with_suffix(".part")
-        with temporary.open("wb") as stream:
-            arrays: dict[str, Any] = {n.replace("/", "|"): v for n, v in self._best.items()}
+        arrays: dict[str, Any] = {n.replace("/", "|"): v for n, v in self._best.items()}
+        with replacing(self._best_path, remedy=GO_ON) as draft, draft.open("wb") as stream:
             np.savez(stream, **arrays)
-        temporary.replace(self._best_path)
 
     def _best_weights(self) -> Weights:
         if self._best is None:
-            with np.load(self._best_path, allow_pickle=False) as values:
-                self._best = {name.replace("|", "/"): values[name] for name in values.files}
+            arrays = read_arrays(self._best_path)
+            self._best = {name.replace("|", "/"): values for name, values in arrays.items()}
         return self._best
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mltasks.drafts import GO_ON, replacing
 from mltasks.inference import WEIGHTS_NAME
 from mltasks.lazy import keras_module, tensorflow_module
 from mltasks.network import build_network, layer_weights, set_weights
@@ -200,21 +201,10 @@ class Trainer:
             for index, variable in enumerate(variables)
         }
         about = json.dumps(self._identity())
-        temporary = folder / f"{CHECKPOINT}.part"
-        try:
-            with temporary.open("wb") as stream:
-                np.savez(stream, about=about, progress=json.dumps(self.progress), **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(folder / CHECKPOINT)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(
-                error.errno,
-                f"the checkpoint cannot be written ({error.strerror}); the last one is whole, "
-                "so make room and go on with --resume",
-                str(folder / CHECKPOINT),
-            ) from None
+        with replacing(folder / CHECKPOINT, remedy=GO_ON) as draft, draft.open("wb") as stream:
+            np.savez(stream, about=about, progress=json.dumps(self.progress), **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def restore(self, folder: Path) -> bool:
         """Go on from the folder's checkpoint; False if it holds none.
@@ -227,19 +217,15 @@ class Trainer:
         path = folder / CHECKPOINT
         if not path.exists():
             return False
+        values = read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as state:
-                about, progress = (
-                    json.loads(str(state["about"])),
-                    json.loads(str(state["progress"])),
-                )
-                if about != self._identity():
-                    raise CheckpointError(_other_run(path, about, self._identity()))
-                values = {name: state[name] for name in state.files}
-        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            about, progress = (json.loads(str(values[name])) for name in ("about", "progress"))
+        except (KeyError, ValueError) as error:
             raise _damaged(path) from error
-        except ValueError as error:
-            raise error if isinstance(error, CheckpointError) else _damaged(path) from error
+        if not (isinstance(about, dict) and isinstance(progress, dict)):
+            raise _damaged(path)
+        if about != self._identity():
+            raise CheckpointError(_other_run(path, about, self._identity()))
         for kind, variables in self._groups().items():
             for index, variable in enumerate(variables):
                 value = values.get(f"{kind} {index}")
@@ -268,9 +254,23 @@ def position(folder: Path) -> tuple[int, int] | None:
         return None
 
 
+def read_arrays(path: Path) -> Weights:
+    """All arrays of a file that a run keeps in order to go on.
+
+    Raises:
+        CheckpointError: it cannot be read; the message names it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    # The third is of a file that holds one array without a name.
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path) from error
+
+
 def _damaged(path: Path) -> CheckpointError:
     return CheckpointError(
-        f"{path} is damaged or not a checkpoint of this program: remove it and train anew"
+        f"{path} is damaged, missing or not of this program: remove {path.parent} and train anew"
     )
 
 

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 import mltasks
-from mltasks import evaluation, gate
+from mltasks import evaluation, gate, release
 from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
 from mltasks.evaluation import Results
 from mltasks.evaluation.robustness import changed_once
@@ -38,10 +38,16 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The slices that decide, and a digest of all that is read of them."""
+    """The slices that decide, and a digest of all that is read of them.
+
+    Attributes:
+        manifest: all records of the folder, which say what a network has learnt from.
+        records: those of the fold.
+    """
 
     folder: Path
     fold: int
+    manifest: list[Record]
     records: list[Record]
     digest: str
 
@@ -52,7 +58,8 @@ def held_out(folder: Path, fold: int) -> HeldOut:
     Raises:
         mltasks.data.DataError: the folder cannot be used, or the fold is empty.
     """
-    records = [record for record in read_manifest(folder) if record.fold == fold]
+    manifest = read_manifest(folder)
+    records = [record for record in manifest if record.fold == fold]
     if not records:
         raise DataError(f"{folder / 'manifest.csv'} has no slices in fold {fold}")
     digest = hashlib.sha256(data_digest(records).encode())
@@ -63,7 +70,7 @@ def held_out(folder: Path, fold: int) -> HeldOut:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise DataError(f"cannot read {path}: {error.strerror}") from None
-    return HeldOut(folder, fold, records, digest.hexdigest())
+    return HeldOut(folder, fold, manifest, records, digest.hexdigest())
 
 
 def compare(
@@ -86,7 +93,8 @@ def compare(
 
     Raises:
         predictions.services.registry.ReleaseError: there is nothing to compare it with.
-        mltasks.gate.GateError, mltasks.data.DataError: the data does not allow it.
+        mltasks.gate.GateError, mltasks.data.DataError: the data does not allow it, or one of them
+            has learnt from it.
         mltasks.engines.ModelError: a network cannot be used.
         predictions.storage.StorageUnavailableError: a network cannot be fetched at the moment.
     """
@@ -96,6 +104,8 @@ def compare(
         raise ReleaseError("no network is in production to compare with: promote this one")
     if against == candidate:
         raise ReleaseError(f"{candidate} cannot be compared with itself")
+    for version in (candidate, against):
+        release.check_unseen(version.card, data.manifest, data.fold)
     verdict = gate.compare(
         _measured(candidate, data, say or logger.info),
         _measured(against, data, say or logger.info),

@@ -193,7 +193,7 @@ def promote(
 def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> ModelVersion:
     """Put the network back into production that the present one has replaced.
 
-    Again and again, it goes back one release each time.
+    Again and again, it goes back one release each time, until the first one answers.
 
     Raises:
         ReleaseError: there is none to go back to.
@@ -246,14 +246,32 @@ def _switch(
         production.save(update_fields=["stage"])
         because = f"{row} took its place."
         note_event(version=production, kind=Kind.RETIRED, by=by, actor=actor, note=because)
-        if kind != Kind.ROLLED_BACK:
-            row.replaced = production
+    note_event(version=row, kind=kind, by=by, actor=actor, note=note)
+    if kind == Kind.ROLLED_BACK:
+        row.replaced = _released_before(row)
+    elif production is not None:
+        row.replaced = production
     row.stage, row.shadow = Stage.PRODUCTION, False
     row.promoted_at = timezone.now()
     row.promoted_by, row.note = by, note
     row.save(update_fields=["stage", "shadow", "promoted_at", "promoted_by", "note", "replaced"])
-    note_event(version=row, kind=kind, by=by, actor=actor, note=note)
     logger.info("%s is in production (%s)", row, kind)
+
+
+def _released_before(present: ModelVersion) -> ModelVersion | None:
+    """The release before the present one, without those that were rolled back.
+
+    A network may have been released more than once, so what it has replaced last does not say.
+    """
+    releases: list[ModelVersion] = []
+    events = ModelEvent.objects.filter(kind__in=_RELEASES).order_by("pk")
+    for event in events.select_related("version"):
+        if event.kind == Kind.ROLLED_BACK:
+            # It is the same release again, and those after it are undone.
+            while releases and releases.pop() != event.version:
+                pass
+        releases.append(event.version)
+    return releases[-2] if len(releases) > 1 else None
 
 
 def _came_with_the_code(version: ModelVersion) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 from pytest_django import Settings
 
 from mltasks import evaluation
-from mltasks.data import DataError
+from mltasks.data import DataError, data_digest
 from mltasks.tests.conftest import write_data
 from predictions import storage
 from predictions.models import ModelVersion
@@ -158,6 +158,31 @@ def test_another_baseline_decides_nothing(data: HeldOut, add: Add) -> None:
     assert candidate.gate is None
     with pytest.raises(ReleaseError, match="with itself"):
         compare(candidate=candidate, baseline=candidate, data=data)
+
+
+@pytest.mark.parametrize("learnt", ["1", "2"])
+def test_what_one_of_them_has_learnt_from_is_no_measure(
+    data: HeldOut, networks: dict[str, bytes], tmp_path: Path, learnt: str
+) -> None:
+    """Whichever of them it is, and whatever it would have scored, there is no verdict."""
+    stated = {"data": {"fold": 0}, "data_digest": data_digest(data.manifest)}
+    cards: dict[str, dict[str, Any]] = {"1": {}, "2": {}, learnt: {"training": stated}}
+    one, two = (
+        registry.register(
+            folder=write_network(
+                tmp_path / version,
+                networks[kind],
+                version=version,
+                **cards[version],
+            )
+        )
+        for version, kind in (("1", "poor"), ("2", "good"))
+    )
+    registry.promote(version=one)
+    with pytest.raises(DataError, match=f"tumorsite {learnt} has learnt from fold 1 of this data"):
+        compare(candidate=two, data=data)
+    two.refresh_from_db()
+    assert two.gate is None
 
 
 class TestCommand:

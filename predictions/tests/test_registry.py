@@ -281,6 +281,18 @@ class TestPromote:
             registry.rollback()
         assert production_model() == versions[0]
 
+    def test_rollback_passes_a_network_that_was_released_twice_and_ends(self, make: Make) -> None:
+        one, two, three = (registry.register(folder=make(version)) for version in "123")
+        for version in (one, two, one, three):
+            registry.promote(version=version, override="a test")
+        assert [registry.rollback() for _ in range(3)] == [one, two, one]
+        with pytest.raises(ReleaseError, match="nothing to go back to"):
+            registry.rollback()
+        registry.promote(version=three, override="a test")
+        assert registry.rollback() == one, "what was rolled back is not gone back to"
+        with pytest.raises(ReleaseError, match="nothing to go back to"):
+            registry.rollback()
+
     def test_without_a_network_there_is_nothing_to_roll_back(self) -> None:
         with pytest.raises(ReleaseError, match="no network is in production"):
             registry.rollback()

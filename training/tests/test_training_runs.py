@@ -84,7 +84,7 @@ def test_a_request_keeps_the_recipe_as_it_is_and_sends_one_message(
 
 
 def test_a_recipe_nobody_wrote_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"there is no recipe '\.\./secrets'"):
+    with pytest.raises(RecipeError, match=r"there is no '\.\./secrets' in recipes/"):
         services.request_run(recipe="../secrets")
     assert not TrainingRun.objects.exists()
 

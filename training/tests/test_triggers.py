@@ -143,7 +143,7 @@ class TestCheck:
         tasks.look.run()
         assert "no data set called drawn was pushed" in caplog.text
         settings.TRAINING_RECIPE = "none"
-        with pytest.raises(CommandError, match="there is no recipe 'none'"):
+        with pytest.raises(CommandError, match="there is no 'none' in recipes/"):
             call_command("training", "check")
         settings.TRAINING_DATASET = ""
         with pytest.raises(DataError, match="set TRAINING_DATASET and TRAINING_RECIPE"):

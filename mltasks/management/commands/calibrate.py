@@ -15,7 +15,7 @@ from mltasks import completion, release
 from mltasks.data import DataError, load_sample, load_samples, read_manifest
 from mltasks.engines import ModelError
 from mltasks.inference import read_model
-from mltasks.management.commands.train import data_folder
+from mltasks.management.data import data_folder
 from mltasks.pipeline import learnt_pictures, split
 
 _PER_SOURCE = 40

@@ -19,7 +19,7 @@ from mltasks.evaluation.measuring import Request, described, measure
 from mltasks.evaluation.reading import load, read_records
 from mltasks.evaluation.reporting import PAGE_NAME, Report, may_replace
 from mltasks.inference import load_analyzer, read_model
-from mltasks.management.commands.train import data_folder
+from mltasks.management.data import data_folder
 from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures
 
 _BODIES, _BODIES_SEED = 200, 5

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mltasks.data import DataError
 from mltasks.engines import ModelError
-from mltasks.management.commands.train import data_folder
+from mltasks.management.data import data_folder
 from mltasks.screening import (
     Plan,
     PlanError,
@@ -22,7 +22,7 @@ from mltasks.screening import (
     try_models,
     write_report,
 )
-from mltasks.training import Progress
+from mltasks.training import Progress, find_recipe
 from mltasks.training.loop import Watch
 
 
@@ -50,10 +50,8 @@ class Command(BaseCommand):
         parser.add_argument("--negatives", type=Path, help="as for train")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = Path(options["plan"])
-        named = settings.BASE_DIR / "experiments" / f"{path}.toml"
         try:
-            plan = read_plan(named if not path.suffix and named.is_file() else path)
+            plan = read_plan(find_recipe(options["plan"], settings.BASE_DIR / "experiments"))
             data = data_folder(options["data"])
             if options["models"]:
                 self.stdout.write(models_table(try_models(plan, data, options["models"])))

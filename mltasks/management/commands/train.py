@@ -15,29 +15,8 @@ from tqdm import tqdm
 from mltasks import pipeline
 from mltasks.data import DataError
 from mltasks.engines import ModelError
-from mltasks.training import Progress, Recipe, read_recipe
-
-
-def data_folder(given: Path | None) -> Path:
-    """The folder given, or that of the setting.
-
-    Raises:
-        CommandError: neither is there.
-    """
-    folder = given or getattr(settings, "TRAINING_DATA", None)
-    if folder is None:
-        raise CommandError(
-            "no training data: give --data DIR or set TRAINING_DATA to a folder with "
-            "manifest.csv, images/ and masks/"
-        )
-    return Path(folder)
-
-
-def find_recipe(given: str) -> Path:
-    """A file, or the name of one in recipes/."""
-    path = Path(given)
-    named = settings.BASE_DIR / "recipes" / f"{given}.toml"
-    return named if not path.suffix and named.is_file() else path
+from mltasks.management.data import data_folder
+from mltasks.training import Progress, Recipe, find_recipe, read_recipe
 
 
 class Command(BaseCommand):

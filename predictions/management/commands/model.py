@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from mltasks import gate
 from mltasks.data import DataError
 from mltasks.inference import ModelError, load_analyzer
+from mltasks.management.data import data_folder
 from predictions.models import ModelVersion
 from predictions.services import artifacts, registry, shadowing
 from predictions.services.comparing import compare, held_out
@@ -138,9 +139,6 @@ class Command(BaseCommand):
         dice_margin: float,
         **_: Any,
     ) -> None:
-        # Late, as each start of the site passes through this file.
-        from mltasks.management.commands.train import data_folder
-
         if not (0 <= margin < 1 and 0 <= dice_margin < 1):
             raise CommandError("A margin is a share from 0 to 1, such as 0.03.")
         verdict = compare(
