@@ -73,7 +73,7 @@ def seed() -> list[str]:
     ids: dict[str, int] = dict(index.get_children().values_list("slug", "pk"))
     for page, draft in pages:
         _fill(page, draft, ids)
-        page.save_revision().publish()
+        _publish(page)
     return [page.get_url() for page, _ in pages]
 
 
@@ -81,8 +81,13 @@ def _make_index() -> LearnIndexPage:
     root = Page.get_first_root_node()
     fields = tomllib.loads((CONTENT / "index.toml").read_text(encoding="utf-8"))
     index: LearnIndexPage = root.add_child(instance=LearnIndexPage(slug="learn", **fields))
-    index.save_revision().publish()
+    _publish(index)
     return index
+
+
+def _publish(page: Page) -> None:
+    # Wagtail's history offers only logged revisions to go back to.
+    page.save_revision(log_action=True).publish()
 
 
 def _set_site(index: LearnIndexPage) -> None:

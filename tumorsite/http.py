@@ -9,14 +9,12 @@ def wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def problem(request: HttpRequest, status: int, message: str, *, heading: str = "") -> HttpResponse:
-    """An error as the caller can read it: the page `<status>.html`, or JSON with the message.
+def problem(request: HttpRequest, status: int, message: str, *, template: str = "") -> HttpResponse:
+    """An error as the caller can read it: a page, or JSON with the message.
 
     Args:
-        heading: in place of the page's own, where it can have another.
+        template: the page, if not the usual `<status>.html`.
     """
     if wants_json(request):
         return JsonResponse({"error": message}, status=status)
-    return render(
-        request, f"{status}.html", {"message": message, "heading": heading}, status=status
-    )
+    return render(request, template or f"{status}.html", {"message": message}, status=status)

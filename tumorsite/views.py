@@ -1,10 +1,15 @@
 """The public pages that hold no records, and the pages for errors."""
 
-from django.core.exceptions import TooManyFilesSent
+from django.core.exceptions import DisallowedHost, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from tumorsite.http import problem
+
+WRONG_HOST = (
+    "The site does not answer to the address that it was called by. Whoever runs it can add the "
+    "host name in that address to the setting ALLOWED_HOSTS."
+)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -14,14 +19,19 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         403,
         "This form has expired, perhaps because you signed in or out in another tab. "
         "Go back, reload the page and send it again. Nothing was changed.",
-        heading="This form has expired",
+        template="expired_form.html",
     )
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if isinstance(exception, DisallowedHost):
+        return problem(request, 400, WRONG_HOST, template="wrong_host.html")
     message = "The site could not make sense of this request. Nothing was changed."
     if isinstance(exception, TooManyFilesSent):
-        message = "That was too many files at once. Nothing of this upload was kept."
+        message = (
+            "That was too many files at once. Nothing of this upload was kept. "
+            "Send up to ten pictures at once."
+        )
     return problem(request, 400, message)
 
 

@@ -246,18 +246,23 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     @admin.action(description="Run again with the network in production", permissions=["run"])
     def analyse_again(self, request: HttpRequest, queryset: QuerySet[Prediction]) -> None:
-        queued = 0
+        awaited: set[UUID] = set()
+        answered: set[UUID] = set()
         try:
             for prediction in queryset:
                 # Deleted since the list was shown, perhaps.
                 with suppress(Scan.DoesNotExist):
-                    queued += run_again(prediction=prediction).pk != prediction.pk
+                    run = run_again(prediction=prediction)
+                    (awaited if run.is_active else answered).add(run.scan_id)
         except NoModelError:
             self.message_user(request, "No network is in production.", messages.ERROR)
             return
-        self.message_user(
-            request,
-            f"{queued} scan{pluralize(queued)} will have, or already have, a new answer. "
-            "The others are answered by this network already.",
-            messages.SUCCESS,
-        )
+        if awaited:
+            said = f"{len(awaited)} scan{pluralize(awaited)} will have a new answer."
+            self.message_user(request, said, messages.SUCCESS)
+        if answered:
+            said = (
+                f"{len(answered)} scan{pluralize(answered, ' has,s have')} an answer of the "
+                "network in production already."
+            )
+            self.message_user(request, said, messages.WARNING)

@@ -12,7 +12,7 @@ from uuid import UUID
 from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 from django.utils import timezone
 
 from predictions import storage
@@ -34,6 +34,9 @@ PATIENCE = timedelta(seconds=5)
 SWEPT_KEY = "sweep:last"
 # Where the check for orphans goes on. Should the cache forget, it begins anew.
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
+# Where records name their objects.
+SCAN_KEYS = ("image_key", "thumbnail_key")
+RESULT_KEYS = ("area_key", "outline_key", "attention_key", "contours_key")
 
 
 def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
@@ -81,12 +84,10 @@ def expire_anonymous() -> int:
 
 def _recorded_keys(scan_ids: list[UUID]) -> set[str]:
     keys: set[str] = set()
-    for row in Scan.objects.filter(pk__in=scan_ids).values_list("image_key", "thumbnail_key"):
+    for row in Scan.objects.filter(pk__in=scan_ids).values_list(*SCAN_KEYS):
         keys.update(row)
     predictions = Prediction.objects.filter(scan_id__in=scan_ids)
-    for names in predictions.values_list(
-        "area_key", "outline_key", "attention_key", "contours_key"
-    ):
+    for names in predictions.values_list(*RESULT_KEYS):
         keys.update(names)
     return keys
 
@@ -128,20 +129,38 @@ def _unowned(chunk: int, late: Callable[[], bool]) -> int:
     return removed + _remove_orphans(keys)
 
 
+def _missing(scan: Scan) -> list[str]:
+    """What of a scan and its results is gone from the store, each said in words."""
+    # One listing, as each of up to half a dozen objects a result would be a request of its own.
+    stored = {key for key, _ in storage.walk(scan.prefix)}
+    named: list[tuple[Scan | Prediction, tuple[str, ...]]] = [(scan, SCAN_KEYS)]
+    named += [(run, RESULT_KEYS) for run in scan.predictions.all()]
+    return [
+        f"{record} has lost its {field.removesuffix('_key')}"
+        for record, fields in named
+        for field in fields
+        if (key := getattr(record, field)) and key not in stored
+    ]
+
+
 def _bereft(chunk: int, late: Callable[[], bool]) -> int:
-    """Count the scans whose image is gone, going on where the last check ran out of time."""
+    """Count the objects of scans that are gone, going on where the last check ran out of time."""
     scans = Scan.objects.filter(deleted_at__isnull=True).order_by("pk")
     after = cache.get(LAST_SCAN)
     if after:
         scans = scans.filter(pk__gt=after)
+    runs = Prediction.objects.only("scan", *RESULT_KEYS)
+    read = scans.only(*SCAN_KEYS).prefetch_related(Prefetch("predictions", runs))
     lost = 0
-    for pk, key in scans.values_list("pk", "image_key").iterator(chunk_size=chunk):
-        # Its scan may have been deleted since it was read.
-        if not storage.exists(key) and scans.filter(pk=pk).exists():
-            lost += 1
-            logger.error("scan %s has lost its image", pk)
+    for scan in read.iterator(chunk_size=chunk):
+        missing = _missing(scan)
+        # It may have been deleted since it was read.
+        if missing and scans.filter(pk=scan.pk).exists():
+            lost += len(missing)
+            for words in missing:
+                logger.error("%s", words)
         if late():
-            cache.set(LAST_SCAN, pk, None)
+            cache.set(LAST_SCAN, scan.pk, None)
             return lost
     cache.delete(LAST_SCAN)
     return lost
@@ -172,8 +191,8 @@ def _bereft_models() -> int:
 def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str, int]:
     """Compare storage with records, both ways.
 
-    Objects that no record names are removed once they are old enough. Records whose image is
-    gone cannot be mended, so they are counted and logged for the operator.
+    Objects that no record names are removed once they are old enough. Objects that a record names
+    but that are gone cannot be mended, so they are counted and logged for the operator.
 
     Args:
         seconds: how long it may take; the next check goes on where this one stops.

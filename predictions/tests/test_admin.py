@@ -295,12 +295,23 @@ def test_running_again(client: Client, root: User, reviewer: User, answered: Pre
     act(client, "analyse_again", answered)
     assert Prediction.objects.count() == 1
     client.force_login(root)
-    assert "0 scans will have" in act(client, "analyse_again", answered)
+    said = act(client, "analyse_again", answered)
+    assert "1 scan has an answer of the network in production already." in said
+    assert "will have" not in said
     ModelVersion.objects.update(stage=ModelVersion.Stage.RETIRED)
     assert "No network is in production" in act(client, "analyse_again", answered)
     newer = make_model("2")
-    assert "1 scan will have" in act(client, "analyse_again", answered)
+    other = finish(submit(seed=8))
+    assert other.model_version == newer
+    said = act(client, "analyse_again", answered, other)
+    assert "1 scan will have a new answer." in said
+    assert "1 scan has an answer" in said
     assert answered.scan.predictions.get(model_version=newer).status == Status.QUEUED
+    # Two results of one scan, of which neither is new.
+    waiting = answered.scan.predictions.get(model_version=newer)
+    said = act(client, "analyse_again", answered, waiting)
+    assert "1 scan will have a new answer." in said
+    assert "already" not in said
 
 
 def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> None:

@@ -9,7 +9,7 @@ import zlib
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from fpdf import FPDF
 from pytest_django import Settings
@@ -120,6 +120,39 @@ def test_a_store_that_is_away_is_said_so(
     assert answer.status_code == 503
     assert "not lost" in answer.content.decode()
     assert "immutable" not in answer.get("Cache-Control", "")
+
+
+@pytest.mark.parametrize("kind", ["area", "image"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_report_whose_picture_is_gone_says_that_waiting_does_not_help(
+    visitor_client: Client, answered: Prediction, kind: str, damaged: bool
+) -> None:
+    key = getattr(answered.scan if kind == "image" else answered, f"{kind}_key")
+    content = storage.get(key)
+    storage.delete(key)
+    if damaged:
+        storage.put(key, content[: len(content) // 2])
+    answer = visitor_client.get(
+        f"/results/{answered.pk}/report.pdf", headers={"accept": "text/html"}
+    )
+    assert answer.status_code == 410
+    text = answer.content.decode()
+    assert "can no longer be read" in text
+    assert "not lost" not in text
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["images/image.png", "report.pdf"])
+def test_nothing_is_handed_out_that_cannot_be_written_down(
+    visitor_client: Client, answered: Prediction, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**row: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Access.objects, "create", refuse)
+    answer = visitor_client.get(f"/results/{answered.pk}/{path}")
+    assert answer.status_code == 503
+    assert "not lost" in answer.content.decode()
 
 
 class TestSignedLinks:

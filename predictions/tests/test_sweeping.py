@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -187,6 +188,31 @@ class TestOrphans:
         assert str(row.scan_id) in caplog.text
         assert str(other.scan_id) not in caplog.text
 
+    @pytest.mark.parametrize("kind", ["area", "outline", "attention", "contours"])
+    def test_a_lost_picture_of_a_result_is_named_with_its_kind(
+        self, model: ModelVersion, caplog: pytest.LogCaptureFixture, kind: str
+    ) -> None:
+        row, other = finish(submit(seed=1)), finish(submit(seed=2))
+        storage.delete(getattr(row, f"{kind}_key"))
+        assert sweeping.check_orphans() == {"removed": 0, "lost": 1}
+        assert f"{row} has lost its {kind}" in caplog.text
+        assert str(other.pk) not in caplog.text
+
+    def test_a_lost_thumbnail_is_named_and_counted_beside_the_image(
+        self, model: ModelVersion, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scan = finish(submit()).scan
+        storage.delete(scan.thumbnail_key)
+        assert sweeping.check_orphans() == {"removed": 0, "lost": 1}
+        assert f"{scan} has lost its thumbnail" in caplog.text
+        storage.delete(scan.image_key)
+        assert sweeping.check_orphans() == {"removed": 0, "lost": 2}
+
+    def test_what_a_result_does_not_have_is_not_lost(self, model: ModelVersion) -> None:
+        row = finish(submit(), label="no_tumor")
+        assert row.area_key == ""
+        assert sweeping.check_orphans() == {"removed": 0, "lost": 0}
+
     def test_objects_of_a_scan_that_waits_for_erasure_are_left_to_it(
         self, model: ModelVersion
     ) -> None:
@@ -215,9 +241,10 @@ class TestOrphans:
     ) -> None:
         row = submit()
 
-        def deleted_meanwhile(key: str) -> bool:
-            delete_scans(scans=Scan.objects.filter(pk=row.scan_id))
-            return False
+        def deleted_meanwhile(prefix: str, *, after: str = "") -> Iterator[tuple[str, datetime]]:
+            if prefix == row.scan.prefix:
+                delete_scans(scans=Scan.objects.filter(pk=row.scan_id))
+            return iter(())
 
-        monkeypatch.setattr(storage, "exists", deleted_meanwhile)
+        monkeypatch.setattr(storage, "walk", deleted_meanwhile)
         assert sweeping.check_orphans()["lost"] == 0

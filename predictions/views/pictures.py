@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
@@ -20,6 +21,10 @@ from tumorsite.http import problem
 
 FOREVER = "private, max-age=31536000, immutable"
 NOT_NOW = "The picture cannot be fetched at the moment. It is not lost; please try again soon."
+GONE = (
+    "A picture of this result can no longer be read, so there is no report. "
+    "Upload the scan again for a new result."
+)
 
 
 def _key(prediction: Prediction, kind: str) -> str:
@@ -40,6 +45,11 @@ def _disposition(request: HttpRequest, prediction: Prediction, kind: str) -> str
     return f'{way}; filename="tumorsite-{str(prediction.pk)[-12:]}-{kind}.png"'
 
 
+def _record(request: HttpRequest, prediction: Prediction, kind: str) -> None:
+    owner = owner_of(request)
+    record_access(prediction=prediction, kind=kind, user=owner.user, visitor=owner.visitor)
+
+
 @require_safe
 def picture(request: HttpRequest, prediction_id: UUID, kind: str) -> HttpResponse:
     """One picture of one's own result."""
@@ -51,8 +61,11 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
     key = _key(prediction, kind)
     if not key:
         raise Http404
-    owner = owner_of(request)
-    record_access(prediction=prediction, kind=kind, user=owner.user, visitor=owner.visitor)
+    try:
+        _record(request, prediction, kind)
+    except DatabaseError:
+        # A full disk, perhaps. Nothing is handed out that is not written down.
+        return problem(request, 503, NOT_NOW)
     disposition = _disposition(request, prediction, kind)
     signed = storage.signed_url(
         key,
@@ -88,13 +101,14 @@ def report(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     prediction = owned_or_404(request, prediction_id)
     if not prediction.label:
         raise Http404
-    owner = owner_of(request)
-    record_access(prediction=prediction, kind="report", user=owner.user, visitor=owner.visitor)
     try:
+        _record(request, prediction, "report")
         content = report_pdf(prediction)
-    except (OSError, ValueError, SyntaxError, storage.StorageUnavailableError):
-        # Away, gone or damaged: the answer itself is still on the page.
+    except (DatabaseError, storage.StorageUnavailableError):
         return problem(request, 503, NOT_NOW)
+    except (OSError, ValueError, SyntaxError):
+        # Lost, or damaged: the last two are Pillow's.
+        return problem(request, 410, GONE)
     response = HttpResponse(content, content_type="application/pdf")
     name = f"tumorsite-{str(prediction.pk)[-12:]}.pdf"
     response["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
+from tests.support.site import Site
+
+REFUSAL = "This does not look like a brain MRI"
 # The headline of whatever the network answers.
-ANSWER = re.compile(
-    r"The network (sees|does not commit)|No reliable answer|This does not look like a brain MRI"
-)
+ANSWER = re.compile(rf"The network (sees|does not commit)|No reliable answer|{REFUSAL}")
+
+
+def sign_in(page: Page, site: Site) -> None:
+    """Enter as the administrator whom the first start has made."""
+    kept = json.loads((site.folder / "accounts.json").read_text())["administrator"]
+    page.goto("/account/login/")
+    page.fill("[name=login]", kept["email"])
+    page.fill("[name=password]", kept["password"])
+    page.press("[name=password]", "Enter")
+    page.wait_for_url(lambda address: "login" not in address)
 
 
 def payload(content: bytes, name: str = "brain.png", mime_type: str = "image/png") -> FilePayload:

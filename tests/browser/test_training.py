@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from predictions.ids import uuid7
+from tests.browser import acts
 from tests.browser.conftest import Visit
 from tests.browser.test_accessibility import faults, sideways
 from tests.support.site import Site
@@ -60,19 +61,10 @@ def _insert(database: sqlite3.Connection, table: str, **values: object) -> None:
     database.execute(statement, list(values.values()))
 
 
-def sign_in(page: Page, site: Site) -> None:
-    kept = json.loads((site.folder / "accounts.json").read_text())["administrator"]
-    page.goto("/account/login/")
-    page.fill("[name=login]", kept["email"])
-    page.fill("[name=password]", kept["password"])
-    page.press("[name=password]", "Enter")
-    page.wait_for_url(lambda address: "login" not in address)
-
-
 def test_it_follows_the_run_without_a_reload(visit: Visit, site: Site, run: str) -> None:
     page = visit(color_scheme="dark")
     assert page.goto("/training/").status == 404  # type: ignore[union-attr]  # it answers
-    sign_in(page, site)
+    acts.sign_in(page, site)
     found: list[str] = []
     for path in ("/training/", f"/training/{run}/"):
         page.goto(path)
@@ -98,7 +90,7 @@ def test_it_follows_the_run_without_a_reload(visit: Visit, site: Site, run: str)
 
 def test_without_scripts_a_link_looks_again(visit: Visit, site: Site, run: str) -> None:
     page = visit(java_script_enabled=False)
-    sign_in(page, site)
+    acts.sign_in(page, site)
     page.goto(f"/training/{run}/")
     with site.database() as database:
         database.execute("UPDATE training_trainingrun SET share = 0.75")

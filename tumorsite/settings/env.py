@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from tumorsite.settings.url_parsers import addresses, broker, database, sentry_dsn, url
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -62,13 +63,6 @@ def names(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def addresses(value: str) -> list[str]:
-    parts = value.split()
-    if not all(urlsplit(part).scheme for part in parts):
-        raise ValueError("must be addresses such as mailto://…, separated by spaces")
-    return parts
-
-
 def path(value: str) -> Path:
     return (BASE_DIR / Path(value).expanduser()).resolve()
 
@@ -77,32 +71,11 @@ def optional_path(value: str) -> Path | None:
     return path(value) if value else None
 
 
-def url(*schemes: str, optional: bool = False) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if not value and optional:
-            return value
-        scheme = urlsplit(value).scheme
-        if scheme not in schemes:
-            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}")
-        return value
-
-    return parse
-
-
 def headers(value: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in names(value)]
     if not all(name.strip() and equals and content.strip() for name, equals, content in pairs):
         raise ValueError("must be name=value, several separated by commas")
     return {name.strip(): content.strip() for name, _, content in pairs}
-
-
-def sentry_dsn(value: str) -> str:
-    parts = urlsplit(value)
-    project = parts.path.rpartition("/")[2]
-    known = parts.scheme in {"http", "https"} and parts.username and parts.hostname
-    if value and not (known and project.isdecimal()):
-        raise ValueError("must be a DSN such as https://KEY@HOST/PROJECT with a project's number")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +99,13 @@ TABLE: tuple[Setting, ...] = (
         "collected at start.",
     ),
     Setting("PORT", integer(1, 65535), "8000", "Port of the website."),
-    Setting("HOST", required_text, "127.0.0.1", "Address that the website listens on."),
+    Setting(
+        "HOST",
+        required_text,
+        "127.0.0.1",
+        "Address that the website listens on. 0.0.0.0 is every one of this machine; then "
+        "ALLOWED_HOSTS must hold the names by which others call it.",
+    ),
     Setting("DEBUG", boolean, "false", "Django's debug pages. Never on a public site."),
     Setting(
         "SECRET_KEY",
@@ -157,14 +136,14 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "DATABASE_URL",
-        url("sqlite", "postgres", "postgresql", optional=True),
+        database,
         "",
         "PostgreSQL address; empty means SQLite in DATA_DIR.",
         secret=True,
     ),
     Setting(
         "BROKER_URL",
-        url("redis", "rediss", "unix", "redis+socket", optional=True),
+        broker,
         "",
         "Redis or Valkey address for queue and cache; empty means the server `make run` starts.",
         secret=True,

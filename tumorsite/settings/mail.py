@@ -11,7 +11,7 @@ EMAIL_TIMEOUT = 10
 _parts = urlsplit(values.EMAIL_URL)
 if _parts.scheme in {"smtp", "smtps"}:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST = _parts.hostname or "localhost"
+    EMAIL_HOST = _parts.hostname
     EMAIL_USE_SSL = _parts.scheme == "smtps"
     EMAIL_USE_TLS = _parts.scheme == "smtp" and _parts.port == 587
     EMAIL_PORT = _parts.port or (465 if EMAIL_USE_SSL else 25)

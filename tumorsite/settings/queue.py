@@ -20,8 +20,6 @@ def _broker_url() -> str:
 def _cache_url(broker: str) -> str:
     """The same server, next database: flushing the cache must not touch the queue."""
     parts = urlsplit(broker)
-    if parts.scheme not in {"redis", "rediss"}:
-        return broker
     number = int(parts.path.strip("/") or 0)
     return urlunsplit(parts._replace(path=f"/{number + 1}"))
 

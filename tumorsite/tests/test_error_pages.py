@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, RequestFactory
+from pytest_django import Settings
 
 from tumorsite.http import problem
 from tumorsite.views import csrf_failure, server_error
@@ -48,6 +49,21 @@ def test_far_too_many_files_at_once(client: Client, accept: str) -> None:
     response = client.post("/scans/", {"images": files}, headers={"accept": accept})
     assert response.status_code == 400
     assert "That was too many files at once." in response.content.decode()
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_an_address_the_site_does_not_answer_to(
+    client: Client, settings: Settings, accept: str
+) -> None:
+    """As after HOST=0.0.0.0 alone."""
+    settings.ALLOWED_HOSTS = ["tumorsite.example"]
+    response = client.get("/", headers={"accept": accept, "host": "192.0.2.7:8000"})
+    text = response.content.decode()
+    assert response.status_code == 400
+    assert "does not answer to the address" in text
+    assert "ALLOWED_HOSTS" in text
+    assert "ten pictures" not in text
+    assert 'class="button"' not in text
 
 
 @pytest.mark.django_db

@@ -42,9 +42,22 @@ def test_the_page_of_settings_is_the_table() -> None:
         ("DEBUG", "perhaps"),
         ("HOST", " "),
         ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "postgres://u:p@h:port/x"),
+        ("DATABASE_URL", "postgres://u:p@h"),
+        ("DATABASE_URL", "postgres://u:p/w@h/x"),
         ("BROKER_URL", "amqp://localhost"),
+        ("BROKER_URL", "redis://localhost:6379/abc"),
+        ("BROKER_URL", "redis://localhost:port/0"),
+        ("BROKER_URL", "redis:///0"),
+        ("BROKER_URL", "unix:///run/valkey.sock"),
+        ("BROKER_URL", "redis+socket:///run/valkey.sock"),
+        ("EMAIL_URL", "smtp://host:abc"),
+        ("EMAIL_URL", "smtps://"),
         ("S3_ENDPOINT_URL", "localhost:9000"),
         ("SITE_URL", "tumorsite.example"),
+        ("SITE_URL", "https://"),
+        ("SITE_URL", "https://[::1"),
+        ("SENTRY_DSN", "https://key@host:port/7"),
         ("INFERENCE_ENGINE", "abacus"),
         ("STAFF_MFA", "never"),
         ("WEB_WORKERS", "-1"),
@@ -57,6 +70,22 @@ def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str
     assert str(caught.value).startswith(f"{name} must ")
     if len(value) > 5:
         assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////srv/db.sqlite3"),
+        ("DATABASE_URL", "postgres:///tumorsite"),
+        ("DATABASE_URL", "postgresql://u:p%40@[::1]:5432/x?sslmode=require"),
+        ("BROKER_URL", "rediss://:password@host:6379/3"),
+        ("BROKER_URL", "redis://host"),
+        ("EMAIL_URL", "file:///var/mails"),
+        ("SITE_URL", "https://tumorsite.example:8443"),
+    ],
+)
+def test_a_good_address_is_kept_as_it_is(name: str, value: str) -> None:
+    assert load({name: value})[name] == value
 
 
 def test_all_bad_values_are_named_at_once() -> None:

@@ -1,0 +1,25 @@
+"""Users in the page editor's own forms: of people the site knows no names."""
+
+from wagtail.users.forms import UserCreationForm, UserEditForm
+from wagtail.users.views.users import UserViewSet as WagtailUserViewSet
+
+NAMES = {"first_name", "last_name"}
+
+
+class CreationForm(UserCreationForm):
+    first_name = last_name = None
+
+    class Meta(UserCreationForm.Meta):
+        fields = UserCreationForm.Meta.fields - NAMES
+
+
+class EditForm(UserEditForm):
+    first_name = last_name = None
+
+    class Meta(UserEditForm.Meta):
+        fields = UserEditForm.Meta.fields - NAMES
+
+
+class UserViewSet(WagtailUserViewSet):
+    def get_form_class(self, for_update: bool = False) -> type[CreationForm] | type[EditForm]:
+        return EditForm if for_update else CreationForm
