@@ -38,6 +38,16 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """What became of other pictures of one source: answered with a warning, without, or refused."""
+
+    name: str
+    n: int
+    warned: int
+    taken: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClassFigures:
     """How the network did on the slices of one class.
 
@@ -65,7 +75,6 @@ class Count:
     count: int
     n: int
     share: Share | None = None
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,9 @@ class Figures:
     Attributes:
         missed: slices with a tumour that it called free of one.
         refused: real MRI slices that it refused.
-        taken: other pictures that it took for MRI; `sources` says which.
+        warned: real slices that it answered with the warning not to rely on it.
+        taken: other pictures that it answered without a warning; `sources` says which.
+        taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
         misplaced: share of areas that do not touch the experts' at all.
         calibration_error: mean distance between its probabilities and how often it is right.
@@ -122,8 +133,10 @@ class Figures:
     classes: list[ClassFigures]
     missed: Count
     refused: Count
+    warned: Count
     taken: Count
-    sources: list[Count]
+    taken_warned: Count
+    sources: list[Foreign]
     overlap: Share | None
     overlap_n: int
     misplaced: float
@@ -233,9 +246,11 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             Share.of(missed, "share") if "ci95" in missed else None,
         ),
         refused=Count(refused["count"], refused["n"], Share.of(refused, "share")),
+        warned=Count(slices["flagged"]["count"], slices["n"]),
+        taken_warned=Count(others["flagged"], others["n"]),
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
-            Count(stated["accepted"], stated["n"], Share.of(stated, "share"), _source(name))
+            Foreign(_source(name), stated["n"], stated["flagged"], stated["accepted"])
             for name, stated in others["by_source"].items()
         ],
         overlap=Share.of(dice["median"]) if dice["n"] else None,

@@ -142,8 +142,9 @@ def _error_rates(prediction: Prediction) -> list[str]:
                 f"(Dice: 0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
             )
     lines.append(
-        f"It refused {figures.refused.count} of {figures.refused.n} real slices, and took "
-        f"{figures.taken.count} of {figures.taken.n} other pictures for MRI."
+        f"Of {figures.refused.n} real slices it refused {figures.refused.count} and warned of "
+        f"{figures.warned.count}. Of {figures.taken.n} other pictures it answered "
+        f"{figures.taken_warned.count} with a warning and {figures.taken.count} without one."
     )
     return lines
 

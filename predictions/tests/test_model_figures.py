@@ -39,12 +39,14 @@ def card() -> dict[str, Any]:
                 "dice": {"n": 75, "median": stated(0.88), "empty_or_disjoint": 0.04},
                 "tumor_called_no_tumor": {"n": 75, "count": 2},
                 "refused": {"n": 100, "count": 1, **share},
+                "flagged": {"n": 100, "count": 2, **share},
             },
             "other_pictures": {
                 "n": 200,
                 "accepted": 3,
+                "flagged": 4,
                 **share,
-                "by_source": {"chest films": {"n": 50, "accepted": 3, **share}},
+                "by_source": {"chest films": {"n": 50, "accepted": 3, "flagged": 4, **share}},
             },
         }
     }
@@ -85,9 +87,9 @@ def test_it_reads_a_card() -> None:
     assert figures
     assert (figures.missed.count, figures.missed.n) == (2, 75)
     assert (figures.refused.count, figures.taken.count) == (1, 3)
-    assert [(source.name, source.count, source.n) for source in figures.sources] == [
-        ("chest films", 3, 50)
-    ]
+    assert (figures.warned.count, figures.taken_warned.count) == (2, 4)
+    [films] = figures.sources
+    assert (films.name, films.n, films.warned, films.taken) == ("chest films", 50, 4, 3)
     assert figures.overlap
     assert figures.overlap.value == pytest.approx(0.88)
     own = figures.of_label(Label.MENINGIOMA)
