@@ -83,6 +83,43 @@ def remap(pixels: Pixels, rng: Rng) -> Pixels:
     return np.rint(np.clip(mixed, 0, 1) * 255).astype(np.uint8)[pixels]
 
 
+def repaint(pixels: Pixels, mask: Pixels, rng: Rng, *, bright: bool) -> Pixels:
+    """The tumour in another brightness than its own, as its texture and borders stay.
+
+    In contrast T1, from which the tumours come, most are bright because they take up contrast
+    agent. One that does not is dark there, and bright in T2 and FLAIR, whatever the tissues around
+    it are: no curve over the grey levels of the whole picture can show that.
+
+    Args:
+        mask: uint8 of the picture's size, 0 or 255.
+        bright: brighter than the tissue around it (1.2 to 2.4 times), or darker (0.35 to 0.9).
+
+    Returns:
+        The picture as it was if it shows no tumour, or no tissue around it.
+    """
+    inside = mask > 127
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not rows.size:
+        return pixels
+    side = 1 + int(max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    image = Image.fromarray(mask)
+    near = np.asarray(image.filter(ImageFilter.GaussianBlur(2 + 0.15 * side)))
+    ring = (near > 25) & ~inside & (pixels > 20)
+    if np.count_nonzero(ring) < 20:
+        return pixels
+    low, high = (1.2, 2.4) if bright else (0.35, 0.9)
+    factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+    level = min(245.0, float(np.median(pixels[ring])) * factor)
+    # A rim that took up contrast agent around a dark core may be the other way round.
+    texture = rng.uniform(0.2, 0.8) * (-1 if rng.random() < 0.3 else 1)
+    values = level + np.float32(texture) * (pixels - np.float32(np.median(pixels[inside])))
+    softness = max(0.8, float(rng.uniform(0.01, 0.05)) * side)
+    soft = image.filter(ImageFilter.GaussianBlur(softness))
+    weight = np.asarray(soft, np.float32) / np.float32(255)
+    mixed = weight * values + (1 - weight) * pixels
+    return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+
+
 def invert(pixels: Pixels, rng: Rng) -> Pixels:
     """Black for white, as some viewers show pictures."""
     return 255 - pixels
@@ -205,7 +242,6 @@ def frame(pixels: Pixels, mask: Pixels | None, rng: Rng) -> tuple[Pixels, Pixels
 
 
 _TONAL: tuple[Callable[[Pixels, Rng], Pixels], ...] = (
-    remap,
     tone,
     shade,
     blur,
@@ -221,6 +257,7 @@ CHANCES: dict[str, float] = {
     "strip": 0.1,
     "crop": 0.12,
     "remap": 0.35,
+    "repaint": 0.0,
     "tone": 0.8,
     "shade": 0.2,
     "blur": 0.15,
@@ -261,6 +298,11 @@ def augment(
     for reshape in (strip, crop):
         if rng.random() < chances[reshape.__name__] and not hidden:
             pixels, mask = reshape(pixels, mask, rng)
+    other_sequence = rng.random() < chances["remap"]
+    if other_sequence:
+        pixels = remap(pixels, rng)
+    if mask is not None and rng.random() < chances["repaint"]:
+        pixels = repaint(pixels, mask, rng, bright=other_sequence)
     for change in _TONAL:
         if rng.random() < chances[change.__name__]:
             pixels = change(pixels, rng)

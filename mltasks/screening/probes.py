@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mltasks import corruptions
-from mltasks.augmentation import peel
+from mltasks.augmentation import peel, repaint
 from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Sample
 from mltasks.engines import Engine
@@ -22,6 +23,7 @@ Array = np.ndarray[Any, Any]
 # What is shown, its mask, its class, and the group of the slice it was made of.
 Shown = tuple[Pixels, Pixels | None, int, str]
 PLAIN, STRIPPED, MOVED, OUTLINES = "unchanged", "skull stripped", "moved tumours", "outlines"
+DARK, BRIGHT = "dark tumours", "FLAIR-like, bright tumours"
 _BATCH = 32
 _RESAMPLES = 400
 _NONE = CLASSES.index(NO_TUMOR)
@@ -74,6 +76,19 @@ def _moved(samples: Sequence[Sample]) -> Iterator[Shown]:
                 yield pixels, mask, target, sample.record.group
 
 
+def _repainted(samples: Sequence[Sample], *, bright: bool) -> Iterator[Shown]:
+    """Tumours darker than the tissue around them, or brighter and on a FLAIR-like slice."""
+    for sample in samples:
+        if sample.mask is None or not sample.mask.any():
+            continue
+        identity, pixels = sample.record.id, sample.pixels
+        if bright:
+            pixels = corruptions.unlike(pixels, "FLAIR-like", identity)
+        rng = np.random.default_rng(zlib.crc32(identity.encode()))
+        painted = repaint(pixels, sample.mask, rng, bright=bright)
+        yield painted, sample.mask, sample.record.target, sample.record.group
+
+
 def _probe(shown: Iterator[Shown], size: int) -> Probe:
     images, targets, groups = [], [], []
     masks: list[Array | None] = []
@@ -93,7 +108,8 @@ def _probe(shown: Iterator[Shown], size: int) -> Probe:
 
 def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
     """The probes by name: unchanged, twelve corruptions (middle and strong), other sequences,
-    without a skull, with tumours moved into healthy slices, and as mere outlines.
+    without a skull, with tumours moved into healthy slices, with tumours of another brightness,
+    and as mere outlines.
 
     Args:
         samples: held-out slices; kept in memory in every form, size² bytes each.
@@ -117,6 +133,8 @@ def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
         **{name: _probe(unlike(name), size) for name in corruptions.UNLIKE},
         STRIPPED: _probe(map(_stripped, samples), size),
         MOVED: _probe(_moved(samples), size),
+        DARK: _probe(_repainted(samples, bright=False), size),
+        BRIGHT: _probe(_repainted(samples, bright=True), size),
         OUTLINES: _probe(
             ((outline(s.pixels), None, s.record.target, s.record.group) for s in samples), size
         ),

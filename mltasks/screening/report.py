@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mltasks import corruptions
 from mltasks.screening.design import effects, margin
-from mltasks.screening.probes import MOVED, OUTLINES, PLAIN, STRIPPED
+from mltasks.screening.probes import BRIGHT, DARK, MOVED, OUTLINES, PLAIN, STRIPPED
 
 Array = NDArray[Any]
 # Columns of the table: a name, the figure, and the probes it is the mean of.
@@ -82,6 +82,10 @@ def models_table(found: dict[str, dict[str, Any]]) -> str:
         (STRIPPED, "accuracy"),
         (MOVED, "accuracy"),
         (MOVED, "dice"),
+        (DARK, "accuracy"),
+        (DARK, "dice"),
+        (BRIGHT, "accuracy"),
+        (BRIGHT, "dice"),
         (OUTLINES, "told"),
     ]
     lines = ["| shown | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]

@@ -18,6 +18,8 @@ from mltasks.augmentation import (
     jitter,
     noise,
     recompress,
+    remap,
+    repaint,
     shade,
     strip,
     tone,
@@ -44,7 +46,7 @@ def test_picture_and_mask_are_warped_alike(seed: int) -> None:
 def test_tonal_changes_keep_the_shape(seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (60, 90)).astype(np.uint8)
-    for change in (tone, shade, noise, blur, coarsen, recompress, annotate):
+    for change in (remap, tone, shade, noise, blur, coarsen, recompress, annotate):
         changed = change(pixels, rng)
         assert changed.shape == pixels.shape, change.__name__
         assert changed.dtype == np.uint8, change.__name__
@@ -159,3 +161,34 @@ def test_what_would_cut_the_tumour_away_is_not_done() -> None:
         stripped, kept = strip(pixels, mask, rng)
         assert stripped is pixels
         assert kept is mask
+
+
+@given(SEEDS)
+@some
+def test_a_repainted_tumour_is_darker_or_brighter_and_the_rest_stays(seed: int) -> None:
+    pixels, mask = _head_with_tumor()
+    for bright in (False, True):
+        painted = repaint(pixels, mask, np.random.default_rng(seed), bright=bright)
+        # The tissue around it has 100.
+        middle = int(painted[57:63, 55:60].mean())
+        assert 110 <= middle <= 245 if bright else 30 <= middle <= 92
+        far = np.ones(mask.shape, np.bool_)
+        far[40:80, 40:75] = False
+        np.testing.assert_array_equal(painted[far], pixels[far])
+
+
+def test_only_a_tumour_is_repainted() -> None:
+    pixels, mask = _head_with_tumor()
+    rng = np.random.default_rng(0)
+    assert repaint(pixels, np.zeros_like(mask), rng, bright=True) is pixels
+    # Alone on black there is nothing that it could be brighter or darker than.
+    alone = np.where(mask > 127, pixels, 0).astype(np.uint8)
+    assert repaint(alone, mask, rng, bright=True) is alone
+    only = dict.fromkeys(CHANCES, 0.0) | {"repaint": 1.0}
+    healthy, _ = augment(pixels, None, rng, only)
+    assert healthy is pixels
+    dark, _ = augment(pixels, mask, rng, only)
+    bright, _ = augment(pixels, mask, rng, only | {"remap": 1.0})
+    core = np.s_[57:63, 55:60]
+    assert dark[core].mean() < pixels[core].mean()
+    assert not np.array_equal(bright, dark)
