@@ -24,8 +24,8 @@ from mltasks.datasets.masks import check_mask, misplaced
 from mltasks.datasets.relations import Relations, join_all, part_of, relate
 from mltasks.datasets.report import PICTURES, write_report
 from mltasks.datasets.series import neighbours_by_name
+from mltasks.drafts import put_in_place
 from mltasks.evaluation import dice_score, proportion_interval
-from mltasks.folders import put_in_place
 from mltasks.inference import Analyzer
 from mltasks.stream import Limits
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from django.template.loader import render_to_string
 
+from mltasks.drafts import put_in_place
 from mltasks.evaluation.plots import plots
-from mltasks.folders import put_in_place
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
 # Parts of report.json that nothing else writes.
