@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.background import is_light
@@ -37,6 +38,8 @@ CARD_NAME, WEIGHTS_NAME = "model.json", "model.onnx"
 FORMAT = 1
 # An empty picture: all but the outermost pixels, in brightness, lie within so many grey levels.
 _BLANK_RANGE, _OUTERMOST = 12, 0.002
+# A drawing, or a scan in dots: it has no more grey levels than so many, where MRI has hundreds.
+_FEW_LEVELS = 16
 
 NOT_A_BRAIN = (
     "This picture does not look like an MRI of a brain, so it was not analysed. "
@@ -96,13 +99,14 @@ class Prepared:
         inputs: float32 (size, size, 1).
         geometry: leads back to the picture's own pixels.
         blank: all of it has nearly the same brightness.
-        light: its background is light; see `mltasks.doubt`.
+        odd: reason enough to flag it, whatever the network says: its background is light, see
+            `mltasks.background`, or it has few grey levels.
     """
 
     inputs: Floats
     geometry: Geometry
     blank: bool
-    light: bool
+    odd: bool
 
 
 class Analyzer:
@@ -157,7 +161,10 @@ class Analyzer:
             ValueError: it is not such an array.
         """
         inputs, geometry = preprocess(image, self.input_size)
-        return Prepared(inputs, geometry, _is_blank(image), is_light(image))
+        counts = np.array(Image.fromarray(to_grey(image)).histogram())
+        few_levels = bool(np.count_nonzero(counts) <= _FEW_LEVELS)
+        odd = few_levels or is_light(image)
+        return Prepared(inputs, geometry, _is_blank(counts), odd)
 
     def forward(self, prepared: Sequence[Prepared]) -> Outputs:
         """One forward pass over at least one picture."""
@@ -166,7 +173,7 @@ class Analyzer:
     def finding(self, prepared: Prepared, outputs: Outputs, index: int) -> Analysis:
         """What a pass says about the picture that was its `index`-th."""
         geometry, blank = prepared.geometry, prepared.blank
-        assessment = self.doubt.assess(outputs.only(index), np.array([prepared.light]))
+        assessment = self.doubt.assess(outputs.only(index), np.array([prepared.odd]))
         probabilities = assessment.probabilities[0]
         rejected = blank or bool(assessment.refused[0])
         best = int(np.argmax(probabilities))
@@ -226,10 +233,10 @@ def _hottest(
     return hottest_point(attention, box, area, likelihood)
 
 
-def _is_blank(image: Pixels) -> bool:
-    """Nothing but one brightness and a little noise."""
-    counts = np.cumsum(Image.fromarray(to_grey(image)).histogram())
-    low, high = np.searchsorted(counts, np.array([_OUTERMOST, 1 - _OUTERMOST]) * counts[-1])
+def _is_blank(counts: NDArray[np.int_]) -> bool:
+    """Nothing but one brightness and a little noise, by the number of pixels of each grey level."""
+    below = np.cumsum(counts)
+    low, high = np.searchsorted(below, np.array([_OUTERMOST, 1 - _OUTERMOST]) * below[-1])
     return bool(high - low < _BLANK_RANGE)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from django.conf import settings
 from hypothesis import given, settings as examples, strategies as st
+from PIL import Image
 
 from mltasks import model_card, negatives
 from mltasks.classes import NO_TUMOR
@@ -98,6 +99,15 @@ def test_an_empty_picture_gets_its_own_reason(analyzer: Analyzer) -> None:
     (found,) = analyzer.analyze([np.full((80, 80), 120, np.uint8)])
     assert found.status == "rejected"
     assert "empty" in found.reason
+
+
+def test_a_scan_in_black_and_white_dots_is_never_relied_on(analyzer: Analyzer) -> None:
+    dots = np.array(Image.fromarray(head(3)).convert("1")).astype(np.uint8) * 255
+    (found,) = analyzer.analyze([dots])
+    assert found.status == "rejected" or found.flagged
+    prepared = analyzer.prepare(dots)
+    assert prepared.odd
+    assert not analyzer.prepare(head(3)).odd
 
 
 def test_a_batch_gives_what_single_pictures_give(analyzer: Analyzer) -> None:
