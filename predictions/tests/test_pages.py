@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
+from wagtail.models import Page
 
 from predictions.models import ModelVersion, Prediction, Status
 from predictions.services import lifecycle
@@ -99,6 +100,20 @@ def test_a_result_has_its_pictures_and_its_limits(
     assert "upper left" in text
     assert "recognised <strong>90.0%</strong> of the 25 slices with glioma" in text
     assert 'style="' not in text
+
+
+def test_a_result_links_to_its_page_while_that_is_published(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = finish(submit(visitor=visitor), label="glioma")
+    link = 'href="/learn/glioma/">About glioma'
+    assert link not in page(browser, prediction.get_absolute_url())
+    root = Page.get_first_root_node()
+    about = root.add_child(instance=Page(title="Glioma", slug="glioma", live=True))
+    assert link in page(browser, prediction.get_absolute_url())
+    about.unpublish()
+    text = page(browser, prediction.get_absolute_url())
+    assert 'href="/learn/">About glioma' in text
 
 
 def test_a_flagged_result_warns_and_says_which_it_may_be(
