@@ -26,7 +26,7 @@ def text(card: dict[str, Any]) -> str:
         "metrics": card["metrics"],
         "confusion": list(rows),
         "order": order,
-        # The cards of older versions do not count the groups of a class.
+        # Cards from before the groups of a class were counted stay as they were written.
         "groups_stated": all("groups" in own for own in per_class),
         "few_groups": any(own.get("few_groups") for own in per_class),
     }
