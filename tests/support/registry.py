@@ -49,6 +49,8 @@ class Registry:
         return {row["id"]: row["version"] for row in rows}
 
     def answered_by(self, ids: list[str]) -> list[str]:
+        # Visitors may go on while the rows are read.
+        ids = list(ids)
         versions, rows = self.versions(), self.site.predictions()
         return [versions[rows[pk]["model_version_id"]] for pk in ids]
 
