@@ -14,7 +14,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.postgres.operations import AddIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
@@ -36,6 +36,10 @@ Found = Iterator[tuple[str, str]]
 LOCKS = "writers wait while it is made: predictions.online.AddIndexOnline, with atomic = False"
 NO_DEFAULT = "code from before writes rows without it: null=True or db_default=…"
 BREAKS = "code from before may write what it forbids, and rows are checked under a lock"
+ALONE = (
+    "without a transaction SQLite may copy the table while code from before writes to it, and "
+    "those rows are lost: a migration of its own, leaving only the online index in this one"
+)
 READS = "code from before still asks for it: first a release that does not, then this one"
 
 
@@ -230,6 +234,13 @@ def _walk(operations: Iterable[Any], schema: _Schema) -> Found:
         operation.state_forwards(schema.app, schema.state)
 
 
+def _all(migration: migrations.Migration, schema: _Schema) -> Found:
+    yield from _walk(migration.operations, schema)
+    for operation in () if migration.atomic else migration.operations:
+        if not isinstance(operation, AddIndexConcurrently | RemoveIndexConcurrently):
+            yield f"unprotected {type(operation).__name__}", ALONE
+
+
 def findings(migration: migrations.Migration, before: ProjectState) -> list[Finding]:
     """What a migration does that a rollout does not bear, but for what it says it has considered.
 
@@ -239,7 +250,7 @@ def findings(migration: migrations.Migration, before: ProjectState) -> list[Find
     schema = _Schema(migration.app_label, before.clone(), migration.atomic)
     considered: dict[str, str] = dict(getattr(migration, "considered", {}))
     name, found = f"{migration.app_label}.{migration.name}", []
-    for what, why in dict(_walk(migration.operations, schema)).items():
+    for what, why in dict(_all(migration, schema)).items():
         reason = considered.pop(what, None)
         if reason is None:
             found.append(Finding(name, what, why))

@@ -193,7 +193,7 @@ def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> N
         for part in new:
             part.kill()
 
-    assert visitors.faults == []
+    assert visitors.faults == [], _errors(old.web.text(), web.text())
     assert visitors.answers > len(visitors.ids)
     rows, release = old.predictions(), written_by(old)
     # Every upload that was confirmed is there, once, and nothing else is.
@@ -208,6 +208,11 @@ def test_a_new_release_takes_the_place_of_the_old_one_under_load(old: Site) -> N
     # Both releases have written on the new schema, and the old web took the slow upload.
     assert {release[pk] for pk in visitors.ids} == {None, WRITTEN}
     assert {release[pk] for pk in late} == {None}
+
+
+def _errors(*logs: str) -> str:
+    """What the webs have said of a request that went wrong."""
+    return "\n".join(log[log.find("Internal Server Error") :][:4000] for log in logs)
 
 
 def _lives(port: int) -> bool:

@@ -11,7 +11,8 @@ from django.db import migrations, models
 from django.db.migrations.state import ProjectState
 
 from predictions.online import AddIndexOnline
-from tests.support.next_release.migrations.next_release import Migration as NextRelease
+from tests.support.next_release.migrations.next_release_column import Migration as NextColumn
+from tests.support.next_release.migrations.next_release_index import Migration as NextIndex
 from tumorsite.management.commands import lint_migrations
 from tumorsite.migration_rules import Finding, findings
 
@@ -151,6 +152,15 @@ def test_an_index_made_online_or_on_a_small_table_passes() -> None:
     assert found(migrations.AddIndex("Scan", INDEX), app="education") == []
 
 
+def test_what_runs_in_no_transaction_is_an_online_index_and_nothing_else() -> None:
+    column = migrations.AddField("Scan", "by", models.TextField(null=True, default=""))
+    index = AddIndexOnline("Scan", INDEX)
+    [one] = found(column, index, atomic=False)
+    assert one.what == "unprotected AddField"
+    assert "rows are lost" in one.why
+    assert found(column) == []
+
+
 def test_a_second_column_with_a_default_hides_none_without() -> None:
     first = migrations.AddField("Scan", "one", models.TextField(default=""))
     second = migrations.AddField("Scan", "two", models.TextField(db_default=""))
@@ -183,7 +193,9 @@ def test_the_command_fails_and_names_what_was_found(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_rollout_test_applies_while_old_code_runs_passes() -> None:
-    migration = NextRelease("next_release", "predictions")
-    before = ProjectState()
-    TABLE.state_forwards("predictions", before)
-    assert findings(migration, before) == []
+    state = ProjectState()
+    TABLE.state_forwards("predictions", state)
+    for kind in (NextColumn, NextIndex):
+        migration = kind(kind.__module__.rpartition(".")[2], "predictions")
+        assert findings(migration, state) == []
+        state = migration.mutate_state(state)

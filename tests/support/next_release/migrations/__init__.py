@@ -1,4 +1,4 @@
-"""The migrations of `predictions`, and one more."""
+"""The migrations of `predictions`, and two more."""
 
 from pathlib import Path
 
