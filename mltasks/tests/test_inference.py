@@ -129,8 +129,8 @@ def test_the_area_is_that_of_the_drawn_tumour(analyzer: Analyzer) -> None:
 def test_a_flipped_picture_gets_a_flipped_area(analyzer: Analyzer, axis: int) -> None:
     """Of drawn heads: near, as the network itself is not quite symmetric.
 
-    The same heads each time: of a new one in some thousands it misses the tumour, which is a
-    matter of its figures and no fault of the way there and back.
+    The same heads each time: now and then it misses the tumour of a new one, which is a matter of
+    its figures and no fault of the way there and back.
     """
     for seed in range(8):
         picture, _ = drawn_head(seed)
