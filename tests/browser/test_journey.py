@@ -120,6 +120,24 @@ def test_a_picture_added_while_the_first_is_sent_is_not_lost(visit: Visit) -> No
     expect(page.locator("a.record-link")).to_have_count(2)
 
 
+def test_what_the_site_asks_to_send_later_is_sent_by_itself(visit: Visit) -> None:
+    """Two, each chosen alone: neither may lead away from the other."""
+    page = visit()
+
+    def busy(route: Route) -> None:
+        route.fulfill(status=429, headers={"Retry-After": "4"}, json={"error": "Wait."})
+
+    page.route("**/scans/", busy, times=2)
+    items = page.locator("[data-uploads] li")
+    for number in range(2):
+        name = f"{number}.png"
+        page.set_input_files("#images", [acts.payload(mri_png(seed=31 + number), name)])
+        expect(items.nth(number)).to_contain_text("Sent by itself in 4 seconds")
+        expect(page.locator("[data-upload-status]")).to_contain_text(f"{name}: The site takes")
+    for number in range(2):
+        expect(items.nth(number)).to_contain_text(acts.ANSWER)
+
+
 def test_what_is_no_brain_is_told_so(visit: Visit) -> None:
     page = visit()
     page.set_input_files("#images", [acts.payload(png(64, 64, seed=1))])

@@ -142,7 +142,9 @@ class Upload {
   later(seconds) {
     delayed += 1;
     this.progress.value = 0;
-    this.say(`The site takes only so many a minute. Sent by itself in ${seconds} seconds.`);
+    const message = `The site takes only so many a minute. Sent by itself in ${seconds} seconds.`;
+    this.say(message);
+    announce(`${this.file.name}: ${message}`);
     setTimeout(() => {
       delayed -= 1;
       this.again();
@@ -173,7 +175,7 @@ class Upload {
         sending -= 1;
         sendNext();
         // Before, the way to the history would lead away from what is still to be sent.
-        done.hidden = !known || unsent();
+        done.hidden = !known || unsent() > 0;
         resolve(undefined);
       });
     });
@@ -214,7 +216,7 @@ class Upload {
     link.setAttribute("aria-label", `Open the result of ${this.file.name}`);
     this.action.replaceChildren(link);
     // Another picture may have been added meanwhile: leaving the page would lose it.
-    if (this.alone && !waiting.length && sending === 1) {
+    if (this.alone && unsent() === 1) {
       this.say("Stored. Opening its page…");
       announce("Uploaded. Opening the result.");
       leaving = true;
@@ -248,8 +250,9 @@ function sendNext() {
   }
 }
 
+/** How many are not with the site yet, wherever they wait. */
 function unsent() {
-  return sending + waiting.length + delayed > 0;
+  return sending + waiting.length + delayed;
 }
 
 /**
@@ -276,7 +279,7 @@ function take(files) {
   }
   const taken = chosen.slice(0, most);
   // Whoever sends one picture wants its answer; whoever sends several wants the list.
-  const alone = taken.length === 1 && !sending && !list.querySelector("a");
+  const alone = taken.length === 1 && !unsent() && !list.querySelector("a");
   for (const file of taken) {
     const upload = new Upload(file, alone);
     const problem = fault(file);
