@@ -264,8 +264,13 @@ def _released_before(present: ModelVersion) -> ModelVersion | None:
     A network may have been released more than once, so what it has replaced last does not say.
     """
     releases: list[ModelVersion] = []
-    events = ModelEvent.objects.filter(kind__in=_RELEASES).order_by("pk")
+    events = ModelEvent.objects.filter(kind__in=(*_RELEASES, Kind.RETIRED)).order_by("pk")
     for event in events.select_related("version"):
+        if event.kind == Kind.RETIRED:
+            # One that was in production before events were written down.
+            if not releases:
+                releases.append(event.version)
+            continue
         if event.kind == Kind.ROLLED_BACK:
             # It is the same release again, and those after it are undone.
             while releases and releases.pop() != event.version:

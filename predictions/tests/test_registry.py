@@ -293,6 +293,16 @@ class TestPromote:
         with pytest.raises(ReleaseError, match="nothing to go back to"):
             registry.rollback()
 
+    def test_what_was_in_production_before_events_is_gone_back_to(self, make: Make) -> None:
+        first, second, third = (registry.register(folder=make(version)) for version in "123")
+        registry.promote(version=first, override="a test")
+        ModelEvent.objects.all().delete()
+        for version in (second, third):
+            registry.promote(version=version, override="a test")
+        assert [registry.rollback() for _ in range(2)] == [second, first]
+        with pytest.raises(ReleaseError, match="nothing to go back to"):
+            registry.rollback()
+
     def test_without_a_network_there_is_nothing_to_roll_back(self) -> None:
         with pytest.raises(ReleaseError, match="no network is in production"):
             registry.rollback()
