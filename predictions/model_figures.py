@@ -115,7 +115,8 @@ class Figures:
     Attributes:
         missed: slices with a tumour that it called free of one.
         refused: real MRI slices that it refused.
-        warned: real slices that it answered with the warning not to rely on it.
+        warned: real slices that it answered with the warning not to rely on it; none by a network
+            from before there was one, likewise `taken_warned`.
         taken: other pictures that it answered without a warning; `sources` says which.
         taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
@@ -171,6 +172,8 @@ _SOURCES = {
 
 
 def _source(name: str) -> str:
+    # As a package calls its folder, in cards from before: by the name it is installed as.
+    name = name.replace("_", "-")
     if name.rstrip("-.0123456789").endswith(("wallpapers", "backgrounds")):
         return f"wallpapers ({name.partition('-')[0]})"
     return _SOURCES.get(name, name)
@@ -246,11 +249,11 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             Share.of(missed, "share") if "ci95" in missed else None,
         ),
         refused=Count(refused["count"], refused["n"], Share.of(refused, "share")),
-        warned=Count(slices["flagged"]["count"], slices["n"]),
-        taken_warned=Count(others["flagged"], others["n"]),
+        warned=Count(slices.get("flagged", {}).get("count", 0), slices["n"]),
+        taken_warned=Count(others.get("flagged", 0), others["n"]),
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
-            Foreign(_source(name), stated["n"], stated["flagged"], stated["accepted"])
+            Foreign(_source(name), stated["n"], stated.get("flagged", 0), stated["accepted"])
             for name, stated in others["by_source"].items()
         ],
         overlap=Share.of(dice["median"]) if dice["n"] else None,

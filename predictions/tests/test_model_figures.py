@@ -98,6 +98,21 @@ def test_it_reads_a_card() -> None:
     assert figures.of_label("") is None
 
 
+def test_a_network_from_before_there_was_a_warning_gave_none() -> None:
+    old = card()
+    del old["metrics"]["validation"]["flagged"]
+    others = old["metrics"]["other_pictures"]
+    del others["flagged"]
+    for source in others["by_source"].values():
+        del source["flagged"]
+    others["by_source"]["scikit_image"] = others["by_source"].pop("chest films")
+    figures = model_figures(old)
+    assert figures
+    assert (figures.warned.count, figures.taken_warned.count) == (0, 0)
+    [source] = figures.sources
+    assert (source.name, source.warned) == ("photographs, drawings and microscopy", 0)
+
+
 def test_groups_and_classes_are_read_where_they_are_stated() -> None:
     before = model_figures(card())
     assert before
