@@ -9,10 +9,8 @@ from allauth.mfa.models import Authenticator
 from allauth.usersessions import admin as usersessions_admin
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -117,13 +115,3 @@ class AuthenticatorAdmin(LookOnlyAdmin):
 class UserSessionAdmin(LookOnlyAdmin):
     list_display = ("user", "ip", "user_agent", "created_at", "last_seen_at")
     fields = ("user", "ip", "user_agent", "created_at", "last_seen_at")
-
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[UserSession]) -> Any:
-        """Whose session it was. Its own words are an address, which would outlast the account."""
-        logged = super().log_deletions(request, queryset)
-        kind = ContentType.objects.get_for_model(UserSession)
-        for session in queryset:
-            LogEntry.objects.filter(content_type=kind, object_id=str(session.pk)).update(
-                object_repr=f"session of user {session.user_id}"
-            )
-        return logged

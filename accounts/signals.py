@@ -3,7 +3,12 @@
 from typing import Any
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.signals import user_logged_in
+from django.contrib.contenttypes.models import ContentType
+from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.http import HttpRequest
 
@@ -18,3 +23,12 @@ def take_scans_along(request: HttpRequest, user: User, **kwargs: Any) -> None:
     visitor = request.session.pop(SESSION_KEY, None)
     if visitor:
         adopt_visitor(visitor=UUID(visitor), user=user)
+
+
+@receiver(post_delete, sender=EmailAddress)
+@receiver(post_delete, sender=UserSession)
+def forget_address(instance: EmailAddress | UserSession, **kwargs: Any) -> None:
+    """The admin's log names such a row by its address, which would outlast row and account."""
+    kind = ContentType.objects.get_for_model(instance)
+    entries = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk))
+    entries.update(object_repr=f"{kind.name} of user {instance.user_id}")

@@ -80,7 +80,7 @@ def _clean_logs(user: User) -> None:
         }
         LogEntry.objects.filter(**about).update(object_repr=label)
         ModelLogEntry.objects.filter(**about).update(label=label)
-    # Rows that are gone, of a second factor say, can be told by their words only.
+    # Rows that are gone can be told by their words only.
     LogEntry.objects.filter(object_repr__iexact=user.email).update(object_repr=label)
     ModelLogEntry.objects.filter(label__iexact=user.email).update(label=label)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -87,6 +89,24 @@ def test_a_lost_second_factor_can_be_removed_but_not_read(client: Client, root: 
     place = reverse("admin:mfa_authenticator_delete", args=[factor.pk])
     client.post(place, {"post": "yes"})
     assert not Authenticator.objects.filter(pk=factor.pk).exists()
+
+
+def test_the_log_keeps_no_address_of_what_was_removed(client: Client, root: User) -> None:
+    ada = verified("ada@example.org")
+    address = EmailAddress.objects.create(user=ada, email="old@example.org")
+    session = UserSession.objects.create(
+        user=ada, ip="203.0.113.9", session_key="k", user_agent="x"
+    )
+    for row, name in (
+        (address, "account_emailaddress"),
+        (session, "usersessions_usersession"),
+    ):
+        place = reverse(f"admin:{name}_delete", args=[row.pk])
+        assert client.post(place, {"post": "yes"}).status_code == 302
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {
+        f"email address of user {ada.pk}",
+        f"user session of user {ada.pk}",
+    }
 
 
 def test_the_page_editor_sends_deletions_here(client: Client, root: User) -> None:

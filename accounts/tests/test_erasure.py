@@ -145,7 +145,15 @@ def test_what_staff_did_stays_without_their_name(
         user=other, content_type=kind, object_id=str(ada.pk), object_repr="old@example.org",
         action_flag=CHANGE,
     )  # fmt: skip
-    address = EmailAddress.objects.create(user=ada, email="second@example.org")
+    address, gone = (
+        EmailAddress.objects.create(user=ada, email=f"{name}@example.org")
+        for name in ("second", "gone")
+    )
+    LogEntry.objects.create(
+        user=other, content_type=ContentType.objects.get_for_model(EmailAddress),
+        object_id=str(gone.pk), object_repr=gone.email, action_flag=CHANGE,
+    )  # fmt: skip
+    gone.delete()
     LogEntry.objects.create(
         user=other, content_type=ContentType.objects.get_for_model(EmailAddress),
         object_id=str(address.pk), object_repr=address.email, action_flag=CHANGE,
@@ -156,8 +164,11 @@ def test_what_staff_did_stays_without_their_name(
     assert finish_erasures() == 1
     assert Review.objects.get().reviewer is None
     assert Access.objects.get().user is None
-    assert LogEntry.objects.count() == 3
-    assert {entry.object_repr for entry in LogEntry.objects.all()} == {f"user {ada.pk}"}
+    assert LogEntry.objects.count() == 4
+    assert {entry.object_repr for entry in LogEntry.objects.all()} == {
+        f"user {ada.pk}",
+        f"email address of user {ada.pk}",
+    }
     assert ModelLogEntry.objects.get().label == f"user {ada.pk}"
     root.refresh_from_db()
     assert root.owner is None
