@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tumorsite.settings.url_parsers import addresses, broker, database, sentry_dsn, url
 
+# Django's own check asks for as many.
+KEY_LENGTH = 50
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 
@@ -78,6 +80,15 @@ def headers(value: str) -> dict[str, str]:
     return {name.strip(): content.strip() for name, _, content in pairs}
 
 
+def earlier_keys(value: str) -> list[str]:
+    keys = value.split()
+    # A comma may be part of a key, but not stand between two.
+    joined = any("," in key and min(map(len, key.split(","))) >= KEY_LENGTH for key in keys)
+    if joined or any(len(key) < KEY_LENGTH for key in keys):
+        raise ValueError(f"must be keys of {KEY_LENGTH} characters or more, separated by spaces")
+    return keys
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table: how a setting is named, read, defaulted and explained."""
@@ -116,7 +127,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "SECRET_KEY_FALLBACKS",
-        str.split,
+        earlier_keys,
         "",
         "Earlier signing keys, separated by spaces: what they signed or encrypted stays good.",
         secret=True,
@@ -145,7 +156,8 @@ TABLE: tuple[Setting, ...] = (
         "BROKER_URL",
         broker,
         "",
-        "Redis or Valkey address for queue and cache; empty means the server `make run` starts.",
+        "Redis or Valkey address for queue and cache, which has the database after the queue's; "
+        "empty means the server `make run` starts.",
         secret=True,
     ),
     Setting("S3_BUCKET", text, "", "Bucket for scans and pictures; empty means a local folder."),

@@ -7,6 +7,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from tumorsite.settings.env import KEY_LENGTH
 from tumorsite.settings.storage import s3_origins
 from tumorsite.settings.values import values
 
@@ -24,7 +25,7 @@ def _kept_secret(file: Path) -> str:
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_urlsafe(50))
+            stream.write(secrets.token_urlsafe(KEY_LENGTH))
         try:
             # A link fails if another process was first; then that one's key counts.
             os.link(draft, file)
@@ -40,8 +41,10 @@ def _kept_secret(file: Path) -> str:
 
 
 SECRET_KEY = values.SECRET_KEY or _kept_secret(values.DATA_DIR / "secret-key")
-if len(SECRET_KEY) < 50:
-    raise ImproperlyConfigured("SECRET_KEY must have 50 characters or more. See docs/settings.md.")
+if len(SECRET_KEY) < KEY_LENGTH:
+    raise ImproperlyConfigured(
+        f"SECRET_KEY must have {KEY_LENGTH} characters or more. See docs/settings.md."
+    )
 SECRET_KEY_FALLBACKS = values.SECRET_KEY_FALLBACKS
 
 HTTPS = values.SITE_URL.startswith("https://")

@@ -9,6 +9,8 @@ import dj_database_url
 
 # A database may be a file or behind a local socket, and mails may go to a folder.
 HOSTLESS = {"sqlite", "postgres", "postgresql", "file"}
+# Redis has 16 databases unless told otherwise.
+_LAST_DATABASE = 15
 
 
 def _split(value: str) -> SplitResult:
@@ -18,7 +20,10 @@ def _split(value: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         # The library's own words repeat parts of the value.
-        raise ValueError("must be a URL with a sound host and a number as its port") from None
+        raise ValueError(
+            "must be a URL with a sound host and a number as its port, special characters quoted "
+            "as in %23 for #"
+        ) from None
     return parts
 
 
@@ -43,6 +48,8 @@ def database(value: str) -> str:
             parsed = dj_database_url.parse(value)
         except ValueError:
             raise ValueError("must be a URL whose parts are quoted, as in %40 for @") from None
+        if parsed["NAME"] == ":memory:":
+            raise ValueError("must name a file: in memory, each process would have its own")
         if not (parsed["NAME"] or "service" in parsed.get("OPTIONS", {})):
             raise ValueError("must name a database, as in postgres://user:password@host/name")
     return value
@@ -53,12 +60,19 @@ def broker(value: str) -> str:
     number = urlsplit(value).path.strip("/")
     if number and not number.isdecimal():
         raise ValueError("must end in the number of a database, as in redis://host:6379/0")
+    if number and int(number) == _LAST_DATABASE:
+        raise ValueError("must not be the last of the usual 16 databases: the next is the cache's")
     return value
 
 
 def addresses(value: str) -> list[str]:
     parts = value.split()
-    if not all(urlsplit(part).scheme for part in parts):
+    try:
+        # Apprise has a say in the rest: tokens may look like ports that are none.
+        sound = all(urlsplit(part).scheme for part in parts)
+    except ValueError:
+        sound = False
+    if not sound:
         raise ValueError("must be addresses such as mailto://…, separated by spaces")
     return parts
 

@@ -45,10 +45,18 @@ def test_the_page_of_settings_is_the_table() -> None:
         ("DATABASE_URL", "postgres://u:p@h:port/x"),
         ("DATABASE_URL", "postgres://u:p@h"),
         ("DATABASE_URL", "postgres://u:p/w@h/x"),
+        ("DATABASE_URL", "postgres://u:p#w@h/x"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
         ("BROKER_URL", "amqp://localhost"),
         ("BROKER_URL", "redis://localhost:6379/abc"),
         ("BROKER_URL", "redis://localhost:port/0"),
         ("BROKER_URL", "redis:///0"),
+        ("BROKER_URL", "redis://localhost:6379/15"),
+        ("SECRET_KEY_FALLBACKS", "too-short"),
+        ("SECRET_KEY_FALLBACKS", "k" * 50 + "," + "l" * 50),
+        ("SECRET_KEY_FALLBACKS", "k" * 50 + " short"),
+        ("NOTIFY_URLS", "mailto://u:p\u2100w@h"),
         ("BROKER_URL", "unix:///run/valkey.sock"),
         ("BROKER_URL", "redis+socket:///run/valkey.sock"),
         ("EMAIL_URL", "smtp://host:abc"),
@@ -86,6 +94,12 @@ def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str
 )
 def test_a_good_address_is_kept_as_it_is(name: str, value: str) -> None:
     assert load({name: value})[name] == value
+
+
+def test_earlier_keys_may_hold_commas_but_not_be_separated_by_them() -> None:
+    keys = ["k" * 50, "a,comma" + "l" * 50]
+    read = load({"SECRET_KEY_FALLBACKS": " ".join(keys)})
+    assert read.SECRET_KEY_FALLBACKS == keys
 
 
 def test_all_bad_values_are_named_at_once() -> None:
