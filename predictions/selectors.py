@@ -170,11 +170,15 @@ def _attach_latest(scans: list[Scan]) -> None:
 
 
 def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
-    """Every prediction of the filtered history, for the CSV; read it with `iterator()`."""
+    """Every prediction of the filtered history, for the CSV; read it with `iterator()`.
+
+    Where a state or finding is asked for, only the runs that have it and stand for their scans.
+    """
     scans = filters.apply(scans_of(owner)).order_by()
-    return with_model(
-        Prediction.objects.filter(scan__in=scans).select_related("scan").order_by("-id")
-    )
+    runs = Prediction.objects.filter(scan__in=scans)
+    if filters.status or filters.label:
+        runs = runs.filter(pk=Subquery(_standing(OuterRef("scan")).values("pk")[:1]))
+    return with_model(runs.select_related("scan").order_by("-id"))
 
 
 def other_runs(prediction: Prediction) -> QuerySet[Prediction]:

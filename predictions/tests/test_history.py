@@ -212,6 +212,8 @@ class TestFilters:
         finish(newer, label="meningioma")
         assert history_page(owner, Filters(label="pituitary")).scans == []
         assert history_page(owner, Filters(label="meningioma")).scans == [scan.scan]
+        assert list(export_rows(owner, Filters(label="meningioma"))) == [newer]
+        assert list(export_rows(owner, Filters(text="twice"))) == [newer, answered, scan]
 
     def test_a_page_that_is_empty_by_now_leads_to_the_first(self, visitor_client: Client) -> None:
         last = "ffffffff-ffff-7fff-bfff-ffffffffffff"
