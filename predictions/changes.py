@@ -68,7 +68,8 @@ def _area_words(before: Prediction, after: Prediction) -> tuple[str, float | Non
         return "It marks no affected area; before, there was one.", None
     try:
         shared = overlap(before, after)
-    except (OSError, ValueError, storage.StorageUnavailableError):
+    # Pillow calls a damaged part of a PNG a SyntaxError.
+    except (OSError, ValueError, SyntaxError, storage.StorageUnavailableError):
         return "The two areas cannot be compared at the moment.", None
     if shared is None:
         return "Neither marks an affected area.", None

@@ -35,17 +35,28 @@ NO_DOUBT = (
 NO_FIGURES = "No errors have been measured for this version. Do not rely on it at all."
 
 
+class PictureLostError(Exception):
+    """A stored picture of the result is gone, or can no longer be read."""
+
+
+def _picture(key: str, mode: str) -> Image.Image:
+    try:
+        with Image.open(storage.stream(key), formats=["PNG"]) as stored:
+            return stored.convert(mode)
+    except (OSError, ValueError, SyntaxError) as error:
+        # The last two are Pillow's, for what is damaged.
+        raise PictureLostError(key) from error
+
+
 def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
     """The scan with pictures of the result laid over it, small enough for print."""
-    with Image.open(storage.stream(prediction.scan.image_key), formats=["PNG"]) as stored:
-        base = stored.convert("RGB")
+    base = _picture(prediction.scan.image_key, "RGB")
     base.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
     for kind in kinds:
         key = getattr(prediction, f"{kind}_key")
         if not key:
             continue
-        with Image.open(storage.stream(key), formats=["PNG"]) as stored:
-            layer = stored.convert("RGBA").resize(base.size, Image.Resampling.BILINEAR)
+        layer = _picture(key, "RGBA").resize(base.size, Image.Resampling.BILINEAR)
         if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
@@ -177,7 +188,7 @@ def report_pdf(prediction: Prediction) -> bytes:
     """One A4 page with finding, probabilities, pictures and limits.
 
     Raises:
-        FileNotFoundError: an object of the prediction is gone.
+        PictureLostError: an object of the prediction is gone or damaged.
         predictions.storage.StorageUnavailableError: the store did not answer.
     """
     # Half a second of import that few processes ever need.

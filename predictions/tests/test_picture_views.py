@@ -14,7 +14,7 @@ from django.test import Client
 from fpdf import FPDF
 from pytest_django import Settings
 
-from predictions import storage
+from predictions import report, storage
 from predictions.models import Access, Label, ModelVersion, Prediction
 from predictions.presentation import describe
 from predictions.report import report_pdf
@@ -140,6 +140,17 @@ def test_a_report_whose_picture_is_gone_says_that_waiting_does_not_help(
     assert "can no longer be read" in text
     assert "not lost" not in text
     assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_fault_of_the_report_itself_is_not_called_a_lost_picture(
+    visitor_client: Client, answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(prediction: Prediction) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(report, "describe", broken)
+    with pytest.raises(ValueError, match="of ours"):
+        visitor_client.get(f"/results/{answered.pk}/report.pdf")
 
 
 @pytest.mark.parametrize("path", ["images/image.png", "report.pdf"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -13,11 +14,13 @@ from django.views.decorators.http import require_safe
 
 from predictions import storage
 from predictions.models import Prediction
-from predictions.report import report_pdf
+from predictions.report import PictureLostError, report_pdf
 from predictions.services.auditing import record_access
 from predictions.views.results import owned_or_404
 from predictions.visitors import owner_of
 from tumorsite.http import problem
+
+logger = logging.getLogger(__name__)
 
 FOREVER = "private, max-age=31536000, immutable"
 NOT_NOW = "The picture cannot be fetched at the moment. It is not lost; please try again soon."
@@ -65,6 +68,7 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
         _record(request, prediction, kind)
     except DatabaseError:
         # A full disk, perhaps. Nothing is handed out that is not written down.
+        logger.exception("a picture could not be handed out")
         return problem(request, 503, NOT_NOW)
     disposition = _disposition(request, prediction, kind)
     signed = storage.signed_url(
@@ -105,9 +109,10 @@ def report(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         _record(request, prediction, "report")
         content = report_pdf(prediction)
     except (DatabaseError, storage.StorageUnavailableError):
+        logger.exception("a report could not be handed out")
         return problem(request, 503, NOT_NOW)
-    except (OSError, ValueError, SyntaxError):
-        # Lost, or damaged: the last two are Pillow's.
+    except PictureLostError as error:
+        logger.warning("no report of %s: %s cannot be read", prediction.pk, error)
         return problem(request, 410, GONE)
     response = HttpResponse(content, content_type="application/pdf")
     name = f"tumorsite-{str(prediction.pk)[-12:]}.pdf"
