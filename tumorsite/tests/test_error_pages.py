@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import re
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
 import pytest
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, RequestFactory
+from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
 from tumorsite.http import problem
@@ -15,13 +22,20 @@ BARE = (400, 413, 429, 500, 503)
 
 @pytest.mark.parametrize("status", BARE)
 def test_it_renders_without_session_or_database(rf: RequestFactory, status: int) -> None:
-    """No database mark: a query would fail this test."""
-    response = problem(rf.get("/", headers={"accept": "text/html"}), status, "What happened.")
+    """No database mark: a query would fail this test, and so does a look at who asks."""
+
+    def ask() -> AbstractBaseUser:
+        raise AssertionError("the user was looked up")
+
+    request = rf.get("/", headers={"accept": "text/html"})
+    request.user = SimpleLazyObject(ask)
+    response = problem(request, status, "What happened.")
     text = response.content.decode()
     assert response.status_code == status
     assert "What happened." in text
     assert "<li>" in text
     assert "Sign in" not in text
+    assert "Sign up" not in text
 
 
 def test_a_script_gets_the_message_alone(rf: RequestFactory) -> None:
@@ -74,3 +88,14 @@ def test_a_page_that_is_not_there_leads_on(client: Client) -> None:
     assert response.status_code == 404
     assert "Sign in" in text
     assert 'href="/scans/"' in text
+
+
+@pytest.mark.django_db
+def test_whoever_signs_in_comes_back_to_the_whole_address(client: Client) -> None:
+    place = f"/scans/compare/?result={uuid4()}&result={uuid4()}"
+    page = client.get(place)
+    assert page.status_code == 404
+    links = re.findall(r'href="([^"]*/login/[^"]*)"', page.content.decode())
+    assert len(links) == 2
+    for link in links:
+        assert parse_qs(urlsplit(html.unescape(link)).query)["next"] == [place]
