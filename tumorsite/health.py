@@ -59,8 +59,8 @@ def _broker() -> None:
         link.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
 
 
-def _loaded(link: Connection, seconds: float, limit: int | None = None) -> bool:
-    """Whether one of the workers that answer first, or of all that do in time, has its model."""
+def _loaded(link: Connection, seconds: float, limit: int | None = None) -> list[bool]:
+    """Of the workers that answer first, or of all that do in time: whether each has its model."""
     replies = current_app.control.broadcast(
         "loaded_model",
         reply=True,
@@ -70,14 +70,17 @@ def _loaded(link: Connection, seconds: float, limit: int | None = None) -> bool:
         matcher="glob",  # type: ignore[arg-type]  # a matcher's name, says Celery's code
         connection=link,
     )
-    return any(answer.get("ready") for reply in replies or [] for answer in reply.values())
+    return [bool(answer.get("ready")) for reply in replies or [] for answer in reply.values()]
 
 
 def _worker() -> None:
     """Asks the inference workers, over the broker, whether one has its model loaded."""
     with current_app.connection_for_write(connect_timeout=ANSWER_SECONDS) as link:
+        loaded = _loaded(link, ANSWER_SECONDS, limit=1)
         # The first to answer may be one that has just started, and has none yet.
-        if not (_loaded(link, ANSWER_SECONDS, limit=1) or _loaded(link, ALL_SECONDS)):
+        if loaded == [False]:
+            loaded = _loaded(link, ALL_SECONDS)
+        if not any(loaded):
             raise NoWorkerError("no inference worker with a loaded model answers")
 
 

@@ -15,7 +15,8 @@ _local: dict[str, int] = {}
 # Counts that are over their limit, so that a flood is refused without asking the cache each time.
 _used_up: set[str] = set()
 _lock = threading.Lock()
-# Entries that either of them may hold; older ones are of no use after a minute.
+# The minute that both are of, and how many entries either may hold.
+_minute = 0
 _MOST = 10_000
 
 
@@ -48,10 +49,20 @@ def _count(key: str, by: int) -> int:
             return _local[key]
 
 
+def _begin(window: int) -> None:
+    """Forget addresses of the minutes before; the cache forgets them by itself."""
+    global _minute  # noqa: PLW0603  # one clock for all threads
+    if window != _minute:
+        _minute = window
+        forget()
+
+
 def retry_after(scope: str, who: str, limit: int, count: int = 1) -> int:
     """Seconds to wait if `who` passes `limit` of `scope` this minute by `count` more, else 0."""
     now = time.time()
-    key = f"throttle:{scope}:{who}:{limit}:{int(now // WINDOW)}"
+    window = int(now // WINDOW)
+    _begin(window)
+    key = f"throttle:{scope}:{who}:{limit}:{window}"
     if key not in _used_up:
         if _count(key, count) <= limit:
             return 0

@@ -186,6 +186,19 @@ def test_a_worker_that_answers_first_and_has_no_model_yet_hides_no_other(
     health._worker()
 
 
+def test_where_no_worker_answers_there_is_no_second_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would leave hardly any time for the rest of the answer."""
+    from celery import current_app
+
+    asked = []
+    monkeypatch.setattr(current_app.control, "broadcast", lambda *_, **__: asked.append(1))
+    with pytest.raises(health.NoWorkerError):
+        health._worker()
+    assert asked == [1]
+
+
 @pytest.fixture
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from celery import current_app

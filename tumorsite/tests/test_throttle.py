@@ -100,6 +100,21 @@ def test_counts_go_on_while_the_cache_is_away(
     assert len(throttle._local) == 1
 
 
+def test_addresses_are_forgotten_after_their_minute(
+    away: ForgivingRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 60.0
+    monkeypatch.setattr(throttle, "cache", away)
+    monkeypatch.setattr(throttle.time, "time", lambda: now)
+    assert throttle.retry_after("test", "someone", 0) > 0
+    assert throttle._local
+    assert throttle._used_up
+    now = 120.0
+    assert throttle.retry_after("test", "another", 1) == 0
+    assert not throttle._used_up
+    assert [key for key in throttle._local if "someone" in key] == []
+
+
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
