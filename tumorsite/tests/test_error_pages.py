@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
+from accounts.models import User
 from tumorsite.http import problem
 from tumorsite.views import csrf_failure, server_error
 
@@ -24,11 +25,11 @@ BARE = (400, 413, 429, 500, 503)
 def test_it_renders_without_session_or_database(rf: RequestFactory, status: int) -> None:
     """No database mark: a query would fail this test, and so does a look at who asks."""
 
-    def ask() -> AbstractBaseUser:
+    def ask() -> User:
         raise AssertionError("the user was looked up")
 
     request = rf.get("/", headers={"accept": "text/html"})
-    request.user = SimpleLazyObject(ask)
+    request.user = cast("User", SimpleLazyObject(ask))
     response = problem(request, status, "What happened.")
     text = response.content.decode()
     assert response.status_code == status
