@@ -1,11 +1,13 @@
-"""A result in words: what was found, how sure the network is, and why it is not surer."""
+"""A result in words, for page and report: what was found, how sure the network is, how it errs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from predictions.model_figures import model_figures
 from predictions.models import Label, Prediction, Status
+from predictions.templatetags.figures import percent
 
 # Words for the share of the calibrated probability that lies on the answer.
 _SURENESS = ((0.95, "very sure"), (0.8, "fairly sure"), (0.6, "not very sure"), (0.0, "unsure"))
@@ -15,6 +17,15 @@ LESS_USUAL = 0.3
 UNLIKE = (
     "This picture is unlike those the network learnt from – another kind of MRI perhaps, other "
     "colours, or not a brain. Do not rely on this answer."
+)
+
+NOT_A_DIAGNOSIS = (
+    "A network can miss a tumour, and can see one where there is none. Only a doctor who knows you "
+    "and all of your images can tell what they mean."
+)
+NO_DOUBT = (
+    "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
+    "knows four answers, and knows nothing about you."
 )
 
 _FOUND = {
@@ -52,7 +63,7 @@ class Finding:
         warning: why the answer is not to be relied on at all; empty if there is no such reason.
         leaning: the answer in words, where the network does not stand by it; empty otherwise.
         among: the labels of the prediction set in words, as "glioma or meningioma".
-        doubts: why it is not surer, a sentence each.
+        doubts: why it is not surer, a sentence each; if nothing speaks for it, one that says so.
         area_range: share of the picture within the inner and the outer contour, 0–100, or None.
         area_percent: the affected area's share of the picture, 0–100, or None.
         box: the rectangle around the affected area, or None.
@@ -135,7 +146,48 @@ def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[
         doubts.append("The picture is small; fine detail is missing.")
     if prediction.scan.facts.get("colour"):
         doubts.append("The picture is in colour, while the network learnt from grey slices.")
-    return doubts
+    return doubts or [NO_DOUBT]
+
+
+def error_rates(prediction: Prediction) -> list[str]:
+    """How often the version that answered errs, for this answer, a sentence each."""
+    figures = model_figures(prediction.model_version.card)
+    if figures is None:
+        return ["No errors have been measured for this version. Do not rely on it at all."]
+    accuracy, own = figures.accuracy, figures.of_label(prediction.label)
+    between = f"95% interval {percent(accuracy.low)}–{percent(accuracy.high)}"
+    told = []
+    told.append(
+        f"On {figures.n} slices it had not learnt from, it named the right one of four in "
+        f"{percent(accuracy.value)} ({between})."
+    )
+    if prediction.label == Label.NO_TUMOR:
+        missed, between = figures.missed, ""
+        if missed.share:
+            between = f" (95% interval {percent(missed.share.low)}–{percent(missed.share.high)})"
+        told.append(
+            f"It overlooked the tumour in {missed.count} of {missed.n} slices that had one"
+            f"{between}. “No tumour” is its least tested answer all the same: slices without one "
+            "came from other sources."
+        )
+    elif own:
+        told.append(
+            f"It recognised {percent(own.found.value)} of the {own.n} slices with "
+            f"{own.name.lower()} ({percent(own.found.low)}–{percent(own.found.high)}), and gave "
+            f"that name to {percent(own.false_alarms.value)} of the others."
+        )
+        if figures.overlap:
+            told.append(
+                f"Half of its areas overlap the expert’s by {figures.overlap.value:.2f} or more "
+                f"(Dice: 0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
+            )
+    told.append(
+        f"Of {figures.refused.n} real slices it refused {figures.refused.count} and warned of "
+        f"{figures.warned.count}. Of {figures.taken.n} pictures of other things it answered "
+        f"{figures.taken_warned.count} with a warning not to rely on it and {figures.taken.count} "
+        "without one, and refused the rest."
+    )
+    return told
 
 
 def describe(prediction: Prediction) -> Finding:

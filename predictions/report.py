@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from predictions import storage
-from predictions.model_figures import model_figures
-from predictions.models import Label, Prediction
-from predictions.presentation import Finding, describe
+from predictions.models import Prediction
+from predictions.presentation import NOT_A_DIAGNOSIS, Finding, describe, error_rates
 from predictions.templatetags.figures import percent
 
 if TYPE_CHECKING:
@@ -23,16 +22,12 @@ _PICTURE_SIDE = 900
 _COLUMN = 57.3
 _GAP = 4.0
 
-NOT_A_DIAGNOSIS = (
-    "This is not a diagnosis. TumorSite is a tool for research and education, not a medical "
-    "device. A network can miss a tumour and can see one where there is none. "
-    "Only a doctor who knows you and all of your images can tell what they mean."
+_ABOUT = (
+    "This is not a diagnosis. TumorSite is a tool for research and education, "
+    "not a medical device. "
 )
-NO_DOUBT = (
-    "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
-    "knows four answers, and knows nothing about you."
-)
-NO_FIGURES = "No errors have been measured for this version. Do not rely on it at all."
+# The fonts that every PDF reader has know Latin-1 only.
+_PLAIN = str.maketrans({"–": "-", "’": "'", "“": '"', "”": '"'})
 
 
 class PictureLostError(Exception):
@@ -66,8 +61,7 @@ def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
 def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "") -> None:
     pdf.set_font("Helvetica", style, size)
     pdf.set_text_color(*colour)
-    # The fonts that every PDF reader has know Latin-1 only.
-    plain = text.replace("–", "-").replace("’", "'").encode("latin-1", "replace").decode("latin-1")
+    plain = text.translate(_PLAIN).encode("latin-1", "replace").decode("latin-1")
     pdf.multi_cell(0, size * 0.5, plain, align="L", new_x="LMARGIN", new_y="NEXT")
 
 
@@ -116,48 +110,6 @@ def _bars(pdf: FPDF, finding: Finding) -> None:
         pdf.set_x(pdf.get_x() + 113)
         pdf.cell(20, 6, percent(share), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(2)
-
-
-def _error_rates(prediction: Prediction) -> list[str]:
-    """How often the version that answered errs, for this answer: what the result page says too."""
-    figures = model_figures(prediction.model_version.card)
-    if figures is None:
-        return [NO_FIGURES]
-    accuracy, own = figures.accuracy, figures.of_label(prediction.label)
-    lines = []
-    lines.append(
-        f"On {figures.n} slices it had not learnt from, it named the right one of four in "
-        f"{percent(accuracy.value)} (95% interval {percent(accuracy.low)} to "
-        f"{percent(accuracy.high)})."
-    )
-    if prediction.label == Label.NO_TUMOR:
-        missed = figures.missed
-        between = ""
-        if missed.share:
-            low, high = percent(missed.share.low), percent(missed.share.high)
-            between = f" (95% interval {low} to {high})"
-        lines.append(
-            f"It overlooked the tumour in {missed.count} of {missed.n} slices that had one"
-            f'{between}. "No tumour" is its least tested answer all the same: slices without one '
-            "came from other sources."
-        )
-    elif own:
-        lines.append(
-            f"It recognised {percent(own.found.value)} of the {own.n} slices with "
-            f"{own.name.lower()} ({percent(own.found.low)} to {percent(own.found.high)}), and gave "
-            f"that name to {percent(own.false_alarms.value)} of the others."
-        )
-        if figures.overlap:
-            lines.append(
-                f"Half of its areas overlap the expert's by {figures.overlap.value:.2f} or more "
-                f"(Dice: 0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
-            )
-    lines.append(
-        f"Of {figures.refused.n} real slices it refused {figures.refused.count} and warned of "
-        f"{figures.warned.count}. Of {figures.taken.n} other pictures it answered "
-        f"{figures.taken_warned.count} with a warning and {figures.taken.count} without one."
-    )
-    return lines
 
 
 def _details(prediction: Prediction, finding: Finding) -> list[str]:
@@ -217,7 +169,7 @@ def report_pdf(prediction: Prediction) -> bytes:
         pdf.ln(2)
         _text(pdf, finding.warning, size=11, style="B")
     pdf.ln(3)
-    _text(pdf, NOT_A_DIAGNOSIS, size=10, style="B")
+    _text(pdf, _ABOUT + NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
     if prediction.committed is not None and len(prediction.prediction_set) > 1:
@@ -228,8 +180,8 @@ def report_pdf(prediction: Prediction) -> bytes:
         )
     pdf.ln(2)
     _pictures(pdf, prediction)
-    _section(pdf, "Why not surer", finding.doubts or [NO_DOUBT])
-    _section(pdf, "How often this network errs", _error_rates(prediction))
+    _section(pdf, "Why not surer", finding.doubts)
+    _section(pdf, "How often this network errs", error_rates(prediction))
     pdf.ln(4)
     for line in _details(prediction, finding):
         _text(pdf, line, size=8.5, colour=_MUTED)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from predictions.models import ModelVersion, Prediction, Scan, Status
-from predictions.presentation import describe
+from predictions.presentation import NO_DOUBT, describe
 
 KEYS = {"area_key": "a", "outline_key": "o", "attention_key": "t"}
 
@@ -37,7 +37,7 @@ def test_an_answer_without_doubts() -> None:
     assert [label for label, _, _ in finding.rows] == [
         "glioma", "meningioma", "no_tumor", "pituitary",
     ]  # fmt: skip
-    assert finding.doubts == []
+    assert finding.doubts == [NO_DOUBT]
     assert finding.area_percent == pytest.approx(2)
 
 
@@ -111,7 +111,7 @@ def test_no_tumour_has_no_area() -> None:
     finding = describe(prediction(label="no_tumor", area_key="", outline_key="", bounding_box=None))
     assert finding.headline == "The network sees no sign of a tumour"
     assert finding.sureness == "unsure"
-    assert (finding.box, finding.area_percent, finding.doubts) == (None, None, [])
+    assert (finding.box, finding.area_percent, finding.doubts) == (None, None, [NO_DOUBT])
 
 
 @pytest.mark.parametrize(

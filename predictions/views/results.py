@@ -13,9 +13,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
-from predictions.model_figures import model_figures
 from predictions.models import Prediction, Scan
-from predictions.presentation import describe
+from predictions.presentation import describe, error_rates
 from predictions.selectors import (
     answer_before,
     newer_answer,
@@ -67,11 +66,9 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     if prediction.is_active:
         context["state"] = _state(prediction)
         return render(request, "predictions/wait.html", context)
-    figures = model_figures(prediction.model_version.card)
     context["runs"] = other_runs(prediction)
     context["finding"] = describe(prediction)
-    context["figures"] = figures
-    context["own_figures"] = figures and figures.of_label(prediction.label)
+    context["error_rates"] = error_rates(prediction)
     before = answer_before(prediction)
     context["changes"] = changes(before, prediction) if before else None
     context["newer"] = newer = newer_model(prediction)
