@@ -153,6 +153,13 @@ def test_a_second_deployment_changes_nothing(host: Host) -> None:
     assert host.play("site").changed == 0
 
 
+def test_each_release_has_static_files_that_the_site_cannot_change(host: Host) -> None:
+    static = host.root / "opt/tumorsite/releases/first/static"
+    assert (static / "staticfiles.json").is_file()
+    assert {path.stat().st_mode & 0o777 for path in files(static)} == {0o644}
+    assert not (host.root / "var/lib/tumorsite/static").exists()
+
+
 def test_whoever_waits_for_the_tables_is_told_when_they_are_there(
     host: Host, tmp_path: Path
 ) -> None:
@@ -373,9 +380,17 @@ def test_roll_back_and_forward(host: Host) -> None:
     nothing = host.play("rollback")
     assert nothing.code != 0
     assert "name one of" in nothing.text
+    first = host.root / "opt/tumorsite/releases/first/static"
+    before = {path: path.stat().st_mtime_ns for path in files(first)}
     assert host.play("site", "--tags", "release", release_version="second").changed >= 1
     assert current.readlink().name == "second"
+    assert (current / "static/staticfiles.json").is_file()
+    # What the old processes go on serving from is as it was.
+    assert {path: path.stat().st_mtime_ns for path in files(first)} == before
+    # A release from before this was so.
+    shutil.rmtree(first)
     assert host.play("rollback").changed >= 2
     assert current.readlink().name == "first"
+    assert {*files(first)} == {*before}
     assert host.play("rollback", rollback_to="second").code == 0
     assert current.readlink().name == "second"
