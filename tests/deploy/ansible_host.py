@@ -99,6 +99,8 @@ class Host:
 
     def __init__(self, folder: Path, *, site: dict[str, str], trainer: dict[str, str]) -> None:
         self.folder, self.root = folder, folder / "root"
+        # Every host has one.
+        (self.root / "run").mkdir(parents=True)
         self.port, self.https, self.broker = free_port(), free_port(), free_port()
         self.url = f"https://localhost:{self.https}"
         me, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name

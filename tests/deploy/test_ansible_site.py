@@ -153,6 +153,18 @@ def test_a_second_deployment_changes_nothing(host: Host) -> None:
     assert host.play("site").changed == 0
 
 
+def test_a_run_that_was_broken_off_leaves_its_restarts_to_the_next(host: Host) -> None:
+    """It may have changed what runs, and its handlers are forgotten."""
+    broken = host.play("site", "--tags", "backup", backup_dir="/dev/null/nowhere")
+    assert broken.code != 0
+    assert "RUNNING HANDLER" not in broken.text
+    after = host.play("site", "--tags", "backup")
+    assert "did not come to its end" in after.text
+    for part in ("the broker", "TumorSite", "the proxy"):
+        assert re.search(rf"RUNNING HANDLER \[\w+ : Restart {part}\]", after.text), part
+    assert host.play("site", "--tags", "backup").changed == 0
+
+
 def test_each_release_has_static_files_that_the_site_cannot_change(host: Host) -> None:
     static = host.root / "opt/tumorsite/releases/first/static"
     assert (static / "staticfiles.json").is_file()
