@@ -172,6 +172,21 @@ def test_each_release_has_static_files_that_the_site_cannot_change(host: Host) -
     assert not (host.root / "var/lib/tumorsite/static").exists()
 
 
+def test_environments_go_with_the_last_release_that_has_them(host: Host) -> None:
+    home = host.root / "opt/tumorsite"
+    for name in ("of-a-release", "of-none"):
+        (home / "environments" / name / "bin").mkdir(parents=True)
+    old = home / "releases/old"
+    old.mkdir()
+    (old / ".venv").symlink_to(home / "environments/of-a-release")
+    assert host.play("site", "--tags", "release").changed == 1
+    assert [path.name for path in (home / "environments").iterdir()] == ["of-a-release"]
+    old.rename(home / "releases/.gone")
+    assert host.play("site", "--tags", "release").changed == 1
+    assert not list((home / "environments").iterdir())
+    shutil.rmtree(home / "releases/.gone")
+
+
 def test_whoever_waits_for_the_tables_is_told_when_they_are_there(
     host: Host, tmp_path: Path
 ) -> None:
