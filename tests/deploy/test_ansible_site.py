@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.deploy.ansible_host import PRODUCT, ROOT, Host, Played, files, listens
+from tests.deploy.ansible_host import PRODUCT, ROOT, TOOLS, Host, Played, files, listens
 from tests.deploy.ansible_s3 import DATA, S3, SITE, secret
 from tests.support.http import Answer, Browser
 from tests.support.processes import wait_until
@@ -44,6 +45,7 @@ drawn_held_out = 16
 """
 
 
+TIMEOUTS = ("read_timeout", "read_header_timeout", "write_timeout", "idle_timeout")
 ANALYZE = shutil.which("systemd-analyze")
 
 
@@ -57,11 +59,24 @@ class Visitor(Browser):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host.url)
-        context = ssl.create_default_context(cafile=str(host.authority))
+        self.context = context = ssl.create_default_context(cafile=str(host.authority))
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(self._cookies),
             urllib.request.HTTPSHandler(context=context),
         )
+
+    def half_a_form(self) -> ssl.SSLSocket:
+        """An upload whose second half does not come, on a line that stays open."""
+        host = self.url.removeprefix("https://")
+        name, _, port = host.partition(":")
+        line = socket.create_connection((name, int(port)), timeout=20)
+        line = self.context.wrap_socket(line, server_hostname=name)
+        line.sendall(
+            f"POST /scans/ HTTP/1.1\r\nHost: {host}\r\nReferer: {self.url}/\r\n"
+            f"Cookie: csrftoken={self._token()}\r\nContent-Length: 1000\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrfmiddlewaretoken=".encode()
+        )
+        return line
 
     def _send(self, request: urllib.request.Request) -> Answer:
         # Over TLS, forms must come from the site's own pages.
@@ -262,6 +277,23 @@ def test_requests_end_before_the_web_is_killed(host: Host) -> None:
     assert 20 <= int(settings["STOP_SECONDS"]) < int(service["TimeoutStopSec"])
 
 
+def test_slow_lines_are_given_as_long_as_under_compose(host: Host) -> None:
+    def timeouts(file: Path) -> dict[str, int]:
+        done = subprocess.run(
+            [TOOLS / "caddy", "adapt", "--adapter", "caddyfile", "--config", file],
+            capture_output=True, text=True, check=True,
+            env={"SITE_ADDRESS": "a.example", "S3_ADDRESS": "b.example"},
+        )  # fmt: skip
+        assert '"request_buffers":1000000' in done.stdout
+        servers = json.loads(done.stdout)["apps"]["http"]["servers"].values()
+        [found] = {tuple((key, one.get(key)) for key in TIMEOUTS) for one in servers}
+        return dict(found)
+
+    ours = timeouts(host.root / "etc/caddy/Caddyfile")
+    assert all(ours.values())
+    assert ours == timeouts(ROOT / "compose/Caddyfile")
+
+
 @pytest.fixture(scope="module")
 def fetched(host: Host, digest: str) -> Played:
     """The playbook that has brought the data set to the host."""
@@ -340,6 +372,16 @@ def test_train_upload_and_download(host: Host, s3: S3, fetched: Played, tmp_path
     found = host.play("download_model")
     assert found.code != 0
     assert "model.onnx: FAILED" in found.text
+
+
+def test_forms_that_come_slowly_hold_no_thread_of_the_web(running: Host) -> None:
+    visitor = Visitor(running)
+    assert visitor.get("/").status == 200
+    lines = [visitor.half_a_form() for _ in range(2 * 8)]
+    visitor.timeout = 20
+    assert visitor.get("/health/live/").status == 200
+    for line in lines:
+        line.close()
 
 
 def seen(visitor: Visitor, prediction: str) -> tuple[str, dict[str, bytes]]:
