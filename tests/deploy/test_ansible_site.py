@@ -14,6 +14,7 @@ import stat
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,7 @@ def test_workers_give_tasks_back_before_they_are_killed(host: Host) -> None:
 
 def test_requests_end_before_the_web_is_killed(host: Host) -> None:
     service = host.unit("tumorsite-web.service")["Service"]
-    settings = host.settings(service["EnvironmentFile"])
+    settings = host.environment("tumorsite-web.service")
     assert 20 <= int(settings["STOP_SECONDS"]) < int(service["TimeoutStopSec"])
 
 
@@ -372,6 +373,13 @@ def test_train_upload_and_download(host: Host, s3: S3, fetched: Played, tmp_path
     found = host.play("download_model")
     assert found.code != 0
     assert "model.onnx: FAILED" in found.text
+
+
+def test_each_part_has_a_port_for_its_metrics(running: Host) -> None:
+    """Web, general, then, after the training worker's, the first inference worker's."""
+    for place in (0, 1, 3):
+        port = running.metrics + place
+        wait_until(partial(listens, port), seconds=20, what=f"metrics on {port}")
 
 
 def test_forms_that_come_slowly_hold_no_thread_of_the_web(running: Host) -> None:
