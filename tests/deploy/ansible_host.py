@@ -141,6 +141,7 @@ class Host:
             "proxy_tls": "internal",
             "proxy_global_options": ["skip_install_trust", f"http_port {free_port()}"],
             "backup_copy_s3_objects": True,
+            "backup_after_command": f"touch '{folder}/taken away'",
             "training_poll": 1,
             "tumorsite_site_settings": {
                 "WEB_WORKERS": 1,

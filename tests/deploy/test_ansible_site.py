@@ -12,6 +12,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -186,6 +187,14 @@ def test_each_release_has_static_files_that_the_site_cannot_change(host: Host) -
     assert (static / "staticfiles.json").is_file()
     assert {path.stat().st_mode & 0o777 for path in files(static)} == {0o644}
     assert not (host.root / "var/lib/tumorsite/static").exists()
+
+
+def test_time_without_a_backup_counts_from_the_deployment(host: Host) -> None:
+    """There may never be one, and what has no figure gives no alarm."""
+    metric = host.root / "var/lib/prometheus/node-exporter/tumorsite_backup.prom"
+    found = re.fullmatch(r"tumorsite_backup_timestamp_seconds (\d+)\n", metric.read_text())
+    assert found
+    assert -60 < time.time() - int(found[1]) < 3600
 
 
 def test_environments_go_with_the_last_release_that_has_them(host: Host) -> None:
@@ -417,6 +426,7 @@ def test_back_up_lose_everything_and_restore(running: Host, s3: S3, drawn: Path)
     before, objects = seen(visitor, prediction), s3.contents()
 
     assert host.play("backup", backup_now=True).changed == 1
+    assert (host.folder / "taken away").exists()
     metric = host.root / "var/lib/prometheus/node-exporter/tumorsite_backup.prom"
     assert re.search(
         r"^tumorsite_backup_timestamp_seconds \d{10}$", metric.read_text(), re.MULTILINE
