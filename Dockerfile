@@ -66,6 +66,8 @@ COPY accounts accounts
 COPY education education
 COPY mltasks mltasks
 COPY predictions predictions
+# The web server lists recipes, and the clock's tasks read the one that training starts by.
+COPY recipes recipes
 COPY training training
 COPY tumorsite tumorsite
 COPY manage.py LICENSE NOTICE ./
@@ -117,7 +119,6 @@ FROM trainer-packages AS trainer
 COPY --from=code /app /app
 # Recipes name the network that they go on from, so all of them are here.
 COPY models models
-COPY recipes recipes
 # What the container runtime of the GPU's maker looks for. CUDA itself comes with the packages.
 ENV INFERENCE_ENGINE=tensorflow \
     NVIDIA_VISIBLE_DEVICES=all \

@@ -97,6 +97,12 @@ def note(*, run: TrainingRun, **values: Any) -> None:
         raise RunStoppedError
 
 
+def give_back(*, run_id: UUID, task_id: str) -> bool:
+    """Queue a run again that its worker must leave, if it still holds it."""
+    held = TrainingRun.objects.filter(pk=run_id, status=Status.RUNNING, claimed_by=task_id)
+    return bool(held.update(status=Status.QUEUED, claimed_by=""))
+
+
 def _end(run: TrainingRun, to: Status, **values: Any) -> bool:
     ended = {"finished_at": timezone.now(), "progress": "", "seconds_left": None}
     return bool(_held(run).update(status=to, **ended, **values))

@@ -99,7 +99,10 @@ class Host:
 
     def __init__(self, folder: Path, *, site: dict[str, str], trainer: dict[str, str]) -> None:
         self.folder, self.root = folder, folder / "root"
+        # Every host has one.
+        (self.root / "run").mkdir(parents=True)
         self.port, self.https, self.broker = free_port(), free_port(), free_port()
+        self.metrics = free_ports(4)
         self.url = f"https://localhost:{self.https}"
         me, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
         broker_password, self.secret_key = secrets.token_hex(24), secrets.token_urlsafe(60)
@@ -138,11 +141,13 @@ class Host:
             "proxy_tls": "internal",
             "proxy_global_options": ["skip_install_trust", f"http_port {free_port()}"],
             "backup_copy_s3_objects": True,
+            "backup_after_command": f"touch '{folder}/taken away'",
             "training_poll": 1,
             "tumorsite_site_settings": {
                 "WEB_WORKERS": 1,
                 "INFERENCE_THREADS": 1,
                 "SWEEP_SECONDS": 1,
+                "METRICS_PORT": self.metrics,
             },
             "tumorsite_site_secrets": {
                 **site,
@@ -226,15 +231,21 @@ class Host:
         words = (shlex.split(line, comments=True) for line in lines)
         return dict(word[0].split("=", 1) for word in words if word)
 
+    def environment(self, name: str, *, instance: str = "") -> dict[str, str]:
+        """What a unit gives its command; of two files the later one wins."""
+        text = (self.root / "etc/systemd/system" / name).read_text()
+        found = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        for words in re.findall(r"^Environment=(.+)$", text, re.MULTILINE):
+            found |= dict(word.split("=", 1) for word in shlex.split(words))
+        for file in re.findall(r"^EnvironmentFile=(.+)$", text, re.MULTILINE):
+            found |= self.settings(file.replace("%i", instance))
+        return found
+
     def start(self, name: str, *, instance: str = "") -> Process:
         """Start what a unit would start: its command, its settings, its folder, its socket."""
         service = self.unit(name)["Service"]
         command = service["ExecStart"].replace("%i", instance).replace("%%", "%")
-        env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-        if "Environment" in service:
-            env |= dict(word.split("=", 1) for word in shlex.split(service["Environment"]))
-        if "EnvironmentFile" in service:
-            env |= self.settings(service["EnvironmentFile"])
+        env = self.environment(name, instance=instance)
         folder = service.get("WorkingDirectory", "/")
         shell = f"cd {shlex.quote(folder)} && exec {command}"
         if name == "tumorsite-web.service":
@@ -297,6 +308,13 @@ class Host:
 
 def files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody has."""
+    while any(map(listens, range(first := free_port(), first + count))):
+        pass
+    return first
 
 
 def listens(port: int) -> bool:

@@ -126,6 +126,44 @@ def test_alerts_fire_when_they_should_and_not_before(promtool: Path, rule_file: 
     assert code == 0, said
 
 
+def test_scans_that_grow_old_ask_for_no_more_workers_than_wait(
+    promtool: Path, tmp_path: Path
+) -> None:
+    """Five minutes old, two web pods: one hangs in a worker, or three wait, or very many do."""
+    scalers = {
+        one["metadata"]["name"]: {
+            trigger["name"]: trigger["metadata"] for trigger in one["spec"]["triggers"]
+        }
+        for one in of_kind(
+            objects("production", "--set", "inferenceGpu.enabled=true"), "ScaledObject"
+        )
+    }
+    # The GPU's worker follows the queue alone: an old scan is no reason to start a machine.
+    assert [name for name, found in scalers.items() if "age" in found] == [
+        "tumorsite-inference-cpu"
+    ]
+    age = scalers["tumorsite-inference-cpu"]["age"]
+    tests = []
+    for waiting, workers in ((0, 0), (3, 3), (9000, 60)):
+        series = [
+            {"series": f'{name}pod="{pod}"}}', "values": str(value)}
+            for pod in "ab"
+            for name, value in (
+                ('tumorsite_oldest_active_job_seconds{namespace="tumorsite",', 300),
+                ('tumorsite_predictions{namespace="tumorsite",status="queued",', waiting),
+                ('tumorsite_predictions{namespace="tumorsite",status="running",', 1),
+                ('tumorsite_predictions{namespace="other",status="queued",', 9000),
+            )
+        ]
+        wanted = [{"labels": "{}", "value": workers * int(age["threshold"])}]
+        check = {"expr": age["query"], "eval_time": "0m", "exp_samples": wanted}
+        tests.append({"interval": "1m", "input_series": series, "promql_expr_test": [check]})
+    path = tmp_path / "queries.yaml"
+    path.write_text(yaml.safe_dump({"tests": tests}), encoding="utf-8")
+    said = run(promtool, "test", "rules", path)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
 def test_a_rule_that_never_fires_is_found(promtool: Path, rule_file: Path) -> None:
     text = rule_file.read_text(encoding="utf-8")
     path = rule_file

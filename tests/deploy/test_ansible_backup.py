@@ -139,6 +139,17 @@ def test_a_backup_that_cannot_be_made_leaves_none(site: Backups) -> None:
     assert "there is no whole backup" in site.refused("restore")
 
 
+def test_the_last_backup_is_the_one_that_was_taken_elsewhere(site: Backups) -> None:
+    textfile, taken = site.root / "tumorsite_backup.prom", site.root / "taken away"
+    words = ("create", "--textfile", str(textfile), "--after")
+    assert "'false' ended with 1: it is on this host alone" in site.refused(*words, "false")
+    assert not textfile.exists()
+    time.sleep(1.1)
+    site.do(*words, f"touch '{taken}'")
+    assert taken.exists()
+    assert "tumorsite_backup_timestamp_seconds 1" in textfile.read_text()
+
+
 @pytest.fixture
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a PostgreSQL server that may do everything."""

@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.deploy.ansible_host import PRODUCT, ROOT, Host, Played, files, listens
+from tests.deploy.ansible_host import PRODUCT, ROOT, TOOLS, Host, Played, files, listens
 from tests.deploy.ansible_s3 import DATA, S3, SITE, secret
 from tests.support.http import Answer, Browser
 from tests.support.processes import wait_until
@@ -44,6 +47,7 @@ drawn_held_out = 16
 """
 
 
+TIMEOUTS = ("read_timeout", "read_header_timeout", "write_timeout", "idle_timeout")
 ANALYZE = shutil.which("systemd-analyze")
 
 
@@ -57,11 +61,24 @@ class Visitor(Browser):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host.url)
-        context = ssl.create_default_context(cafile=str(host.authority))
+        self.context = context = ssl.create_default_context(cafile=str(host.authority))
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(self._cookies),
             urllib.request.HTTPSHandler(context=context),
         )
+
+    def half_a_form(self) -> ssl.SSLSocket:
+        """An upload whose second half does not come, on a line that stays open."""
+        host = self.url.removeprefix("https://")
+        name, _, port = host.partition(":")
+        line = socket.create_connection((name, int(port)), timeout=20)
+        line = self.context.wrap_socket(line, server_hostname=name)
+        line.sendall(
+            f"POST /scans/ HTTP/1.1\r\nHost: {host}\r\nReferer: {self.url}/\r\n"
+            f"Cookie: csrftoken={self._token()}\r\nContent-Length: 1000\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrfmiddlewaretoken=".encode()
+        )
+        return line
 
     def _send(self, request: urllib.request.Request) -> Answer:
         # Over TLS, forms must come from the site's own pages.
@@ -153,6 +170,48 @@ def test_a_second_deployment_changes_nothing(host: Host) -> None:
     assert host.play("site").changed == 0
 
 
+def test_a_run_that_was_broken_off_leaves_its_restarts_to_the_next(host: Host) -> None:
+    """It may have changed what runs, and its handlers are forgotten."""
+    broken = host.play("site", "--tags", "backup", backup_dir="/dev/null/nowhere")
+    assert broken.code != 0
+    assert "RUNNING HANDLER" not in broken.text
+    after = host.play("site", "--tags", "backup")
+    assert "did not come to its end" in after.text
+    for part in ("the broker", "TumorSite", "the proxy"):
+        assert re.search(rf"RUNNING HANDLER \[\w+ : Restart {part}\]", after.text), part
+    assert host.play("site", "--tags", "backup").changed == 0
+
+
+def test_each_release_has_static_files_that_the_site_cannot_change(host: Host) -> None:
+    static = host.root / "opt/tumorsite/releases/first/static"
+    assert (static / "staticfiles.json").is_file()
+    assert {path.stat().st_mode & 0o777 for path in files(static)} == {0o644}
+    assert not (host.root / "var/lib/tumorsite/static").exists()
+
+
+def test_time_without_a_backup_counts_from_the_deployment(host: Host) -> None:
+    """There may never be one, and what has no figure gives no alarm."""
+    metric = host.root / "var/lib/prometheus/node-exporter/tumorsite_backup.prom"
+    found = re.fullmatch(r"tumorsite_backup_timestamp_seconds (\d+)\n", metric.read_text())
+    assert found
+    assert -60 < time.time() - int(found[1]) < 3600
+
+
+def test_environments_go_with_the_last_release_that_has_them(host: Host) -> None:
+    home = host.root / "opt/tumorsite"
+    for name in ("of-a-release", "of-none"):
+        (home / "environments" / name / "bin").mkdir(parents=True)
+    old = home / "releases/old"
+    old.mkdir()
+    (old / ".venv").symlink_to(home / "environments/of-a-release")
+    assert host.play("site", "--tags", "release").changed == 1
+    assert [path.name for path in (home / "environments").iterdir()] == ["of-a-release"]
+    old.rename(home / "releases/.gone")
+    assert host.play("site", "--tags", "release").changed == 1
+    assert not list((home / "environments").iterdir())
+    shutil.rmtree(home / "releases/.gone")
+
+
 def test_whoever_waits_for_the_tables_is_told_when_they_are_there(
     host: Host, tmp_path: Path
 ) -> None:
@@ -224,8 +283,25 @@ def test_workers_give_tasks_back_before_they_are_killed(host: Host) -> None:
 
 def test_requests_end_before_the_web_is_killed(host: Host) -> None:
     service = host.unit("tumorsite-web.service")["Service"]
-    settings = host.settings(service["EnvironmentFile"])
+    settings = host.environment("tumorsite-web.service")
     assert 20 <= int(settings["STOP_SECONDS"]) < int(service["TimeoutStopSec"])
+
+
+def test_slow_lines_are_given_as_long_as_under_compose(host: Host) -> None:
+    def timeouts(file: Path) -> dict[str, int]:
+        done = subprocess.run(
+            [TOOLS / "caddy", "adapt", "--adapter", "caddyfile", "--config", file],
+            capture_output=True, text=True, check=True,
+            env={"SITE_ADDRESS": "a.example", "S3_ADDRESS": "b.example"},
+        )  # fmt: skip
+        assert '"request_buffers":1000000' in done.stdout
+        servers = json.loads(done.stdout)["apps"]["http"]["servers"].values()
+        [found] = {tuple((key, one.get(key)) for key in TIMEOUTS) for one in servers}
+        return dict(found)
+
+    ours = timeouts(host.root / "etc/caddy/Caddyfile")
+    assert all(ours.values())
+    assert ours == timeouts(ROOT / "compose/Caddyfile")
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +384,23 @@ def test_train_upload_and_download(host: Host, s3: S3, fetched: Played, tmp_path
     assert "model.onnx: FAILED" in found.text
 
 
+def test_each_part_has_a_port_for_its_metrics(running: Host) -> None:
+    """Web, general, then, after the training worker's, the first inference worker's."""
+    for place in (0, 1, 3):
+        port = running.metrics + place
+        wait_until(partial(listens, port), seconds=20, what=f"metrics on {port}")
+
+
+def test_forms_that_come_slowly_hold_no_thread_of_the_web(running: Host) -> None:
+    visitor = Visitor(running)
+    assert visitor.get("/").status == 200
+    lines = [visitor.half_a_form() for _ in range(2 * 8)]
+    visitor.timeout = 20
+    assert visitor.get("/health/live/").status == 200
+    for line in lines:
+        line.close()
+
+
 def seen(visitor: Visitor, prediction: str) -> tuple[str, dict[str, bytes]]:
     """A result as its visitor sees it: the words of the page, and every picture on it."""
     page = visitor.get(f"/results/{prediction}/")
@@ -333,6 +426,7 @@ def test_back_up_lose_everything_and_restore(running: Host, s3: S3, drawn: Path)
     before, objects = seen(visitor, prediction), s3.contents()
 
     assert host.play("backup", backup_now=True).changed == 1
+    assert (host.folder / "taken away").exists()
     metric = host.root / "var/lib/prometheus/node-exporter/tumorsite_backup.prom"
     assert re.search(
         r"^tumorsite_backup_timestamp_seconds \d{10}$", metric.read_text(), re.MULTILINE
@@ -373,9 +467,17 @@ def test_roll_back_and_forward(host: Host) -> None:
     nothing = host.play("rollback")
     assert nothing.code != 0
     assert "name one of" in nothing.text
+    first = host.root / "opt/tumorsite/releases/first/static"
+    before = {path: path.stat().st_mtime_ns for path in files(first)}
     assert host.play("site", "--tags", "release", release_version="second").changed >= 1
     assert current.readlink().name == "second"
+    assert (current / "static/staticfiles.json").is_file()
+    # What the old processes go on serving from is as it was.
+    assert {path: path.stat().st_mtime_ns for path in files(first)} == before
+    # A release from before this was so.
+    shutil.rmtree(first)
     assert host.play("rollback").changed >= 2
     assert current.readlink().name == "first"
+    assert {*files(first)} == {*before}
     assert host.play("rollback", rollback_to="second").code == 0
     assert current.readlink().name == "second"

@@ -121,6 +121,8 @@ BAD_VALUES = {
         "ingress",
     ),
     "a soft shutdown as long as the grace": ("inferenceCpu.softShutdownSeconds=60", "graceSeconds"),
+    "a soft shutdown as long as a task": ("general.softShutdownSeconds=30", "TASK_HARD_LIMIT"),
+    "tasks longer than a soft shutdown": ("settings.TASK_HARD_LIMIT=40", "inference-cpu"),
     "requests cut off by the grace": ("web.requestSeconds=55", "graceSeconds"),
     "more at least than at most": ("inferenceCpu.autoscaling.min=50", "autoscaling.min"),
     "a setting given twice": ("settings.S3_BUCKET=other", "S3_BUCKET"),

@@ -103,6 +103,16 @@ def test_every_stage_stands_on_the_pinned_base() -> None:
     assert outside == ["${BASE_IMAGE}@${BASE_DIGEST}"]
 
 
+def test_the_recipes_are_in_every_image_with_the_code() -> None:
+    """The admin lists them in the web image; the scheduler's look reads one in the worker's."""
+    stages = re.split(r"^FROM \S+ AS ", (PROJECT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    having = {stage.split()[0]: "\nCOPY recipes recipes\n" in stage for stage in stages[1:]}
+    assert [name for name, has in having.items() if has] == ["code"]
+    for name in ("web", "worker", "trainer"):
+        (stage,) = (stage for stage in stages if stage.split()[0] == name)
+        assert "\nCOPY --from=code /app /app\n" in stage
+
+
 # Built
 
 
@@ -195,6 +205,11 @@ def test_the_image_has_compiled_code_and_static_files(image: Image) -> None:
     for folder in (image.root / "app/tumorsite", site_packages(image) / "django"):
         compiled = {path.name.split(".")[0] for path in folder.glob("__pycache__/*.pyc")}
         assert compiled == {path.stem for path in folder.glob("*.py")}
+
+
+def test_the_image_has_every_recipe(image: Image) -> None:
+    ours = {path.name for path in (PROJECT / "recipes").glob("*.toml")}
+    assert {path.name for path in (image.root / "app/recipes").iterdir()} == ours
 
 
 def test_only_the_worker_has_the_network_that_the_settings_name(web: Image, worker: Image) -> None:

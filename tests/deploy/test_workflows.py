@@ -215,6 +215,26 @@ def test_production_waits_for_a_person_and_for_the_signature() -> None:
     assert "deliver.yml@refs/heads/main" in str(job["steps"][verified]["env"])
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["an earlier tag", "a new tag"])
+def test_a_release_may_be_run_again(tmp_path: Path, there: bool) -> None:
+    """The way back is the workflow run on an earlier tag, whose release has been made long ago."""
+    assert set(WORKFLOWS["release.yml"]["on"]) == {"push", "workflow_dispatch"}
+    *_, step = WORKFLOWS["release.yml"]["jobs"]["production"]["steps"]
+    program = tmp_path / "gh"
+    program.write_text(
+        '#!/bin/sh\n[ "$2" = create ] && touch made && exit 0\n'
+        f"exit {0 if there else 1} # release view\n"
+    )
+    program.chmod(0o755)
+    done = tools.run(
+        *("bash", "-e", "-c", step["run"]),
+        cwd=tmp_path,
+        env={"TAG": "v1.1.0", "PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made").exists() is not there
+
+
 def test_only_the_release_writes_what_production_reads() -> None:
     """A branch's workflow is what the branch says; it has the token, and never this key."""
     holders = {

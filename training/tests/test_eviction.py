@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from django.core.management import call_command
+from django.utils import timezone
 from pytest_django import Settings
 
 from mltasks.lazy import tensorflow_module
@@ -182,3 +187,54 @@ def test_a_store_that_is_away_does_not_end_the_run(
     monkeypatch.setattr(storage, "put", away)
     checkpoints.Copies(uuid4(), alive=lambda: None)(tmp_path)
     assert "was not copied" in caplog.text
+
+
+def test_a_worker_that_is_told_to_end_gives_its_run_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a node that is taken away tells every pod; another one begins with what it left."""
+
+    def evicted(run: TrainingRun) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("training.following.follow", evicted)
+    before = signal.getsignal(signal.SIGTERM)
+    run = make_run()
+    with pytest.raises(SystemExit) as ended:
+        call_command("training", "work")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    run.refresh_from_db()
+    assert (run.status, run.claimed_by) == (Status.QUEUED, "")
+    monkeypatch.setattr("training.following.follow", lambda run: services.cancel(run=run))
+    call_command("training", "work")
+    assert "Cancelled." in capsys.readouterr().out
+
+
+def test_only_who_holds_a_run_gives_it_back() -> None:
+    run = make_run()
+    services.claim(run_id=run.pk, task_id="other")
+    assert not services.give_back(run_id=run.pk, task_id="mine")
+    assert services.give_back(run_id=run.pk, task_id="other")
+    assert not services.give_back(run_id=run.pk, task_id="other")
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_run_that_somebody_may_hold_is_waited_for(
+    lives: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its worker was killed, and the sweeper sees that after a silence; or it is at work."""
+    run = make_run()
+    assert services.claim(run_id=run.pk, task_id="other")
+
+    def later(_: float) -> None:
+        beat = timezone.now() if lives else timezone.now() - 2 * services.SILENCE
+        TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=beat)
+
+    monkeypatch.setattr(time, "sleep", later)
+    monkeypatch.setattr("training.following.follow", lambda run: services.cancel(run=run))
+    call_command("training", "work")
+    run.refresh_from_db()
+    assert run.status == (Status.RUNNING if lives else Status.CANCELLED)
+    assert ("Others follow every run." in capsys.readouterr().out) == lives

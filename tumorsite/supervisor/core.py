@@ -54,8 +54,11 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_stop)
+        # Under nohup it is ignored: the end of the terminal's session is not meant to end the site.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_stop)
         self._watchdog.start()
 
     def _on_stop(self, *_: object) -> None:

@@ -188,6 +188,19 @@ def test_a_later_start_does_not_repeat_what_is_done(run: Supervised) -> None:
         assert step not in run.text()
 
 
+def test_under_nohup_the_end_of_the_session_is_not_its_own(tmp_path: Path) -> None:
+    site = Supervised(tmp_path / "data")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        site.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_until(lambda: "broker is ready" in site.text(), seconds=60, what="the broker")
+    site.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "database migrated" in site.text(), seconds=60, what="the database")
+    assert site.end(signal.SIGTERM) == 0
+
+
 def test_told_to_stop_while_it_starts(tmp_path: Path) -> None:
     site = Supervised(tmp_path / "data")
     site.start()

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -283,7 +284,7 @@ def save_objects(root: Path, folder: Path, *, copy: bool) -> None:
     write_whole(folder / OBJECTS, json.dumps(entries, indent=0).encode())
 
 
-def create(root: Path, *, copy: bool, keep: int, textfile: Path | None) -> Path:
+def create(root: Path, *, copy: bool, keep: int, after: str, textfile: Path | None) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder, draft = root / stamp, root / f".{stamp}.part"
     for left in root.glob(".*.part"):
@@ -299,12 +300,22 @@ def create(root: Path, *, copy: bool, keep: int, textfile: Path | None) -> Path:
     draft.rename(folder)
     verify(root, folder)
     prune(root, keep)
+    if after and (code := subprocess.run(shlex.split(after), check=False).returncode):  # noqa: S603  # the operator's
+        raise BackupError(
+            f"{folder} is whole, but {after!r} ended with {code}: it is on this host alone"
+        )
+    # Last, as the alert is about backups that would outlast this host.
     if textfile is not None:
-        metric = "tumorsite_backup_timestamp_seconds"
-        text = f"# HELP {metric} When the last whole backup ended.\n# TYPE {metric} gauge\n"
-        write_whole(textfile, f"{text}{metric} {int(time.time())}\n".encode())
-        textfile.chmod(0o644)
+        note(textfile)
     return folder
+
+
+def note(textfile: Path) -> None:
+    """Tell node-exporter that a backup has ended now."""
+    metric = "tumorsite_backup_timestamp_seconds"
+    text = f"# HELP {metric} When the last whole backup ended.\n# TYPE {metric} gauge\n"
+    write_whole(textfile, f"{text}{metric} {int(time.time())}\n".encode())
+    textfile.chmod(0o644)
 
 
 def verify(root: Path, folder: Path) -> None:
@@ -382,6 +393,7 @@ def main() -> None:
     parser.add_argument("--backups", type=Path, required=True, help="folder of the backups")
     parser.add_argument("--which", default="", help="its name; the newest if not given")
     parser.add_argument("--keep", type=int, default=14, help="how many backups stay")
+    parser.add_argument("--after", default="", help="a command that takes it to another host")
     parser.add_argument("--textfile", type=Path, help="metric for node-exporter")
     parser.add_argument("--copy-objects", action="store_true", help="copy objects of S3, too")
     parser.add_argument("--replace", action="store_true", help="over data that is there")
@@ -396,7 +408,8 @@ def main() -> None:
         if given.step == "create":
             copy = given.copy_objects or not setting("S3_BUCKET")
             keep = max(1, given.keep)
-            print(create(root, copy=copy, keep=keep, textfile=given.textfile))
+            made = create(root, copy=copy, keep=keep, after=given.after, textfile=given.textfile)
+            print(made)
             return
         folder = chosen(root, given.which)
         if given.step == "verify":

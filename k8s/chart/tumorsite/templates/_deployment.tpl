@@ -44,6 +44,11 @@ given back to the queue. The pod's grace must be longer, or the kernel ends both
 {{- if ge (add .values.softShutdownSeconds 10) (int64 .values.graceSeconds) }}
 {{- fail (printf "%s: graceSeconds (%v) must exceed softShutdownSeconds (%v) by more than 10, or a task is killed before it is given back" .part .values.graceSeconds .values.softShutdownSeconds) }}
 {{- end }}
+{{- /* A run of training goes on from its checkpoint; every other task must come to its end. */ -}}
+{{- $longest := .values.env.TASK_HARD_LIMIT | default .root.Values.settings.TASK_HARD_LIMIT | default 30 | int64 }}
+{{- if and (ne .part "training") (le (int64 .values.softShutdownSeconds) $longest) }}
+{{- fail (printf "%s: softShutdownSeconds (%v) must exceed TASK_HARD_LIMIT (%d), or a task is broken off that may still take its time" .part .values.softShutdownSeconds $longest) }}
+{{- end }}
 {{- $probe := list "python" "-m" "tumorsite.probe" "worker" -}}
 {{- $command := list "python" "-m" "celery" "--app" "tumorsite" "--quiet" "worker"
     "--queues" .queue "--hostname" (printf "%s@%%h" .node)
