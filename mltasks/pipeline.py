@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mltasks import completion, detector, evaluation, negatives, release
+from mltasks import completion, detector, evaluation, negatives, release, seen
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
 from mltasks.inference import load_analyzer, read_model
@@ -87,9 +87,10 @@ def train_model(
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
+    start = None
     if config.start:
-        card, _, _ = read_model(start_folder(config))
-        release.check_unseen(card, records, wanted.fold)
+        start, _, _ = read_model(start_folder(config))
+        release.check_unseen(start, records, wanted.fold)
     attribution = _attribution(request, records)
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
@@ -129,6 +130,7 @@ def train_model(
         "data": asdict(wanted),
         "data_digest": data_digest(records),
         "held_out_digest": data_digest(held_out),
+        **seen.for_card([*learnt, *watched], start),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
         "history": run.history,

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from PIL import Image
 
-from mltasks import model_card
+from mltasks import model_card, seen
 from mltasks.corruptions import CORRUPTIONS
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.doubt import REFERENCE_NAME
@@ -50,6 +50,8 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert card["attribution"] == ["Training data: the data folder states no source."]
     held_out = [row for row in read_manifest(slices) if row.fold == 0]
     assert card["training"]["held_out_digest"] == data_digest(held_out)
+    learnt = seen.learnt_prefixes(row for row in read_manifest(slices) if row.fold)
+    assert card["training"]["learnt_prefixes"] == learnt
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
         "curves.svg",
