@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mltasks.classes import NO_TUMOR
-from mltasks.data import DataError, as_mask
+from mltasks.data import DataError, marked
 from mltasks.datasets.finding import Found, find_layout, is_litter, packed
 from mltasks.datasets.form import (
     FORMAT,
@@ -327,8 +327,7 @@ class _Importer:
         if item.mask is None:
             return None
         if isinstance(item.mask, Path):
-            _, picture = self._decode(item.mask, item.known.get("mask_sha256", ""))
-            mask = as_mask(to_grey(picture.pixels))
+            mask = marked(*self._decode(item.mask, item.known.get("mask_sha256", "")))
         else:
             mask = item.mask
         if mask.shape != pixels.shape:
