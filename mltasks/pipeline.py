@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mltasks import completion, detector, evaluation, negatives, release, seen
+from mltasks import completion, detector, evaluation, model_card, negatives, release, seen
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
@@ -157,7 +158,9 @@ def train_model(
     card["metrics"] = {
         "validation": evaluation.summary(results) | {"fold": wanted.fold},
         "other_pictures": evaluation.refusal_summary(fates),
+        "data": described(card, Measured(request.data, held_out, wanted.fold, (), (), 0)),
     }
+    extras[release.MODEL_CARD_NAME] = model_card.text(card).encode()
     release.write_model(request.output, card, content, extras)
     write_history(request.output, run.history)
     return card

@@ -53,6 +53,7 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     learnt = seen.learnt_prefixes(row for row in read_manifest(slices) if row.fold)
     assert card["training"]["learnt_prefixes"] == learnt
     assert sorted(path.name for path in folder.iterdir()) == [
+        "MODEL_CARD.md",
         "checkpoints",
         "curves.svg",
         "history.csv",
@@ -224,6 +225,8 @@ def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: P
     card = json.loads((tmp_path / "model" / CARD_NAME).read_text())
     assert card["metrics"]["validation"]["dice"]["n"] == 0
     assert card["metrics"]["validation"]["accuracy"]["value"] is not None
+    text = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "Contours: at 0.9 and 0.1; the held-out slices have no expert's mask" in text
 
 
 def test_other_pictures_are_of_the_folder_that_is_meant(
