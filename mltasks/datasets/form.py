@@ -41,6 +41,8 @@ COLUMNS = (
     # published in; place below the folder it was imported from; why it must not be used.
     *("source", "licence", "patient", "part", "origin", "excluded"),
 )
+# Why a split has excluded an image: its group lies in several of the folds that were there.
+BRIDGE = "its group lies in several folds"
 _PSEUDONYM = 16
 
 # Starts a bar for a number of steps and gives what counts them.
@@ -83,6 +85,11 @@ class Row:
     origin: str = ""
     excluded: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a split puts it into a group: all but what was excluded for another reason."""
+        return self.excluded in {"", BRIDGE}
 
     @property
     def image(self) -> str:

@@ -110,7 +110,11 @@ def open_sets(folders: Sequence[Path]) -> list[Dataset]:
 def gather(
     sets: Sequence[Dataset], limits: Limits, analyzer: Analyzer | None, progress: Progress
 ) -> Gathered:
-    """Read everything once. Files that cannot be used become faults and are not counted."""
+    """Read everything once. Files that cannot be used become faults and are not counted.
+
+    Nor are rows that were excluded: of these only what a split still needs is read, see
+    `Row.grouped`.
+    """
     found = Gathered(sets=list(sets))
     reader = _Reader(found, limits, analyzer)
     with progress("read", sum(len(data.rows) for data in sets)) as tick:
@@ -118,7 +122,8 @@ def gather(
             found.faults.extend((data.name, fault) for fault in data.faults)
             found.faults.extend((data.name, fault) for fault in _foreign(data))
             for row in data.rows:
-                reader.take(number, row)
+                if row.grouped:
+                    reader.take(number, row)
                 tick(1)
     reader.finish()
     return found
@@ -237,7 +242,10 @@ class _Reader:
             raise _Unusable("damaged", where, error.message) from None
         if not fits:
             raise _Unusable(
-                "digest", where, "its digest is not that in the manifest: restore the file"
+                "digest",
+                where,
+                "its digest is not that in the manifest: restore the file or, if it was changed on "
+                "purpose, leave the digest empty there and import the folder anew",
             )
         return content, found
 

@@ -298,14 +298,16 @@ class _Importer:
             "another --name"
         )
 
-    def _decode(self, path: Path, expected: str) -> tuple[bytes, Decoded]:
+    def _decode(self, path: Path, what: str, expected: str) -> tuple[bytes, Decoded]:
+        """Content and picture of a file, called `what` in messages: its name may be a patient's."""
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+            raise ValueError(f"{what} cannot be read: {error.strerror}") from None
         if expected and hashlib.sha256(content).hexdigest() != expected:
             raise ValueError(
-                f"the digest of {path.name} is not the one in the manifest; download it again"
+                f"the digest of {what} is not the one in the manifest: download it again or, if it "
+                "was changed on purpose, leave the digest empty there"
             )
         limits = self._request.limits
         return content, decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
@@ -314,7 +316,7 @@ class _Importer:
         """Grey pixels, the file's content to keep and its suffix."""
         if not isinstance(item.image, Path):
             return item.image, encode_png(item.image), ".png"
-        content, picture = self._decode(item.image, item.known.get("sha256", ""))
+        content, picture = self._decode(item.image, "the image", item.known.get("sha256", ""))
         if item.channel is not None:
             pixels = _channel(picture.pixels, item.channel)
             return pixels, encode_png(pixels), ".png"
@@ -327,7 +329,8 @@ class _Importer:
         if item.mask is None:
             return None
         if isinstance(item.mask, Path):
-            mask = marked(*self._decode(item.mask, item.known.get("mask_sha256", "")))
+            expected = item.known.get("mask_sha256", "")
+            mask = marked(*self._decode(item.mask, "its mask", expected))
         else:
             mask = item.mask
         if mask.shape != pixels.shape:

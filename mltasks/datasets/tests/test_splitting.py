@@ -17,8 +17,8 @@ from PIL import Image
 
 from mltasks.data import DataError, read_manifest
 from mltasks.datasets import importing, splitting
-from mltasks.datasets.form import Row, read_dataset, replace_rows
-from mltasks.datasets.splitting import BRIDGE, assign, split
+from mltasks.datasets.form import BRIDGE, Row, read_dataset, replace_rows
+from mltasks.datasets.splitting import assign, split
 from mltasks.datasets.tests.conftest import LIMITS, MADE, picture, request, save
 
 
