@@ -8,7 +8,7 @@ import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,7 @@ TRAIN, HOLDOUT = "train", "holdout"
 # Of the pictures drawn for training and, others, for evaluation.
 _DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
 _USUAL = DataConfig()
-DRAWN, DRAWN_HELD_OUT = _USUAL.drawn, _USUAL.drawn_held_out
-_PER_SOURCE = _USUAL.per_source
+DRAWN_HELD_OUT = _USUAL.drawn_held_out
 # Every so many slices is used to fit the detector: they differ less than the other pictures do.
 _REFIT_STEP = 3
 _LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime", "numpy", "pillow")
@@ -107,7 +106,7 @@ def train_model(
         [pixels for _, pixels in others],
         request.output / CHECKPOINTS,
         watched=watched_samples,
-        learnt_from=_learnt_from(wanted, samples, watched_samples, others),
+        learnt_from=learnt_from(wanted, samples, watched_samples, others),
         **({} if saved is None else {"saved": saved}),
     )
     if request.resume and run.resume():
@@ -177,20 +176,20 @@ def _attribution(request: TrainingRequest, records: list[Record]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _learnt_from(
-    wanted: DataConfig, samples: list[Sample], watched: list[Sample], others: Named
+def learnt_from(
+    wanted: DataConfig, samples: Iterable[Sample], watched: Iterable[Sample], others: Named
 ) -> dict[str, Any]:
     """What a run is determined by beside [network] and [training], by the words for it."""
     settings = {name: own for name, own in asdict(wanted).items() if name != "drawn_held_out"}
     return settings | {
-        "slices learnt from": _digest(samples),
-        "slices watched": _digest(watched),
+        "slices learnt from": samples_digest(samples),
+        "slices watched": samples_digest(watched),
         # Their number says that a folder was forgotten; their pixels may differ by a rounding.
         "other pictures": dict(Counter(source for source, _ in others)),
     }
 
 
-def _digest(samples: Iterable[Sample]) -> str:
+def samples_digest(samples: Iterable[Sample]) -> str:
     """Names slices in their order, with the masks, of which the manifest need not say a digest."""
     digest = hashlib.sha256()
     for sample in samples:
@@ -288,18 +287,29 @@ def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:
     Raises:
         DataError: the folder holds none.
     """
-    drawn = negatives.drawn(wanted.drawn, _DRAWN_SEED)
-    return drawn if folder is None else drawn + _real(folder / TRAIN, wanted.per_source)
+    return learnt_pictures(wanted, None if folder is None else folder / TRAIN)
 
 
-def learnt_pictures(folder: Path | None, *, per_source: int = _PER_SOURCE) -> Named:
-    """Pictures that are no brain MRI of the kinds and sources learnt from, with their source.
+def stated_data(card: dict[str, Any]) -> DataConfig:
+    """What training has learnt from, as the card says; the usual where it does not."""
+    stated = card.get("training", {}).get("data", {})
+    return DataConfig(
+        **{own.name: stated[own.name] for own in fields(_USUAL) if own.name in stated}
+    )
+
+
+def learnt_pictures(wanted: DataConfig, folder: Path | None) -> Named:
+    """Pictures that are no brain MRI and were learnt from, with their source.
+
+    Args:
+        wanted: of that training.
+        folder: `train` of what it was given.
 
     Raises:
         DataError: the folder holds none, or is not the one of those learnt from.
     """
-    named = negatives.drawn(DRAWN, _DRAWN_SEED)
-    return named if folder is None else named + _real(_part(folder, TRAIN), per_source)
+    named = negatives.drawn(wanted.drawn, _DRAWN_SEED)
+    return named if folder is None else named + _real(_part(folder, TRAIN), wanted.per_source)
 
 
 def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Named:
@@ -311,7 +321,7 @@ def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Na
     named = [
         (f"drawn: {kind}", pixels) for kind, pixels in negatives.drawn(drawn, _DRAWN_HELD_OUT_SEED)
     ]
-    return named if folder is None else named + _real(_part(folder, HOLDOUT), _PER_SOURCE)
+    return named if folder is None else named + _real(_part(folder, HOLDOUT), _USUAL.per_source)
 
 
 def _part(folder: Path, wanted: str) -> Path:

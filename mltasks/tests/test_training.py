@@ -162,17 +162,18 @@ def test_a_card_needs_all_classes_and_a_mask(trained: Trained) -> None:
 
 
 def test_calibrate_repeats_what_training_fitted(
-    trained: Trained, slices: Path, tmp_path: Path
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(trained[0], tmp_path / "model")
     (model / REFERENCE_NAME).unlink()
     changed = trained[1] | {"thresholds": trained[1]["thresholds"] | {"mask": 0.123}}
     (model / CARD_NAME).write_text(json.dumps(changed))
     out = io.StringIO()
-    call_command("calibrate", model=model, data=slices, stdout=out)
+    call_command("calibrate", model=model, data=slices, negatives=others / "train", stdout=out)
     card = json.loads((model / CARD_NAME).read_text())
     assert card["thresholds"] == trained[1]["thresholds"]
-    assert card["doubt"]["contours"] == trained[1]["doubt"]["contours"]
+    # All of it, so fitted to as many other pictures as training was.
+    assert card["doubt"] == trained[1]["doubt"]
     assert card["calibration"]["groups"] == trained[1]["calibration"]["groups"]
     assert "plain: n 8" in out.getvalue()
     # Its figures would be those of a mask threshold that it no longer has.
