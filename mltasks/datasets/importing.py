@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -211,6 +211,11 @@ class _Importer:
         self._folder, self._request, self._info = folder, request, info
         self._layout, self._place = found.layout, found.place
         self._taken = {row.id: row for row in older}
+        self._sources: dict[str, set[str]] = defaultdict(set)
+        for row in older:
+            self._sources[row.group].add(row.source)
+        # What the groups that came with the images are called here.
+        self._groups: dict[str, str] = {}
 
     def take(self, item: Item) -> Row | LeftOut:
         """One image and its mask."""
@@ -261,6 +266,7 @@ class _Importer:
         }
         # What a manifest said before goes first, as long as it said anything (fold 0 is something).
         fields |= {key: value for key, value in item.known.items() if value or value == 0}
+        fields["group"] = self._group(fields["group"], patient, fields["source"])
         row = Row(
             **{key: value for key, value in fields.items() if key not in _DIGESTS},
             id=name,
@@ -278,6 +284,20 @@ class _Importer:
         if mask_content:
             (self._folder / row.mask).write_bytes(mask_content)
         return row
+
+    def _group(self, wanted: str, patient: str, source: str) -> str:
+        """The group's name or, if the older set has it of another collection, after this one's.
+
+        Groups of equal names would tie images together that have nothing in common; "1" is the
+        first of many collections. A pseudonym is the same patient's everywhere.
+        """
+        if wanted == patient:
+            return wanted
+        foreign = wanted in self._sources and source not in self._sources[wanted]
+        # Decided once, so that a group stays whole whose images are of several collections.
+        return self._groups.setdefault(
+            wanted, f"{slug(self._info['name'])}_{wanted}" if foreign else wanted
+        )
 
     def _free_id(self, wanted: str, label: str, digest: str, suffix: str) -> str:
         """The id wanted or, if another image has it, the same after the collection's name.
