@@ -49,6 +49,8 @@ class TrainingRequest:
     negatives: Path | None = None
     threads: int = 0
     resume: bool = False
+    # Where the recipe's own number was replaced by it; kept in the card's command.
+    epochs: int | None = None
     tracking_uri: str = ""
     # What the site calls the run; kept in the card.
     run: str = ""
@@ -232,6 +234,8 @@ def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]
 def _command(request: TrainingRequest) -> str:
     """The command that repeats the run, with placeholders for the folders."""
     given = " --negatives NEGATIVES" if request.negatives is not None else ""
+    if request.epochs is not None:
+        given += f" --epochs {request.epochs}"
     return f"python manage.py train {request.recipe.name} --data DATA --output MODEL{given}"
 
 

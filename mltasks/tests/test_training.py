@@ -62,7 +62,9 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
         REFERENCE_NAME,
     ]
     assert (card["name"], card["version"]) == ("tiny", "7")
-    assert card["training"]["command"].startswith("python manage.py train tiny-7 --data DATA")
+    assert card["training"]["command"] == (
+        "python manage.py train tiny-7 --data DATA --output MODEL --negatives NEGATIVES --epochs 2"
+    )
 
 
 def test_both_engines_agree(trained: Trained) -> None:
