@@ -21,7 +21,7 @@ from mltasks.classes import CLASSES, TUMOR
 from mltasks.images import Decoded, ImageError, decode, orient
 from mltasks.preprocessing import Pixels, to_grey
 
-_COLUMNS = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
+REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
 _MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -90,19 +90,7 @@ def read_manifest(
         DataError: the folder, the file or a column is missing, or a row is malformed.
     """
     path = folder / "manifest.csv"
-    try:
-        # Excel puts a mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise DataError(f"no training data: cannot read {path} ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    missing = [column for column in _COLUMNS if column not in rows[0]]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    _, rows = read_table(path, REQUIRED, absent="no training data")
     try:
         records = [_record(row, labels, needs_folds) for row in rows if not row.get("excluded")]
     except ValueError as error:
@@ -113,6 +101,37 @@ def read_manifest(
             raise DataError(f"{path}: {record.id} is listed twice; remove one of its rows")
         ids.add(record.id)
     return records
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, absent: str, remedy: str = ""
+) -> tuple[bytes, list[dict[str, str]]]:
+    """The content of a CSV file, and its rows by the names in its first line.
+
+    A row with too few columns has None in those it lacks, one with too many has them under None.
+
+    Args:
+        columns: that it must have.
+        absent, remedy: what is said before and after, if it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, is no such table, has no rows, or lacks a column.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{absent}: cannot read {path} ({error.strerror}){remedy}") from None
+    try:
+        # Excel puts a mark before the first column's name.
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    missing = [column for column in columns if column not in rows[0]]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    return content, rows
 
 
 def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:

@@ -14,7 +14,7 @@ from mltasks import seen
 from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, data_digest
-from mltasks.datasets.form import INFO, read_dataset
+from mltasks.datasets.form import INFO, collections, is_unstated, read_dataset
 from mltasks.drafts import GO_ON, naming, replacing
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
@@ -47,9 +47,8 @@ def data_sources(folder: Path, records: Sequence[Record]) -> list[str]:
     info = read_dataset(folder).info
     if not info and data_digest(records) == _BRISC_DIGEST:
         return [_BRISC]
-    lines = [_source_line(part) for part in info.get("parts") or ([info] if info else [])]
-    # What was imported onto a folder without a dataset.json does not speak for that folder.
-    if not info or ("parts" in info and not all(record.source for record in records)):
+    lines = [_source_line(part) for part in collections(info)]
+    if is_unstated(info, (record.source for record in records)):
         whose = "Other training data" if lines else "Training data"
         lines.append(f"{whose}: the data folder states no source.")
     return lines
