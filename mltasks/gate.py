@@ -325,8 +325,10 @@ def compare(
 def _groups_that_count(metric: bootstrap.Metric, groups: NDArray[Any]) -> int:
     """Groups whose slices alone would give the measure a value: those of a class, say."""
     names, member_of = np.unique(groups, return_inverse=True)
-    alone = np.eye(len(names))[:, member_of]
-    return int(np.count_nonzero(~np.isnan(metric(alone))))
+    # As many at a time as there are draws, which are in memory as well.
+    parts = np.array_split(np.arange(len(names)), -(-len(names) // RESAMPLES))
+    alone = (np.equal.outer(part, member_of).astype(np.float64) for part in parts)
+    return sum(int(np.count_nonzero(~np.isnan(metric(weights)))) for weights in alone)
 
 
 def _widening(groups: int, tail: float) -> float:
