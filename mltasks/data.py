@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mltasks.classes import CLASSES, TUMOR
-from mltasks.images import ImageError, decode
+from mltasks.images import Decoded, ImageError, decode, orient
 from mltasks.preprocessing import Pixels, to_grey
 
-_COLUMNS = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
+REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
 _MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -88,19 +90,7 @@ def read_manifest(
         DataError: the folder, the file or a column is missing, or a row is malformed.
     """
     path = folder / "manifest.csv"
-    try:
-        # Excel puts a mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise DataError(f"no training data: cannot read {path} ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    missing = [column for column in _COLUMNS if column not in rows[0]]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    _, rows = read_table(path, REQUIRED, absent="no training data")
     try:
         records = [_record(row, labels, needs_folds) for row in rows if not row.get("excluded")]
     except ValueError as error:
@@ -111,6 +101,37 @@ def read_manifest(
             raise DataError(f"{path}: {record.id} is listed twice; remove one of its rows")
         ids.add(record.id)
     return records
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, absent: str, remedy: str = ""
+) -> tuple[bytes, list[dict[str, str]]]:
+    """The content of a CSV file, and its rows by the names in its first line.
+
+    A row with too few columns has None in those it lacks, one with too many has them under None.
+
+    Args:
+        columns: that it must have.
+        absent, remedy: what is said before and after, if it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, is no such table, has no rows, or lacks a column.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{absent}: cannot read {path} ({error.strerror}){remedy}") from None
+    try:
+        # Excel puts a mark before the first column's name.
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    missing = [column for column in columns if column not in rows[0]]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    return content, rows
 
 
 def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:
@@ -175,7 +196,8 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     """Read one slice and its mask as the site reads them.
 
     16 bits fill the range of 8, and what a camera stored turned is upright. So are masks, each by
-    its own tag: one without a tag lies on the upright picture.
+    its own tag: one without a tag lies on the upright picture. One that marks nothing is none: it
+    says that nobody has outlined the tumour, not that there is none.
 
     Args:
         record: its digest is checked where it states one.
@@ -184,38 +206,64 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     Raises:
         DataError: a file is missing, damaged, not the manifest's, or the sizes differ.
     """
-    pixels = _grey(image, record.sha256)
+    _, picture = _read(image, record.sha256)
+    pixels = np.array(to_grey(picture.pixels))
     if mask is None:
         return Sample(record, pixels, None)
-    area = _grey(mask)
+    area = marked(*_read(mask))
     if area.shape != pixels.shape:
         (height, width), (rows, columns) = area.shape, pixels.shape
         raise DataError(
             f"{mask} has another size than its image: {width}×{height} instead of {columns}×{rows}"
         )
-    return Sample(record, pixels, np.where(as_mask(area), np.uint8(255), np.uint8(0)))
+    if not area.any():
+        return Sample(record, pixels, None)
+    return Sample(record, pixels, np.where(area, np.uint8(255), np.uint8(0)))
 
 
-def as_mask(values: Pixels) -> NDArray[np.bool_]:
-    """Where a mask's picture says tumour.
+def marked(content: bytes, picture: Decoded) -> NDArray[np.bool_]:
+    """Where a mask's file says tumour: bool (height, width), upright.
 
-    Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
+    Of a palette with colours, entry 0 is the background and any other tumour: the colours are for
+    people, and the first may be a dark red. A palette of greys is a picture like any other; tools
+    that make files smaller write it, with white as entry 0 if they like.
+
+    Args:
+        content: of the file.
+        picture: what `decode` has read from it.
     """
+    with Image.open(io.BytesIO(content)) as image:
+        labels = _labels(image)
+    if labels is not None:
+        # As in decoding: Pillow turns TIFF upright by itself.
+        turn = 1 if picture.format == "TIFF" else picture.orientation
+        return np.asarray(orient(labels, turn) > 0)
+    values = to_grey(picture.pixels)
+    # Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
     return np.asarray(values > (0 if values.max() <= 1 else 127))
 
 
-def _grey(path: Path, sha256: str = "") -> Pixels:
-    """A file's grey pixels, uint8 (height, width), upright."""
+def _labels(image: Image.Image) -> Pixels | None:
+    """The entries that a picture has of a palette with colours; None if it has none."""
+    if image.mode != "P":
+        return None
+    entries = np.asarray(image)
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    used = np.unique(entries)
+    return entries if np.ptp(palette[used[used < len(palette)]], axis=1).any() else None
+
+
+def _read(path: Path, sha256: str = "") -> tuple[bytes, Decoded]:
+    """A file's content, and the picture in it."""
     try:
         content = path.read_bytes()
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{path} is not the file of the manifest: its digest differs")
-        picture = decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
+        return content, decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ImageError as error:
         raise DataError(f"cannot read {path}: {error.message}") from None
-    return np.array(to_grey(picture.pixels))
 
 
 def mask_path(folder: Path, record: Record) -> Path | None:

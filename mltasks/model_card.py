@@ -7,7 +7,7 @@ from typing import Any
 
 from django.template.loader import render_to_string
 
-from mltasks import release
+from mltasks import release, seen
 from mltasks.data import DataError
 from mltasks.drafts import replacing
 from mltasks.evaluation.measuring import for_card
@@ -44,7 +44,7 @@ def check(card: dict[str, Any], data: dict[str, Any]) -> None:
         DataError: they are of other data, of all of it or of another fold.
     """
     training = card.get("training", {})
-    fold = release.held_out_fold(card)
+    fold = seen.held_out_fold(card)
     if fold is None:
         why = "model.json does not say which fold its training held out (training.data.fold)"
     elif data["set"] != training.get("data_digest"):
@@ -56,6 +56,8 @@ def check(card: dict[str, Any], data: dict[str, Any]) -> None:
         why = f"the network has learnt from the other slices: give --fold {fold}"
     elif data["digest"] != training.get("held_out_digest", data["digest"]):
         why = f"other slices are in fold {fold} now than when the network was trained"
+    elif data["learnt"]:
+        why = "the network, or the one it was started from, has learnt from some of these"
     else:
         return
     raise DataError(f"a model card states figures on slices that training never saw, and {why}")

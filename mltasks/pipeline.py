@@ -8,13 +8,14 @@ import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mltasks import completion, detector, evaluation, negatives, release
+from mltasks import completion, detector, evaluation, model_card, negatives, release, seen
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
@@ -32,8 +33,7 @@ TRAIN, HOLDOUT = "train", "holdout"
 # Of the pictures drawn for training and, others, for evaluation.
 _DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
 _USUAL = DataConfig()
-DRAWN, DRAWN_HELD_OUT = _USUAL.drawn, _USUAL.drawn_held_out
-_PER_SOURCE = _USUAL.per_source
+DRAWN_HELD_OUT = _USUAL.drawn_held_out
 # Every so many slices is used to fit the detector: they differ less than the other pictures do.
 _REFIT_STEP = 3
 _LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "onnx", "onnxruntime", "numpy", "pillow")
@@ -49,6 +49,8 @@ class TrainingRequest:
     negatives: Path | None = None
     threads: int = 0
     resume: bool = False
+    # Where the recipe's own number was replaced by it; kept in the card's command.
+    epochs: int | None = None
     tracking_uri: str = ""
     # What the site calls the run; kept in the card.
     run: str = ""
@@ -87,9 +89,10 @@ def train_model(
         threading = tensorflow_module().config.threading
         threading.set_intra_op_parallelism_threads(request.threads)
         threading.set_inter_op_parallelism_threads(request.threads)
+    start = None
     if config.start:
-        card, _, _ = read_model(start_folder(config))
-        release.check_unseen(card, records, wanted.fold)
+        start, _, _ = read_model(start_folder(config))
+        release.check_unseen(start, records, wanted.fold)
     attribution = _attribution(request, records)
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
@@ -105,7 +108,7 @@ def train_model(
         [pixels for _, pixels in others],
         request.output / CHECKPOINTS,
         watched=watched_samples,
-        learnt_from=_learnt_from(wanted, samples, watched_samples, others),
+        learnt_from=learnt_from(wanted, samples, watched_samples, others),
         **({} if saved is None else {"saved": saved}),
     )
     if request.resume and run.resume():
@@ -129,6 +132,7 @@ def train_model(
         "data": asdict(wanted),
         "data_digest": data_digest(records),
         "held_out_digest": data_digest(held_out),
+        **seen.for_card([*learnt, *watched], start),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
         "history": run.history,
@@ -155,7 +159,9 @@ def train_model(
     card["metrics"] = {
         "validation": evaluation.summary(results) | {"fold": wanted.fold},
         "other_pictures": evaluation.refusal_summary(fates),
+        "data": described(card, Measured(request.data, held_out, wanted.fold, (), (), 0)),
     }
+    extras[release.MODEL_CARD_NAME] = model_card.text(card).encode()
     release.write_model(request.output, card, content, extras)
     write_history(request.output, run.history)
     return card
@@ -172,20 +178,20 @@ def _attribution(request: TrainingRequest, records: list[Record]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _learnt_from(
-    wanted: DataConfig, samples: list[Sample], watched: list[Sample], others: Named
+def learnt_from(
+    wanted: DataConfig, samples: Iterable[Sample], watched: Iterable[Sample], others: Named
 ) -> dict[str, Any]:
     """What a run is determined by beside [network] and [training], by the words for it."""
     settings = {name: own for name, own in asdict(wanted).items() if name != "drawn_held_out"}
     return settings | {
-        "slices learnt from": _digest(samples),
-        "slices watched": _digest(watched),
+        "slices learnt from": samples_digest(samples),
+        "slices watched": samples_digest(watched),
         # Their number says that a folder was forgotten; their pixels may differ by a rounding.
         "other pictures": dict(Counter(source for source, _ in others)),
     }
 
 
-def _digest(samples: Iterable[Sample]) -> str:
+def samples_digest(samples: Iterable[Sample]) -> str:
     """Names slices in their order, with the masks, of which the manifest need not say a digest."""
     digest = hashlib.sha256()
     for sample in samples:
@@ -228,6 +234,8 @@ def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]
 def _command(request: TrainingRequest) -> str:
     """The command that repeats the run, with placeholders for the folders."""
     given = " --negatives NEGATIVES" if request.negatives is not None else ""
+    if request.epochs is not None:
+        given += f" --epochs {request.epochs}"
     return f"python manage.py train {request.recipe.name} --data DATA --output MODEL{given}"
 
 
@@ -283,18 +291,29 @@ def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:
     Raises:
         DataError: the folder holds none.
     """
-    drawn = negatives.drawn(wanted.drawn, _DRAWN_SEED)
-    return drawn if folder is None else drawn + _real(folder / TRAIN, wanted.per_source)
+    return learnt_pictures(wanted, None if folder is None else folder / TRAIN)
 
 
-def learnt_pictures(folder: Path | None, *, per_source: int = _PER_SOURCE) -> Named:
-    """Pictures that are no brain MRI of the kinds and sources learnt from, with their source.
+def stated_data(card: dict[str, Any]) -> DataConfig:
+    """What training has learnt from, as the card says; the usual where it does not."""
+    stated = card.get("training", {}).get("data", {})
+    return DataConfig(
+        **{own.name: stated[own.name] for own in fields(_USUAL) if own.name in stated}
+    )
+
+
+def learnt_pictures(wanted: DataConfig, folder: Path | None) -> Named:
+    """Pictures that are no brain MRI and were learnt from, with their source.
+
+    Args:
+        wanted: of that training.
+        folder: `train` of what it was given.
 
     Raises:
         DataError: the folder holds none, or is not the one of those learnt from.
     """
-    named = negatives.drawn(DRAWN, _DRAWN_SEED)
-    return named if folder is None else named + _real(_part(folder, TRAIN), per_source)
+    named = negatives.drawn(wanted.drawn, _DRAWN_SEED)
+    return named if folder is None else named + _real(_part(folder, TRAIN), wanted.per_source)
 
 
 def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Named:
@@ -306,7 +325,7 @@ def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Na
     named = [
         (f"drawn: {kind}", pixels) for kind, pixels in negatives.drawn(drawn, _DRAWN_HELD_OUT_SEED)
     ]
-    return named if folder is None else named + _real(_part(folder, HOLDOUT), _PER_SOURCE)
+    return named if folder is None else named + _real(_part(folder, HOLDOUT), _USUAL.per_source)
 
 
 def _part(folder: Path, wanted: str) -> Path:

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mltasks import seen
 from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, data_digest
-from mltasks.datasets.form import INFO, read_dataset
+from mltasks.datasets.form import INFO, collections, is_unstated, read_dataset
 from mltasks.drafts import GO_ON, naming, replacing
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
@@ -46,9 +47,8 @@ def data_sources(folder: Path, records: Sequence[Record]) -> list[str]:
     info = read_dataset(folder).info
     if not info and data_digest(records) == _BRISC_DIGEST:
         return [_BRISC]
-    lines = [_source_line(part) for part in info.get("parts") or ([info] if info else [])]
-    # What was imported onto a folder without a dataset.json does not speak for that folder.
-    if not info or ("parts" in info and not all(record.source for record in records)):
+    lines = [_source_line(part) for part in collections(info)]
+    if is_unstated(info, (record.source for record in records)):
         whose = "Other training data" if lines else "Training data"
         lines.append(f"{whose}: the data folder states no source.")
     return lines
@@ -73,19 +73,8 @@ def inherited(start: Path) -> list[str]:
     return list(lines) if lines else [f"{start.name}: its card does not say what it was made from."]
 
 
-def held_out_fold(card: dict[str, Any]) -> int | None:
-    """The fold that the network has not learnt from, as its card says; None if it does not."""
-    # The card of the first version states it only with the figures of its training.
-    stated = card.get("training", {}).get("data") or card.get("metrics", {}).get("validation", {})
-    fold: int | None = stated.get("fold")
-    return fold
-
-
 def check_unseen(card: dict[str, Any], records: Sequence[Record], fold: int) -> None:
-    """Refuse a fold of the data that a network has learnt from.
-
-    Cards of the first versions do not name the slices that were held out: of these networks it
-    cannot be told that another split has since drawn other slices into that fold.
+    """Refuse a fold of the data that a network has learnt from, see `seen.why_seen`.
 
     Args:
         card: of the network.
@@ -93,24 +82,12 @@ def check_unseen(card: dict[str, Any], records: Sequence[Record], fold: int) -> 
         fold: that it must not have seen.
 
     Raises:
-        DataError: the network has learnt from these records, and held out another fold, or other
-            slices under its number.
+        DataError: the network has learnt from slices of it.
     """
-    unseen, training = held_out_fold(card), card.get("training", {})
-    if unseen is None or training.get("data_digest") != data_digest(records):
-        return
-    name, stated = f"{card['name']} {card['version']}", training.get("held_out_digest")
-    if fold != unseen:
-        untold = "" if stated else "; its card does not say which slices that fold held then"
-        raise DataError(
-            f"{name} has learnt from fold {fold} of this data: hold out fold {unseen}, as its "
-            f"training did{untold}"
-        )
-    if stated and stated != data_digest(own for own in records if own.fold == fold):
-        raise DataError(
-            f"{name} has learnt from slices that are in fold {fold} now: the data was split anew "
-            "after its training; use the data as it was split then"
-        )
+    slices = [record for record in records if record.fold == fold]
+    why = seen.why_seen(card, slices, fold=fold, whole=data_digest(records))
+    if why:
+        raise DataError(f"{card['name']} {card['version']} {why}")
 
 
 def export_weights(config: NetworkConfig, weights: dict[str, Any]) -> bytes:

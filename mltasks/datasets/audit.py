@@ -139,6 +139,7 @@ def _describe(found: Gathered, number: int) -> dict[str, Any]:
         "parts": parts,
         "images": len(rows),
         "listed": len(data.rows),
+        "excluded": sum(not row.grouped for row in data.rows),
         "masks": sum(row.has_mask for row in rows),
         "labels": dict(sorted(Counter(row.label for row in rows).items())),
         "planes": dict(sorted(Counter(row.plane or "unknown" for row in rows).items())),

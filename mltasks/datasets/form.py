@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from mltasks.classes import LABELS
-from mltasks.data import DataError, is_file_name, mask_flag
+from mltasks.data import REQUIRED, DataError, is_file_name, mask_flag, read_table
 
 FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
 # A manifest that is about to take the place of the old one.
 _NEXT = "manifest.csv.next"
-REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 COLUMNS = (
     *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
     # SHA-256 of the mask's file; name of the image's file below images/.
@@ -41,6 +40,8 @@ COLUMNS = (
     # published in; place below the folder it was imported from; why it must not be used.
     *("source", "licence", "patient", "part", "origin", "excluded"),
 )
+# Why a split has excluded an image: its group lies in several of the folds that were there.
+BRIDGE = "its group lies in several folds"
 _PSEUDONYM = 16
 
 # Starts a bar for a number of steps and gives what counts them.
@@ -83,6 +84,11 @@ class Row:
     origin: str = ""
     excluded: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a split puts it into a group: all but what was excluded for another reason."""
+        return self.excluded in {"", BRIDGE}
 
     @property
     def image(self) -> str:
@@ -142,23 +148,12 @@ def read_dataset(folder: Path) -> Dataset:
     """
     _finish_replacement(folder)
     path = folder / MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"no data set: cannot read {path} ({error.strerror}); make one of a download with "
-            "manage.py dataset import"
-        ) from None
-    try:
-        # Excel puts a mark before the first column's name.
-        table = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
-    if not table:
-        raise DataError(f"{path} has no rows")
-    missing = [name for name in REQUIRED if name not in table[0]]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    content, table = read_table(
+        path,
+        REQUIRED,
+        absent="no data set",
+        remedy="; make one of a download with manage.py dataset import",
+    )
     rows, faults, seen = list[Row](), list[Fault](), set[str]()
     for number, cells in enumerate(table, start=2):
         where = f"{MANIFEST}, line {number}"
@@ -189,9 +184,22 @@ def collections(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The collections that a set was joined of, each with its name, licence and citation.
 
     Args:
-        info: content of dataset.json, whose own licence is that of the collection added last.
+        info: content of dataset.json, whose own licence is that of the collection added last;
+            empty if there is none, which then states no collection.
     """
-    return list(info.get("parts") or [info])
+    return list(info.get("parts") or ([info] if info else []))
+
+
+def is_unstated(info: Mapping[str, Any], sources: Iterable[str]) -> bool:
+    """Whether some images are of no collection that dataset.json states.
+
+    What was imported onto a folder without a dataset.json does not speak for that folder.
+
+    Args:
+        info: content of dataset.json.
+        sources: of all images.
+    """
+    return not info or ("parts" in info and not all(sources))
 
 
 def missing_columns(folder: Path) -> list[str]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from mltasks.classes import NO_TUMOR
-from mltasks.data import DataError, as_mask
+from mltasks.data import DataError, marked
 from mltasks.datasets.copies import Shelf
 from mltasks.datasets.fingerprints import fingerprint
 from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row, read_dataset
 from mltasks.datasets.items import Mask, files_below
 from mltasks.datasets.masks import check_mask
 from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
-from mltasks.images import ImageError, decode
+from mltasks.images import Decoded, ImageError, decode
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.stream import Limits
@@ -82,9 +82,9 @@ class Gathered:
 
     def mask(self, place: int, limits: Limits) -> Mask:
         """The mask, read anew."""
-        path = self.sets[self.set_of[place]].folder / self.rows[place].mask
-        found = decode(path, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return as_mask(to_grey(found.pixels))
+        content = (self.sets[self.set_of[place]].folder / self.rows[place].mask).read_bytes()
+        found = decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        return marked(content, found)
 
 
 def open_sets(folders: Sequence[Path]) -> list[Dataset]:
@@ -110,7 +110,11 @@ def open_sets(folders: Sequence[Path]) -> list[Dataset]:
 def gather(
     sets: Sequence[Dataset], limits: Limits, analyzer: Analyzer | None, progress: Progress
 ) -> Gathered:
-    """Read everything once. Files that cannot be used become faults and are not counted."""
+    """Read everything once. Files that cannot be used become faults and are not counted.
+
+    Nor are rows that were excluded: of these only what a split still needs is read, see
+    `Row.grouped`.
+    """
     found = Gathered(sets=list(sets))
     reader = _Reader(found, limits, analyzer)
     with progress("read", sum(len(data.rows) for data in sets)) as tick:
@@ -118,7 +122,8 @@ def gather(
             found.faults.extend((data.name, fault) for fault in data.faults)
             found.faults.extend((data.name, fault) for fault in _foreign(data))
             for row in data.rows:
-                reader.take(number, row)
+                if row.grouped:
+                    reader.take(number, row)
                 tick(1)
     reader.finish()
     return found
@@ -191,8 +196,9 @@ class _Reader:
         self._waiting = []
 
     def _image(self, data: Dataset, row: Row) -> Pixels:
-        pixels, suffix_fits = self._decode(data.folder, row.image, row.sha256)
-        if not suffix_fits:
+        _, picture = self._decode(data.folder, row.image, row.sha256)
+        pixels = to_grey(picture.pixels)
+        if _FORMATS.get(Path(row.image).suffix.lower(), picture.format) != picture.format:
             self._note(data, "format", row.image, "its name's ending is not that of its format")
         height, width = pixels.shape
         if row.width and row.height and (row.width, row.height) != (width, height):
@@ -204,22 +210,22 @@ class _Reader:
 
     def _mask(self, data: Dataset, row: Row, pixels: Pixels) -> Mask | None:
         try:
-            values, _ = self._decode(data.folder, row.mask, row.mask_sha256)
+            mask = marked(*self._decode(data.folder, row.mask, row.mask_sha256))
         except _Unusable as error:
             self._found.faults.append((data.name, error.fault))
             return None
-        if values.shape != pixels.shape:
-            (height, width), (rows, columns) = values.shape, pixels.shape
+        if mask.shape != pixels.shape:
+            (height, width), (rows, columns) = mask.shape, pixels.shape
             text = f"it has {width}×{height} pixels, its image {columns}×{rows}"
             self._note(data, "mask size", row.mask, text)
             return None
-        return as_mask(values)
+        return mask
 
     def _note(self, data: Dataset, kind: str, where: str, text: str) -> None:
         self._found.faults.append((data.name, Fault(kind, where, text)))
 
-    def _decode(self, folder: Path, where: str, digest: str) -> tuple[Pixels, bool]:
-        """Grey pixels, and whether the file's name says its format."""
+    def _decode(self, folder: Path, where: str, digest: str) -> tuple[bytes, Decoded]:
+        """A file's content, and the picture in it."""
         path = folder / where
         try:
             content = path.read_bytes()
@@ -236,10 +242,12 @@ class _Reader:
             raise _Unusable("damaged", where, error.message) from None
         if not fits:
             raise _Unusable(
-                "digest", where, "its digest is not that in the manifest: restore the file"
+                "digest",
+                where,
+                "its digest is not that in the manifest: restore the file or, if it was changed on "
+                "purpose, leave the digest empty there and import the folder anew",
             )
-        expected = _FORMATS.get(path.suffix.lower(), found.format)
-        return to_grey(found.pixels), found.format == expected
+        return content, found
 
 
 class _Unusable(Exception):  # noqa: N818  # not an error of the program

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mltasks.classes import NO_TUMOR
-from mltasks.data import DataError, as_mask
+from mltasks.data import DataError, marked
 from mltasks.datasets.finding import Found, find_layout, is_litter, packed
 from mltasks.datasets.form import (
     FORMAT,
@@ -211,6 +211,11 @@ class _Importer:
         self._folder, self._request, self._info = folder, request, info
         self._layout, self._place = found.layout, found.place
         self._taken = {row.id: row for row in older}
+        self._sources: dict[str, set[str]] = defaultdict(set)
+        for row in older:
+            self._sources[row.group].add(row.source)
+        # What the groups that came with the images are called here.
+        self._groups: dict[str, str] = {}
 
     def take(self, item: Item) -> Row | LeftOut:
         """One image and its mask."""
@@ -261,6 +266,7 @@ class _Importer:
         }
         # What a manifest said before goes first, as long as it said anything (fold 0 is something).
         fields |= {key: value for key, value in item.known.items() if value or value == 0}
+        fields["group"] = self._group(fields["group"], patient, fields["source"])
         row = Row(
             **{key: value for key, value in fields.items() if key not in _DIGESTS},
             id=name,
@@ -278,6 +284,20 @@ class _Importer:
         if mask_content:
             (self._folder / row.mask).write_bytes(mask_content)
         return row
+
+    def _group(self, wanted: str, patient: str, source: str) -> str:
+        """The group's name or, if the older set has it of another collection, after this one's.
+
+        Groups of equal names would tie images together that have nothing in common; "1" is the
+        first of many collections. A pseudonym is the same patient's everywhere.
+        """
+        if wanted == patient:
+            return wanted
+        foreign = wanted in self._sources and source not in self._sources[wanted]
+        # Decided once, so that a group stays whole whose images are of several collections.
+        return self._groups.setdefault(
+            wanted, f"{slug(self._info['name'])}_{wanted}" if foreign else wanted
+        )
 
     def _free_id(self, wanted: str, label: str, digest: str, suffix: str) -> str:
         """The id wanted or, if another image has it, the same after the collection's name.
@@ -298,14 +318,16 @@ class _Importer:
             "another --name"
         )
 
-    def _decode(self, path: Path, expected: str) -> tuple[bytes, Decoded]:
+    def _decode(self, path: Path, what: str, expected: str) -> tuple[bytes, Decoded]:
+        """Content and picture of a file, called `what` in messages: its name may be a patient's."""
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+            raise ValueError(f"{what} cannot be read: {error.strerror}") from None
         if expected and hashlib.sha256(content).hexdigest() != expected:
             raise ValueError(
-                f"the digest of {path.name} is not the one in the manifest; download it again"
+                f"the digest of {what} is not the one in the manifest: download it again or, if it "
+                "was changed on purpose, leave the digest empty there"
             )
         limits = self._request.limits
         return content, decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
@@ -314,7 +336,7 @@ class _Importer:
         """Grey pixels, the file's content to keep and its suffix."""
         if not isinstance(item.image, Path):
             return item.image, encode_png(item.image), ".png"
-        content, picture = self._decode(item.image, item.known.get("sha256", ""))
+        content, picture = self._decode(item.image, "the image", item.known.get("sha256", ""))
         if item.channel is not None:
             pixels = _channel(picture.pixels, item.channel)
             return pixels, encode_png(pixels), ".png"
@@ -327,8 +349,8 @@ class _Importer:
         if item.mask is None:
             return None
         if isinstance(item.mask, Path):
-            _, picture = self._decode(item.mask, item.known.get("mask_sha256", ""))
-            mask = as_mask(to_grey(picture.pixels))
+            expected = item.known.get("mask_sha256", "")
+            mask = marked(*self._decode(item.mask, "its mask", expected))
         else:
             mask = item.mask
         if mask.shape != pixels.shape:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mltasks.data import DataError
-from mltasks.datasets.form import Row, read_dataset
+from mltasks.datasets.form import Row, collections, read_dataset
 
 _SPLITS = "split"
 
@@ -33,7 +33,7 @@ def take_over(folder: Path, onto: Path, info: dict[str, Any]) -> list[Row]:
         _copy(onto / row.image, folder / row.image, row.sha256)
         if row.has_mask:
             _copy(onto / row.mask, folder / row.mask, row.mask_sha256)
-    info["parts"] = [*_parts(older.info), *_parts(info)]
+    info["parts"] = [_summary(part) for part in (*collections(older.info), *collections(info))]
     # How the new images were split went with their folds.
     info.pop(_SPLITS, None)
     if _SPLITS in older.info:
@@ -61,10 +61,5 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     target.write_bytes(content)
 
 
-def _parts(info: Mapping[str, Any]) -> list[Any]:
-    """The collections of a set, which may be joined itself; none without a dataset.json."""
-    return list(info.get("parts") or ([_summary(info)] if info else []))
-
-
-def _summary(info: Any) -> dict[str, Any]:
+def _summary(info: Mapping[str, Any]) -> dict[str, Any]:
     return {name: info.get(name) for name in ("name", "licence", "citation", "source", "digest")}

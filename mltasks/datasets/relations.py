@@ -103,7 +103,7 @@ def _note(relations: Relations, found: Gathered, pair: Pair) -> None:
     if found.set_of[first] == found.set_of[second] and one.group and other.group:
         relations.existing["pairs"] += 1
         relations.existing["in one group"] += one.group == other.group
-        relations.existing["in two folds"] += one.fold != other.fold
+        relations.existing["in two folds"] += _in_two_folds(one, other)
 
 
 def _kind(found: Gathered, pair: Pair) -> str:
@@ -114,7 +114,12 @@ def _kind(found: Gathered, pair: Pair) -> str:
         return "across sets"
     if part_of(one) != part_of(other):
         return "across parts"
-    return "across folds" if one.fold != other.fold else "in one part"
+    return "across folds" if _in_two_folds(one, other) else "in one part"
+
+
+def _in_two_folds(one: Row, other: Row) -> bool:
+    """Whether both have a fold, and another one: what is in none leaks nowhere."""
+    return None not in {one.fold, other.fold} and one.fold != other.fold
 
 
 def part_of(row: Row) -> str:

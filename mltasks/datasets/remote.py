@@ -27,6 +27,7 @@ from mltasks.datasets.form import (
     Dataset,
     Progress,
     collections,
+    is_unstated,
     no_progress,
     read_dataset,
     write_file,
@@ -137,8 +138,7 @@ def _check_terms(data: Dataset) -> None:
                 f"{data.folder / INFO} states no {' and no '.join(missing)} of "
                 f"{part.get('name') or data.name}: write it there, as it has to travel along"
             )
-    # What was imported onto a folder without a dataset.json does not speak for that folder.
-    if "parts" in data.info and not all(row.source for row in data.rows):
+    if is_unstated(data.info, (row.source for row in data.rows)):
         raise DataError(
             f"{data.folder} states no licence and no citation of some of its images, which came "
             "from a folder without dataset.json: import that folder with --licence and "
@@ -183,8 +183,10 @@ def _list_bytes(data: Dataset, entries: list[Entry]) -> bytes:
 
 def _parts(info: Mapping[str, Any]) -> dict[str, Any]:
     """Whose data a joined set is: beside its own licence, which is that of the last collection."""
-    parts = [{key: part.get(key) for key in ("name", *_TERMS)} for part in info.get("parts") or ()]
-    return {"parts": parts} if parts else {}
+    if "parts" not in info:
+        return {}
+    keys = ("name", *_TERMS)
+    return {"parts": [{key: part.get(key) for key in keys} for part in collections(info)]}
 
 
 def pull(which: str, output: Path, place: Place, *, progress: Progress = no_progress) -> Outcome:

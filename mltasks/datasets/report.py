@@ -185,7 +185,8 @@ def _sets(figures: dict[str, Any]) -> str:
     rows = [
         (
             item["name"],
-            f"{item['images']} of {item['listed']}",
+            f"{item['images']} of {item['listed']}"
+            + (f"; {item['excluded']} excluded" if item["excluded"] else ""),
             ", ".join(f"{count} {label}" for label, count in item["labels"].items()),
             item["masks"],
             item["digest"][:12],

@@ -19,6 +19,7 @@ import numpy as np
 from mltasks.data import DataError
 from mltasks.datasets.copies import Groups, find_pairs
 from mltasks.datasets.form import (
+    BRIDGE,
     Dataset,
     Progress,
     Row,
@@ -31,8 +32,8 @@ from mltasks.datasets.relations import join_all, relate
 from mltasks.stream import Limits
 
 FOLDS = 5
-BRIDGE = "its group lies in several folds"
 _KEY = "split"
+_MEND = "mend the file or exclude its row, then import the folder anew, as docs/data.md says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
     data = read_dataset(request.folder)
     if data.faults:
         fault = data.faults[0]
-        raise DataError(f"{request.folder} has faults: {fault.where}: {fault.message}")
-    rows = [row for row in data.rows if not row.excluded or row.excluded == BRIDGE]
+        raise DataError(f"{request.folder} has faults: {fault.where}: {fault.message}; {_MEND}")
+    rows = [row for row in data.rows if row.grouped]
     before = [None if request.redraw else row.fold for row in rows]
     folds = _folds(data, rows, request)
     labels = _groups(data, rows, request, progress)
@@ -161,12 +162,12 @@ def _groups(data: Dataset, rows: Sequence[Row], request: Request, progress: Prog
     """The group of each row, as the place of its first member: int (n,)."""
     if request.groups is not None:
         return _read_groups(data, rows, request.groups)
-    # Images of one group may be excluded, but still tie others together; faults must be mended.
+    # What an earlier split has excluded still ties others together; faults must be mended.
     found = gather([replace(data, rows=rows)], request.limits, None, progress)
     broken = [fault for _, fault in found.faults if fault.kind in {"missing", "damaged", "digest"}]
     if broken or len(found.rows) < len(rows):
         where = f"{broken[0].where}: {broken[0].message}" if broken else "see dataset audit"
-        raise DataError(f"{data.folder} has faults: {where}")
+        raise DataError(f"{data.folder} has faults: {where}; {_MEND}")
     return joined_groups(found, progress)
 
 
@@ -189,8 +190,8 @@ def _read_groups(data: Dataset, rows: Sequence[Row], path: Path) -> Any:
     missing = [row.id for row in rows if row.id not in table]
     if missing:
         raise DataError(
-            f"{path} has no group for {len(missing)} images, such as {missing[0]}: audit this "
-            "data set again"
+            f"{path} has no group for {len(missing)} images, such as {missing[0]}: the audit did "
+            f"not see or could not read them; {_MEND}, and audit it again"
         )
     groups, first = Groups(len(rows)), dict[tuple[str, str], int]()
     for place, row in enumerate(rows):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mltasks import release
+from mltasks import seen
 from mltasks.data import DataError, Record, data_digest, read_manifest
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
@@ -59,26 +59,18 @@ def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
     """
     learnt_from = card.get("training", {}).get("data_digest")
     whole, digest = _set_digest(request.folder), data_digest(request.records)
-    same = bool(whole) and whole == learnt_from
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
         "set": whole,
         "fold": request.fold,
         "learnt_from": learnt_from,
-        "learnt": same and not _held_out(card, request.fold, digest),
+        "learnt": bool(seen.why_seen(card, request.records, fold=request.fold, whole=whole)),
         # Group names are only comparable within the data the calibration came from.
         "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records})
-        if same
+        if whole and whole == learnt_from
         else 0,
     }
-
-
-def _held_out(card: dict[str, Any], fold: int | None, digest: str) -> bool:
-    """Whether these slices of the data learnt from are those that training held out."""
-    unseen = release.held_out_fold(card)
-    known = card.get("training", {}).get("held_out_digest", digest)
-    return unseen is not None and fold == unseen and digest == known
 
 
 def _set_digest(folder: Path) -> str:

@@ -8,7 +8,6 @@ file's digest is not checked. Rows that say why they are `excluded` are left out
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mltasks.data import (
     is_file_name,
     mask_flag,
     mask_path,
+    read_table,
 )
 
 
@@ -32,16 +32,7 @@ def read_records(folder: Path, fold: int | None) -> list[Record]:
         DataError: the manifest is missing or malformed, or there are no such slices.
     """
     path = folder / "manifest.csv"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"no data to evaluate: cannot read {path} ({error})") from None
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    missing = [column for column in ("id", "label") if column not in rows[0]]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    _, rows = read_table(path, ("id", "label"), absent="no data to evaluate")
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
     rows = [row for row in rows if not row.get("excluded")]

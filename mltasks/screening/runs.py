@@ -6,8 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from mltasks.data import DataError, Record, Sample, data_digest, load_samples, r
 from mltasks.engines import open_engine
 from mltasks.evaluation.robustness import pick
 from mltasks.inference import read_model
-from mltasks.pipeline import learning_pictures, split
+from mltasks.pipeline import learning_pictures, learnt_from, samples_digest, split
 from mltasks.preprocessing import Pixels
 from mltasks.screening import probes
 from mltasks.screening.design import plackett_burman
@@ -47,14 +46,17 @@ def _balanced(records: Sequence[Record], count: int) -> list[Record]:
     ]
 
 
-def identity(plan: Plan, digest: str) -> str:
-    """Names plan and data: results of another one must not be mixed with these."""
+def identity(plan: Plan, data: Mapping[str, Any]) -> str:
+    """Names plan and data: results of another one must not be mixed with these.
+
+    Args:
+        data: what is learnt from and tried on, JSON-able.
+    """
     about = {
         "training": plan.recipe.training.as_dict(),
-        "data": asdict(plan.recipe.data),
+        "data": data,
         "factors": {name: list(parts) for name, parts in plan.factors.items()},
         "slices": plan.slices,
-        "digest": digest,
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -82,16 +84,16 @@ def screen(
     """
     records = read_manifest(data)
     learnt, held_out = split(records, plan.recipe.data.fold)
-    digest = data_digest(records)
-    name = identity(plan, digest)
+    samples, tried = (load_samples(data, own) for own in (learnt, _balanced(held_out, plan.slices)))
+    named = learning_pictures(plan.recipe.data, negatives)
+    about = learnt_from(plan.recipe.data, samples, (), named)
+    name = identity(plan, about | {"slices tried on": samples_digest(tried)})
     _claim(output, name)
     rows = levels(plan)
     todo = [n for n in range(len(rows)) if not (output / RUNS / f"{n:02}.json").exists()]
     if todo:
         report(f"{len(todo)} of {len(rows)} runs to do")
-        samples = load_samples(data, learnt)
-        others = [pixels for _, pixels in learning_pictures(plan.recipe.data, negatives)]
-        tried = load_samples(data, _balanced(held_out, plan.slices))
+        others = [pixels for _, pixels in named]
         shown = probes.build(tried, plan.recipe.training.network.size)
         for number in todo:
             row = _run(plan, rows[number], samples, others, shown, output, watch(number, len(rows)))
@@ -103,7 +105,7 @@ def screen(
     result = {
         "name": plan.name,
         "identity": name,
-        "data_digest": digest,
+        "data_digest": data_digest(records),
         "fold": plan.recipe.data.fold,
         "slices_a_class": plan.slices,
         "training": plan.recipe.training.as_dict(),
@@ -118,14 +120,17 @@ def try_models(plan: Plan, data: Path, models: Sequence[Path]) -> dict[str, dict
     """Scores of finished networks on the slices and probes of a plan, by name and version.
 
     Raises:
-        DataError, ModelError: data or a model folder is not as needed.
+        DataError, ModelError: data or a model folder is not as needed, or a network has learnt
+            from these slices.
     """
-    _, held_out = split(read_manifest(data), plan.recipe.data.fold)
+    records, fold = read_manifest(data), plan.recipe.data.fold
+    _, held_out = split(records, fold)
     tried = load_samples(data, _balanced(held_out, plan.slices))
     found: dict[str, dict[str, Any]] = {}
     shown: dict[int, dict[str, probes.Probe]] = {}
     for folder in models:
         card, content, _ = read_model(folder)
+        release.check_unseen(card, records, fold)
         size = card["input"]["size"]
         if size not in shown:
             shown = {size: probes.build(tried, size)}
@@ -168,7 +173,8 @@ def _claim(output: Path, name: str) -> None:
         mark.write_text(name, encoding="utf-8")
     elif mark.read_text(encoding="utf-8") != name:
         raise DataError(
-            f"{output} holds another plan's runs, or other data's: give another --output"
+            f"{output} holds another plan's runs, or those of other slices, masks or --negatives: "
+            "give another --output"
         )
 
 

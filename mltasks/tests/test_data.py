@@ -12,6 +12,7 @@ from PIL import Image
 
 from mltasks.data import DataError, data_digest, load_sample, read_manifest
 from mltasks.pipeline import split
+from mltasks.training.batches import mask_known
 
 
 @pytest.fixture
@@ -96,6 +97,36 @@ def test_bad_manifests_are_named(folder: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="no training data"):
         read_manifest(folder)
+
+
+def test_a_mask_that_marks_nothing_is_none(folder: Path) -> None:
+    """Else a tumour would be taught as "no pixel is tumour"."""
+    record = read_manifest(folder)[0]
+    Image.fromarray(np.zeros((160, 128), np.uint8)).save(folder / "masks" / "slice0.png")
+    assert load_sample(folder, record).mask is None
+    assert not mask_known(load_sample(folder, record).mask, record.target)
+
+
+@pytest.mark.parametrize(
+    ("palette", "marks"),
+    [
+        # Labels: the first colour of many tools is a dark red, nearer to black than to white.
+        ([0, 0, 0, 128, 0, 0], 1),
+        # Pictures that were made smaller: 0 and 255, in any order.
+        ([0, 0, 0, 255, 255, 255], 1),
+        ([255, 255, 255, 0, 0, 0], 0),
+    ],
+)
+def test_a_mask_may_have_a_palette(folder: Path, palette: list[int], marks: int) -> None:
+    record = read_manifest(folder)[0]
+    drawn = np.full((160, 128), 1 - marks, np.uint8)
+    drawn[3:8, 40:45] = marks
+    image = Image.fromarray(drawn, mode="P")
+    image.putpalette(palette)
+    image.save(folder / "masks" / "slice0.png")
+    mask = load_sample(folder, record).mask
+    assert mask is not None
+    assert (mask == np.where(drawn == marks, 255, 0)).all()
 
 
 def test_bad_files_are_named(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image
 
 from mltasks.augmentation import CHANCES
 from mltasks.data import DataError, load_samples, read_manifest
@@ -201,6 +203,26 @@ def test_another_plans_folder_is_refused(
         call_command("screen", str(plan_file), data=slices, output=tmp_path / "out")
 
 
+def test_other_masks_and_other_pictures_are_another_screening(
+    plan_file: Path, slices: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest of the data names neither."""
+    monkeypatch.setattr(runs, "_run", _made_up)
+    data = shutil.copytree(slices, tmp_path / "data")
+    call_command("screen", str(plan_file), data=data, output=tmp_path / "out")
+    with pytest.raises(CommandError, match="of other slices, masks or --negatives"):
+        call_command("screen", str(plan_file), data=data, output=tmp_path / "out", negatives=others)
+    learnt, tried = (next(r for r in read_manifest(data) if r.fold == fold) for fold in (1, 0))
+    for record in (learnt, tried):
+        path = data / "masks" / f"{record.id}.png"
+        before = path.read_bytes()
+        Image.fromarray(np.full((160, 128), 255, np.uint8)).save(path)
+        with pytest.raises(CommandError, match="of other slices, masks or --negatives"):
+            call_command("screen", str(plan_file), data=data, output=tmp_path / "out")
+        path.write_bytes(before)
+    call_command("screen", str(plan_file), data=data, output=tmp_path / "out")
+
+
 def test_a_real_run_trains_and_is_tried(
     plan_file: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,3 +273,6 @@ def test_finished_networks_are_tried_in_the_same_way(
     assert any(row.startswith("| moved tumours: mean Dice") for row in rows)
     with pytest.raises(CommandError, match="no model in"):
         call_command("screen", str(plan_file), data=slices, models=[tmp_path])
+    plan_file.write_text(PLAN.replace("drawn = 8", "drawn = 8\nfold = 1"))
+    with pytest.raises(CommandError, match="tiny 7 has learnt from 36 of these 36 slices"):
+        call_command("screen", str(plan_file), data=slices, models=[trained[0]])

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from PIL import Image
 
-from mltasks import model_card
+from mltasks import model_card, seen
 from mltasks.corruptions import CORRUPTIONS
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.doubt import REFERENCE_NAME
@@ -50,7 +50,10 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert card["attribution"] == ["Training data: the data folder states no source."]
     held_out = [row for row in read_manifest(slices) if row.fold == 0]
     assert card["training"]["held_out_digest"] == data_digest(held_out)
+    learnt = seen.learnt_prefixes(row for row in read_manifest(slices) if row.fold)
+    assert card["training"]["learnt_prefixes"] == learnt
     assert sorted(path.name for path in folder.iterdir()) == [
+        "MODEL_CARD.md",
         "checkpoints",
         "curves.svg",
         "history.csv",
@@ -59,7 +62,9 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
         REFERENCE_NAME,
     ]
     assert (card["name"], card["version"]) == ("tiny", "7")
-    assert card["training"]["command"].startswith("python manage.py train tiny-7 --data DATA")
+    assert card["training"]["command"] == (
+        "python manage.py train tiny-7 --data DATA --output MODEL --negatives NEGATIVES --epochs 2"
+    )
 
 
 def test_both_engines_agree(trained: Trained) -> None:
@@ -159,17 +164,18 @@ def test_a_card_needs_all_classes_and_a_mask(trained: Trained) -> None:
 
 
 def test_calibrate_repeats_what_training_fitted(
-    trained: Trained, slices: Path, tmp_path: Path
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(trained[0], tmp_path / "model")
     (model / REFERENCE_NAME).unlink()
     changed = trained[1] | {"thresholds": trained[1]["thresholds"] | {"mask": 0.123}}
     (model / CARD_NAME).write_text(json.dumps(changed))
     out = io.StringIO()
-    call_command("calibrate", model=model, data=slices, stdout=out)
+    call_command("calibrate", model=model, data=slices, negatives=others / "train", stdout=out)
     card = json.loads((model / CARD_NAME).read_text())
     assert card["thresholds"] == trained[1]["thresholds"]
-    assert card["doubt"]["contours"] == trained[1]["doubt"]["contours"]
+    # All of it, so fitted to as many other pictures as training was.
+    assert card["doubt"] == trained[1]["doubt"]
     assert card["calibration"]["groups"] == trained[1]["calibration"]["groups"]
     assert "plain: n 8" in out.getvalue()
     # Its figures would be those of a mask threshold that it no longer has.
@@ -222,6 +228,8 @@ def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: P
     card = json.loads((tmp_path / "model" / CARD_NAME).read_text())
     assert card["metrics"]["validation"]["dice"]["n"] == 0
     assert card["metrics"]["validation"]["accuracy"]["value"] is not None
+    text = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "Contours: at 0.9 and 0.1; the held-out slices have no expert's mask" in text
 
 
 def test_other_pictures_are_of_the_folder_that_is_meant(

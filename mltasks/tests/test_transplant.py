@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from mltasks.data import Record, Sample
 from mltasks.preprocessing import Pixels
@@ -75,7 +76,6 @@ def test_what_does_not_fit_is_left_out(host: Pixels, donor: tuple[Pixels, Pixels
 class TestTransplants:
     donor = sample(*lesion(disc(128, 80), 200))
     host = sample(disc(128, 80), None)
-    control = sample(disc(128, 85), None)
 
     def drawn(self, samples: Sequence[Sample], lesions: float, healthy: float) -> Transplants:
         return Transplants(samples, lesion=lesions, healthy=healthy)
@@ -90,11 +90,16 @@ class TestTransplants:
 
     def test_a_healthy_patch_keeps_the_class(self) -> None:
         rng = np.random.default_rng(0)
-        samples = [self.donor, self.control]
+        # Healthy tissue of its own kind, in the place of the donor's lesion.
+        tissue, place = lesion(disc(128, 85), 120)
+        samples = [self.donor, sample(tissue, None)]
         pixels, mask, target = self.drawn(samples, 0.0, 1.0)(self.host, rng)
         assert target == self.host.record.target
         assert mask is None
-        assert pixels.shape == self.host.pixels.shape
+        # 120 against tissue of 85 becomes 113 against tissue of 80.
+        assert np.median(pixels[place > 0]) == pytest.approx(113, abs=3)
+        outside = np.asarray(Image.fromarray(place).filter(ImageFilter.MaxFilter(31))) == 0
+        np.testing.assert_array_equal(pixels[outside], self.host.pixels[outside])
 
     def test_a_slice_with_a_tumour_stays_as_it_is(self) -> None:
         rng = np.random.default_rng(0)

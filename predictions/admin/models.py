@@ -11,6 +11,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
+from mltasks import seen
 from mltasks.engines import ModelError
 from predictions.admin.common import RecordAdmin, may_see_people
 from predictions.models import ModelEvent, ModelVersion, Prediction
@@ -139,7 +140,7 @@ class ModelVersionAdmin(RecordAdmin):
     def model_card(self, version: ModelVersion) -> str:
         return format_html(
             '<pre class="model-card">{}</pre>',
-            json.dumps(version.card, indent=2, ensure_ascii=False),
+            json.dumps(seen.abridged(version.card), indent=2, ensure_ascii=False),
         )
 
     def has_release_permission(self, request: HttpRequest) -> bool:

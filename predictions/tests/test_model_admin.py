@@ -82,6 +82,19 @@ def test_the_list_and_the_page_say_what_a_release_needs(
     assert 'name="_save"' not in page
 
 
+def test_a_card_is_shown_without_the_digests_of_its_files(
+    client: Client, root: User, tmp_path: Path
+) -> None:
+    training = {"learnt_prefixes": "0123456789" * 1200}
+    folder = write_network(tmp_path / "1", b"weights", version="1", training=training)
+    version = registry.register(folder=folder)
+    page = client.get(
+        reverse("admin:predictions_modelversion_change", args=[version.pk])
+    ).content.decode()
+    assert "of 1,200 files" in page
+    assert "0123456789" * 2 not in page
+
+
 def test_promote_and_roll_back(client: Client, root: User, pair: Pair) -> None:
     one, two = pair
     assert "In production: tumorsite 2." in act(client, "promote", two)

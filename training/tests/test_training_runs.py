@@ -219,7 +219,7 @@ def test_a_message_for_a_run_that_is_gone_does_no_harm() -> None:
 
 
 def test_a_real_run_leaves_a_network_and_its_figures(
-    settings: Settings, slices: Path, tmp_path: Path
+    client: Client, settings: Settings, slices: Path, tmp_path: Path
 ) -> None:
     settings.TRAINING_DATA, settings.DATA_DIR = slices, tmp_path
     tensorflow_module().config.run_functions_eagerly(True)  # noqa: FBT003  # positional only
@@ -239,6 +239,11 @@ def test_a_real_run_leaves_a_network_and_its_figures(
     assert (str(candidate), candidate.stage) == ("tiny 1", ModelVersion.Stage.CANDIDATE)
     assert run.candidate == candidate
     assert not (folder / "checkpoints").exists()
+    client.force_login(User.objects.create_superuser("root@example.org", "a long password"))
+    assert client.get(reverse("training_run", args=[run.pk])).status_code == 200
+    page = client.get(reverse("training_card", args=[run.pk])).content.decode()
+    for words in ("# tiny 1", "Written by `manage.py train`", "8 of these groups also served"):
+        assert words in page
 
 
 class TestAdmin:

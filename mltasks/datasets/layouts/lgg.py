@@ -43,7 +43,8 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
         if name is None or name[1] != path.parent.name:
             yield LeftOut(where, "not named after its folder, which names the patient")
         elif not mask.exists():
-            yield LeftOut(where, f"its mask {mask.name} is missing")
+            # Its name would give the patient away, as reasons are told as they are.
+            yield LeftOut(where, "its mask is missing")
         else:
             yield Item(
                 # {patient} becomes the pseudonym: the name would give the patient away.

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import tracemalloc
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 
 from mltasks.data import DataError
 from mltasks.datasets import audit, importing, shortcuts
-from mltasks.datasets.form import read_dataset
+from mltasks.datasets.form import BRIDGE, read_dataset, replace_rows
 from mltasks.datasets.gathering import gather
 from mltasks.datasets.items import Mask
 from mltasks.datasets.masks import check_mask, fit, misplaced
@@ -134,6 +135,34 @@ def test_a_joined_set_states_all_its_licences(slices: Path, brisc: Path, tmp_pat
     page = (tmp_path / "report" / "report.html").read_text()
     for told in ("CC0", "Nobody, 2026", "CC BY 4.0", "arXiv 2506.14318"):
         assert told in page
+
+
+def test_only_what_is_used_leaks(tmp_path: Path) -> None:
+    """Neither excluded rows nor those in no fold, though a split still groups one of its own."""
+    source = tmp_path / "source"
+    for number in range(5):
+        save(picture(1), source / "no" / f"copy{number}.png")
+        save(picture(10 + number), source / "yes" / f"other{number}.png")
+    importing.run(request(source, tmp_path / "data", **MADE))
+    data = read_dataset(tmp_path / "data")
+    changes: dict[str, dict[str, Any]] = {
+        "no_copy0": {"fold": 0},
+        "no_copy1": {"fold": 1},
+        "no_copy2": {"fold": 1, "excluded": "a copy of no_copy0"},
+        "no_copy3": {"excluded": BRIDGE},
+    }
+    rows = [replace(row, **changes.get(row.id, {})) for row in data.rows]
+    # What was taken out may be gone, too.
+    (tmp_path / "data" / "images" / "no_copy2.png").unlink()
+    replace_rows(data, rows, data.info)
+    figures = audit.audit(audit.Request([data.folder], tmp_path / "report", LIMITS, trial=0))
+    assert figures["faults"] == []
+    assert figures["copies"]["pairs"] == {"across folds": 1, "in one part": 5}
+    assert figures["copies"]["existing_groups"]["in two folds"] == 1
+    assert "9 of 10; 1 excluded" in (tmp_path / "report" / "report.html").read_text()
+    groups = (tmp_path / "report" / "groups.csv").read_text()
+    assert "no_copy3" in groups
+    assert "no_copy2" not in groups
 
 
 def test_only_reports_are_replaced(faulty: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -191,8 +192,12 @@ def test_a_matlab_file_of_odd_content_is_left_out_alone(cheng: Path, tmp_path: P
 
 
 def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
+    # A reason could tell the patient as well as a place.
+    gone, folder = "TCGA_ZZ_0001_20000101", lgg / "TCGA_ZZ_0001_20000101"
+    save(np.zeros((96, 96, 3), np.uint8), folder / f"{gone}_1.tif")
     importing.run(request(lgg, tmp_path / "post"))
     data = read_dataset(tmp_path / "post")
+    assert "its mask is missing" in left_out(data.folder).values()
     assert len(data.rows) == 4
     assert len({row.group for row in data.rows}) == 2
     assert all(row.id.startswith(f"lgg_{row.patient}_00") for row in data.rows)
@@ -231,13 +236,46 @@ def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
         assert load_sample(tmp_path / "out", record).record.label == old.label
     assert left_out(tmp_path / "out") == {
         "images/slice3.jpg": "the manifest names it, but it is missing",
-        "slice4.jpg": "the digest of slice4.jpg is not the one in the manifest; download it again",
+        "slice4.jpg": "the digest of the image is not the one in the manifest: download it again "
+        "or, if it was changed on purpose, leave the digest empty there",
         "images/stray.png": "not in the manifest",
     }
     importing.run(request(tmp_path / "out", tmp_path / "again"))
     again, out = read_dataset(tmp_path / "again"), read_dataset(tmp_path / "out")
     assert again.digest == out.digest
     assert again.info["citation"] == MADE["citation"]
+
+
+def test_what_an_audit_shows_is_mended_by_importing_anew(slices: Path, tmp_path: Path) -> None:
+    """As docs/data.md says: the manifest edited, the digest of a mended file left empty."""
+    importing.run(request(slices, tmp_path / "data", **MADE))
+    folder = tmp_path / "data"
+    with (folder / "manifest.csv").open(newline="") as stream:
+        rows = {row["id"]: row for row in csv.DictReader(stream)}
+    rows["slice1"]["excluded"] = "its label is doubtful"
+    rows["slice2"]["sha256"] = rows["slice4"]["mask_sha256"] = ""
+    rows["slice5"]["has_mask"] = "0"
+    save(picture(7), folder / "images" / "slice2.jpg")
+    save_mask(np.ones((160, 128), np.bool_), folder / "masks" / "slice4.png")
+    (folder / "masks" / "slice5.png").unlink()
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows["slice0"])
+        writer.writeheader()
+        writer.writerows(rows.values())
+    importing.run(request(folder, tmp_path / "mended"))
+    mended = read_dataset(tmp_path / "mended")
+    assert (mended.faults, left_out(mended.folder)) == ([], {})
+    assert mended.info["licence"] == "CC0"
+    found = {row.id: row for row in mended.rows}
+    assert found["slice1"].excluded == "its label is doubtful"
+    assert (
+        found["slice2"].sha256
+        == hashlib.sha256((folder / "images" / "slice2.jpg").read_bytes()).hexdigest()
+    )
+    assert found["slice4"].mask_sha256
+    assert not found["slice5"].has_mask
+    kept = [(row.fold, row.group) for row in read_dataset(folder).rows]
+    assert sorted(kept, key=str) == sorted(((r.fold, r.group) for r in mended.rows), key=str)
 
 
 def test_a_collection_with_a_manifest_of_its_own(brisc: Path, tmp_path: Path) -> None:

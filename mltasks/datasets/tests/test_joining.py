@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,29 @@ def test_images_of_two_collections_with_one_id_are_both_kept(tmp_path: Path) -> 
     importing.run(request(br35h, tmp_path / "third", **again))
     assert "give this collection another --name" in left_out(tmp_path / "third")["yes/y1.jpg"]
     assert len(read_dataset(tmp_path / "third").rows) == 8
+
+
+def test_groups_of_two_collections_with_one_name_stay_two(slices: Path, tmp_path: Path) -> None:
+    """Both number them from 0 on; of one collection, they are the same groups."""
+    importing.run(request(slices, tmp_path / "old", **MADE))
+    other = shutil.copytree(slices, tmp_path / "other")
+    for number in range(44):
+        save(picture(number), other / "images" / f"slice{number}.jpg")
+    text = (other / "manifest.csv").read_text()
+    # Two images of one group, ids of their own, and no digests.
+    text = re.sub(r"^slice(\d+),", r"new\1,", text, flags=re.MULTILINE).replace(",1,1,", ",1,0,")
+    text = re.sub(r",[01],\w{64}$", ",0,", text, flags=re.MULTILINE)
+    (other / "manifest.csv").write_text(text)
+    for path in (other / "images").iterdir():
+        path.rename(path.with_name(path.name.replace("slice", "new")))
+    for name, prefix in (("Other Set", "other_set_"), (MADE["name"], "")):
+        asked = request(other, tmp_path / name, **MADE | {"name": name}, onto=tmp_path / "old")
+        importing.run(asked)
+        rows = {row.id: row.group for row in read_dataset(tmp_path / name).rows}
+        assert len(rows) == 88
+        assert rows["slice0"] == "0"
+        assert rows["new0"] == rows["new1"] == f"{prefix}0"
+        assert rows["new7"] == f"{prefix}7"
 
 
 def test_a_file_of_another_name_than_its_id_is_not_overwritten(

@@ -17,8 +17,8 @@ from PIL import Image
 
 from mltasks.data import DataError, read_manifest
 from mltasks.datasets import importing, splitting
-from mltasks.datasets.form import Row, read_dataset, replace_rows
-from mltasks.datasets.splitting import BRIDGE, assign, split
+from mltasks.datasets.form import BRIDGE, Row, read_dataset, replace_rows
+from mltasks.datasets.splitting import assign, split
 from mltasks.datasets.tests.conftest import LIMITS, MADE, picture, request, save
 
 
@@ -93,7 +93,8 @@ def test_a_split_is_stored_and_kept(data: Path) -> None:
     before = (data / "manifest.csv").read_bytes(), (data / "dataset.json").read_bytes()
     again = split(asked(data, seed=5))
     assert (again.kept, again.drawn) == (30, 0)
-    assert (data / "manifest.csv").read_bytes(), (data / "dataset.json").read_bytes() == before
+    after = (data / "manifest.csv").read_bytes(), (data / "dataset.json").read_bytes()
+    assert after == before
 
 
 def test_drawing_anew_is_asked_for_and_written_down(data: Path) -> None:

@@ -16,9 +16,7 @@ from mltasks.data import DataError, load_sample, load_samples, read_manifest
 from mltasks.engines import ModelError
 from mltasks.inference import read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import learnt_pictures, split
-
-_PER_SOURCE = 40
+from mltasks.pipeline import learnt_pictures, set_aside, split, stated_data
 
 
 class Command(BaseCommand):
@@ -50,8 +48,11 @@ class Command(BaseCommand):
             records = read_manifest(folder)
             release.check_unseen(card, records, options["fold"])
             learnt, held_out = split(records, options["fold"])
+            wanted = stated_data(card)
+            # As in training: what the reference is made of, and how other pictures were chosen.
+            learnt, _ = set_aside(learnt, wanted.watch)
             thinned = learnt[:: completion.REFERENCE_STEP]
-            others = learnt_pictures(options["negatives"], per_source=_PER_SOURCE)
+            others = learnt_pictures(wanted, options["negatives"])
             with tqdm(
                 total=len(thinned)
                 + len(held_out)

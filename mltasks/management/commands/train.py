@@ -68,6 +68,7 @@ class Command(BaseCommand):
             negatives=options["negatives"],
             threads=options["threads"],
             resume=options["resume"],
+            epochs=options["epochs"],
             tracking_uri=settings.MLFLOW_TRACKING_URI,
         )
         with tqdm(total=1.0, unit="run", bar_format="{l_bar}{bar}| {desc}", leave=False) as bar:
