@@ -99,7 +99,7 @@ LABEL org.opencontainers.image.title="tumorsite-web" \
 
 FROM worker-packages AS worker
 COPY --from=code /app /app
-COPY models/tumorsite-4 models/tumorsite-4
+COPY models/tumorsite-5 models/tumorsite-5
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-m", "tumorsite.probe", "worker", "live"]
 CMD ["celery", "-A", "tumorsite", "worker", "-Q", "inference", "-n", "inference@%h", \

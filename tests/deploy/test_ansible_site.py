@@ -374,7 +374,7 @@ def test_train_upload_and_download(host: Host, s3: S3, fetched: Played, tmp_path
     assert host.play("download_model").changed == 3
     assert host.play("download_model").changed == 0
     released = host.root / "var/lib/tumorsite/downloads/released"
-    bundled = json.loads((ROOT / "models/tumorsite-4/model.json").read_text())
+    bundled = json.loads((ROOT / "models/tumorsite-5/model.json").read_text())
     assert json.loads((released / "model.json").read_text())["files"] == bundled["files"]
 
     onnx = released / "model.onnx"

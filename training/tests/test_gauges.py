@@ -20,8 +20,8 @@ def counted() -> dict[str, float]:
 
 def test_a_run_waits_until_a_worker_has_it() -> None:
     assert counted() == {"queued": 0, "running": 0}
-    run = services.request_run(recipe="tumorsite-4")
-    services.request_run(recipe="tumorsite-4")
+    run = services.request_run(recipe="tumorsite-5")
+    services.request_run(recipe="tumorsite-5")
     assert counted() == {"queued": 2, "running": 0}
     claimed = services.claim(run_id=run.pk, task_id=str(uuid4()))
     assert claimed is not None

@@ -191,7 +191,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting("EMAIL_FROM", required_text, "TumorSite <noreply@localhost>", "Sender of mails."),
     Setting(
-        "MODEL_DIR", path, "./models/tumorsite-4", "Folder of the network that comes with the code."
+        "MODEL_DIR", path, "./models/tumorsite-5", "Folder of the network that comes with the code."
     ),
     Setting(
         "BUNDLED_MODEL",
