@@ -28,7 +28,7 @@ class Supervised:
         self.settings = settings
         self.output = folder.with_name(f"{folder.name}.output")
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *, nohup: bool = False) -> subprocess.Popen[bytes]:
         env = {
             **{name: os.environ[name] for name in KEPT if name in os.environ},
             "DATA_DIR": str(self.folder),
@@ -37,16 +37,21 @@ class Supervised:
             "INFERENCE_THREADS": "1",
             **self.settings,
         }
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tumorsite.supervisor"],
-                cwd=ROOT,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        # What is ignored is inherited, and the tests themselves may run under nohup.
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+        try:
+            with self.output.open("wb") as output:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "tumorsite.supervisor"],
+                    cwd=ROOT,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        finally:
+            signal.signal(signal.SIGHUP, before)
         return self.process
 
     def start_and_wait(self) -> None:
@@ -99,4 +104,11 @@ class Supervised:
 
 def survivors(family: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still live; a process is known by its pid and its start."""
-    return [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in family if _lives(one)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

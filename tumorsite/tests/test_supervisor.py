@@ -190,11 +190,7 @@ def test_a_later_start_does_not_repeat_what_is_done(run: Supervised) -> None:
 
 def test_under_nohup_the_end_of_the_session_is_not_its_own(tmp_path: Path) -> None:
     site = Supervised(tmp_path / "data")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        site.start()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    site.start(nohup=True)
     wait_until(lambda: "broker is ready" in site.text(), seconds=60, what="the broker")
     site.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "database migrated" in site.text(), seconds=60, what="the database")
