@@ -10,7 +10,13 @@ from predictions.models import Label, Prediction, Status
 from predictions.templatetags.figures import percent
 
 # Words for the share of the calibrated probability that lies on the answer.
-_SURENESS = ((0.95, "very sure"), (0.8, "fairly sure"), (0.6, "not very sure"), (0.0, "unsure"))
+VERY_SURE = 0.95
+_SURENESS = (
+    (VERY_SURE, "very sure"),
+    (0.8, "fairly sure"),
+    (0.6, "not very sure"),
+    (0.0, "unsure"),
+)
 
 # From here on a picture that is not flagged is still said to be less usual.
 LESS_USUAL = 0.3
@@ -146,6 +152,12 @@ def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[
         doubts.append("The picture is small; fine detail is missing.")
     if prediction.scan.facts.get("colour"):
         doubts.append("The picture is in colour, while the network learnt from grey slices.")
+    (_, _, share), (_, runner, _) = rows[:2]
+    if not doubts and share < VERY_SURE:
+        doubts.append(
+            f"It leaves {percent(1 - share)} to other answers, the largest part to "
+            f"{runner.lower()}."
+        )
     return doubts or [NO_DOUBT]
 
 

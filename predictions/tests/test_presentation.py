@@ -31,9 +31,10 @@ def prediction(*, scan: dict[str, Any] | None = None, **changes: Any) -> Predict
 
 
 def test_an_answer_without_doubts() -> None:
-    finding = describe(prediction())
+    shares = {"glioma": 0.96, "meningioma": 0.02, "no_tumor": 0.01, "pituitary": 0.01}
+    finding = describe(prediction(probabilities=shares))
     assert finding.headline == "The network sees signs of a glioma"
-    assert finding.sureness == "fairly sure"
+    assert finding.sureness == "very sure"
     assert [label for label, _, _ in finding.rows] == [
         "glioma", "meningioma", "no_tumor", "pituitary",
     ]  # fmt: skip
@@ -44,6 +45,7 @@ def test_an_answer_without_doubts() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({}, "leaves 10.0% to other answers, the largest part to meningioma"),
         ({"prediction_set": ["glioma", "meningioma"]}, "cannot rule out meningioma"),
         (
             {"prediction_set": ["glioma", "meningioma"], "committed": True},
@@ -111,7 +113,7 @@ def test_no_tumour_has_no_area() -> None:
     finding = describe(prediction(label="no_tumor", area_key="", outline_key="", bounding_box=None))
     assert finding.headline == "The network sees no sign of a tumour"
     assert finding.sureness == "unsure"
-    assert (finding.box, finding.area_percent, finding.doubts) == (None, None, [NO_DOUBT])
+    assert (finding.box, finding.area_percent) == (None, None)
 
 
 @pytest.mark.parametrize(
