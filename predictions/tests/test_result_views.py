@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -211,6 +212,19 @@ def test_reading_starts_no_visit(client: Client) -> None:
     assert "sessionid" not in client.cookies
 
 
+def broken(png: bytes) -> bytes:
+    """The picture with its pixels in two chunks, the second of which has lost its name."""
+    start = png.index(b"IDAT") + 4
+    data = png[start : start + int.from_bytes(png[start - 8 : start - 4])]
+    half = len(data) // 2
+    parts = ((b"IDAT", data[:half]), (b"\x01DAT", data[half:]))
+    chunks = b"".join(
+        len(part).to_bytes(4) + name + part + zlib.crc32(name + part).to_bytes(4)
+        for name, part in parts
+    )
+    return png[: start - 8] + chunks + png[start + len(data) + 4 :]
+
+
 class TestANewerNetwork:
     """Old results stay; a newer network may be asked, and what it sees otherwise is said."""
 
@@ -305,10 +319,14 @@ class TestANewerNetwork:
         finish(again, label=label, **empty)
         assert words in self.page(visitor_client, Prediction.objects.get(pk=again.pk))
 
+    @pytest.mark.parametrize("damaged", [False, True])
     def test_a_lost_picture_does_not_hide_the_answer(
-        self, visitor_client: Client, old: Prediction, newer: ModelVersion
+        self, visitor_client: Client, old: Prediction, newer: ModelVersion, damaged: bool
     ) -> None:
         again = finish(self.again(visitor_client, old))
+        content = storage.get(old.area_key)
         storage.delete(old.area_key)
+        if damaged:
+            storage.put(old.area_key, broken(content))
         page = self.page(visitor_client, again)
         assert "The two areas cannot be compared at the moment." in page
