@@ -17,7 +17,7 @@ import numpy as np
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
 from mltasks.datasets import shortcuts, trial
-from mltasks.datasets.copies import FRAMED, WHOLE, find_pairs
+from mltasks.datasets.copies import FRAMED, WHOLE, find_pairs, likeness_within
 from mltasks.datasets.form import Progress, collections, no_progress
 from mltasks.datasets.gathering import Gathered, gather, open_sets
 from mltasks.datasets.masks import check_mask, misplaced
@@ -217,7 +217,7 @@ def _trial(found: Gathered, request: Request) -> dict[str, Any]:
         )
     pairs = _other_tumours(found, request, rng)
     if pairs:
-        others["neighbours in a series whose masks show another tumour"] = trial.neighbours(
+        others["neighbours in a series whose masks show another tumour"] = likeness_within(
             found.shelf, [(found.numbers[a], found.numbers[b]) for a, b in pairs]
         )
     for name, views in others.items():

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mltasks.data import DataError
 from mltasks.datasets.fingerprints import SIDE, TURNS, Fingerprint, Vectors, coarse, turned
@@ -71,6 +72,33 @@ class Shelf:
         return self._values[view][: self.count][index].astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Likeness of n pairs as whole pictures and within the frame of the head, float64 (n,)."""
+
+    whole: NDArray[np.float64]
+    framed: NDArray[np.float64]
+
+    def near(self, shift: float = 0.0) -> NDArray[np.bool_]:
+        """Which count as copies, with both thresholds moved by `shift`."""
+        return np.asarray((self.whole >= WHOLE + shift) | (self.framed >= FRAMED + shift))
+
+
+def likeness(one: Shelf, first: Sequence[int], other: Shelf, second: Sequence[int]) -> Views:
+    """Likeness of image `first[i]` of one shelf and `second[i]` of the other, in the best turn."""
+    scores = {}
+    for view, _ in VIEWS:
+        left, right = one.vectors(view, list(first)), other.vectors(view, list(second))
+        values = [np.einsum("ij,ij->i", left, turned(right, turn)) for turn in range(TURNS)]
+        scores[view] = np.max(values, axis=0).astype(np.float64)
+    return Views(**scores)
+
+
+def likeness_within(shelf: Shelf, pairs: Sequence[tuple[int, int]]) -> Views:
+    """Likeness of pairs of one shelf."""
+    return likeness(shelf, [a for a, _ in pairs], shelf, [b for _, b in pairs])
+
+
 def _faiss() -> Any:
     try:
         import faiss
@@ -117,11 +145,11 @@ def _block(
         row, found = row[earlier], found[earlier]
         for part in range(0, len(row), _CONFIRMED_AT_ONCE):
             rows, others = row[part:][:_CONFIRMED_AT_ONCE], found[part:][:_CONFIRMED_AT_ONCE]
-            likeness = np.einsum("ij,ij->i", queries[rows], shelf.vectors(view, others))
-            near = likeness >= threshold
+            alike = np.einsum("ij,ij->i", queries[rows], shelf.vectors(view, others))
+            near = alike >= threshold
             firsts.append(others[near])
             seconds.append(rows[near] + start)
-            values.append(likeness[near])
+            values.append(alike[near])
             turns.append(np.full(int(near.sum()), quarter))
     if not firsts:
         return

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mltasks.datasets.copies import Shelf
+from mltasks.datasets.copies import Shelf, likeness_within
 from mltasks.datasets.form import Row
-from mltasks.datasets.trial import neighbours
 
 # Least likeness of neighbours of one series, as whole or within the frame of the head.
 ALIKE = 0.80
@@ -63,8 +62,8 @@ def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterato
     ]
     for start in range(0, len(pairs), 1024):
         some = pairs[start : start + 1024]
-        likeness = neighbours(shelf, [(numbers[a], numbers[b]) for a, b in some])
-        for pair, whole, framed in zip(some, likeness.whole, likeness.framed, strict=True):
+        found = likeness_within(shelf, [(numbers[a], numbers[b]) for a, b in some])
+        for pair, whole, framed in zip(some, found.whole, found.framed, strict=True):
             if max(whole, framed) >= ALIKE:
                 yield pair
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mltasks.datasets.copies import FRAMED, WHOLE, Shelf
+from mltasks.datasets.copies import Shelf, Views, likeness
 from mltasks.datasets.fingerprints import TURNS, fingerprint, turned
 from mltasks.preprocessing import Pixels
 
 Rng = np.random.Generator
-Scores = NDArray[np.float64]
 # So many images are compared with all others at once.
 _BLOCK = 64
 
@@ -76,22 +74,6 @@ CHANGES: dict[str, Callable[[Pixels, Rng], Pixels]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Likeness of n pairs as whole pictures and within the frame of the head, float64 (n,)."""
-
-    whole: Scores
-    framed: Scores
-
-    def near(self, shift: float = 0.0) -> NDArray[np.bool_]:
-        """Which count as copies, with both thresholds moved by `shift`."""
-        return np.asarray((self.whole >= WHOLE + shift) | (self.framed >= FRAMED + shift))
-
-    def margin(self) -> Scores:
-        """By how much the better view is above its threshold."""
-        return np.maximum(self.whole - WHOLE, self.framed - FRAMED)
-
-
 def altered(
     shelf: Shelf, numbers: Sequence[int], pictures: Sequence[Pixels], *, seed: int = 0
 ) -> dict[str, Views]:
@@ -102,23 +84,8 @@ def altered(
         other = Shelf()
         for picture in pictures:
             other.add(fingerprint(change(picture, rng)))
-        found[name] = _likeness(shelf, numbers, other, range(len(pictures)))
+        found[name] = likeness(shelf, numbers, other, range(len(pictures)))
     return found
-
-
-def neighbours(shelf: Shelf, pairs: Sequence[tuple[int, int]]) -> Views:
-    """Likeness of pairs that are known to be different."""
-    return _likeness(shelf, [a for a, _ in pairs], shelf, [b for _, b in pairs])
-
-
-def _likeness(one: Shelf, first: Sequence[int], other: Shelf, second: Sequence[int]) -> Views:
-    """The best of all turns."""
-    scores = {}
-    for view in ("whole", "framed"):
-        left, right = one.vectors(view, list(first)), other.vectors(view, list(second))
-        values = [np.einsum("ij,ij->i", left, turned(right, turn)) for turn in range(TURNS)]
-        scores[view] = np.max(values, axis=0).astype(np.float64)
-    return Views(**scores)
 
 
 def strangers(shelf: Shelf, numbers: Sequence[int], kinds: Sequence[Any]) -> Views:
@@ -131,10 +98,10 @@ def strangers(shelf: Shelf, numbers: Sequence[int], kinds: Sequence[Any]) -> Vie
         for start in range(0, len(numbers), _BLOCK):
             block = list(numbers[start : start + _BLOCK])
             for turn in range(TURNS):
-                likeness = turned(shelf.vectors(view, block), turn) @ everything.T
-                likeness[codes[block][:, None] == codes[None]] = -1
+                values = turned(shelf.vectors(view, block), turn) @ everything.T
+                values[codes[block][:, None] == codes[None]] = -1
                 place = slice(start, start + len(block))
-                best[place] = np.maximum(best[place], likeness.max(axis=1))
+                best[place] = np.maximum(best[place], values.max(axis=1))
         scores[view] = best
     return Views(**scores)
 
