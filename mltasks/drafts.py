@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # What to do when it was a training that could not write.
 GO_ON = "the last checkpoint is whole, so make room and go on with --resume"
+# What to do when something that is there already cannot be written anew.
+AGAIN = "it is as it was, so make room and give the command again"
 
 
 @contextmanager
-def naming(target: Path, draft: Path, *, remedy: str) -> Iterator[None]:
+def naming(target: Path, draft: Path, *, remedy: str = "") -> Iterator[None]:
     """Leave no draft of what cannot be written, and say what that was.
 
     Args:
         target: file or folder that is meant.
         draft: what is written first.
-        remedy: what to do.
+        remedy: what to do; without one, the error stays the system's own.
 
     Raises:
         OSError: names target and remedy.
@@ -30,20 +32,22 @@ def naming(target: Path, draft: Path, *, remedy: str) -> Iterator[None]:
             shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        if not remedy:
+            raise
         why = error.strerror or error
         raise OSError(f"{target} cannot be written ({why}): {remedy}") from None
 
 
 @contextmanager
-def replacing(path: Path, *, remedy: str) -> Iterator[Path]:
+def replacing(path: Path, *, remedy: str = "") -> Iterator[Path]:
     """A file to write, which takes the place of `path` in one step.
 
     Args:
         path: the file to write or replace.
-        remedy: what to do if it cannot be written.
+        remedy: see `naming`.
 
     Raises:
-        OSError: names `path` and the remedy.
+        OSError: it cannot be written; see `naming`.
     """
     draft = path.with_name(f"{path.name}.part")
     with naming(path, draft, remedy=remedy):
@@ -51,18 +55,44 @@ def replacing(path: Path, *, remedy: str) -> Iterator[Path]:
         draft.replace(path)
 
 
-def put_in_place(fresh: Path, target: Path) -> None:
+def beside(path: Path, suffix: str) -> Path:
+    """The hidden place next to a folder where it is made (`new`) or moved aside (`old`)."""
+    return path.with_name(f".{path.name}.{suffix}")
+
+
+def put_in_place(fresh: Path, target: Path, *, kept: Sequence[str] = ()) -> None:
     """Move a finished folder to `target`, and remove what was there, in this order.
+
+    Whoever is killed in between leaves the one or the other whole, and `recover` finds it.
 
     Args:
         fresh: beside `target`, on the same file system.
+        kept: names in the folder that was there of what moves along into the new one.
 
     Raises:
         OSError: it cannot be moved.
     """
-    old = target.with_name(f".{target.name}.old")
+    recover(target, kept=kept)
+    old = beside(target, "old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     fresh.rename(target)
+    # Only now: until here whoever is killed leaves them in a folder that `recover` knows.
+    _move_along(kept, old, target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(target: Path, *, kept: Sequence[str] = ()) -> None:
+    """Put back what `put_in_place` has moved aside, if it was killed then."""
+    old = beside(target, "old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+    else:
+        _move_along(kept, old, target)
+
+
+def _move_along(names: Sequence[str], old: Path, target: Path) -> None:
+    for name in names:
+        if (old / name).exists() and not (target / name).exists():
+            (old / name).rename(target / name)

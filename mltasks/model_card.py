@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 
 from mltasks import release, seen
 from mltasks.data import DataError
-from mltasks.drafts import replacing
+from mltasks.drafts import AGAIN, replacing
 from mltasks.evaluation.measuring import for_card
 from mltasks.inference import read_model
 from mltasks.release import MODEL_CARD_NAME
@@ -83,5 +83,5 @@ def record(folder: Path, figures: dict[str, Any]) -> None:
     card["metrics"] = for_card(figures)
     content = text(card)
     release.write_card(folder, card)
-    with replacing(folder / MODEL_CARD_NAME, remedy=release.AGAIN) as draft:
+    with replacing(folder / MODEL_CARD_NAME, remedy=AGAIN) as draft:
         draft.write_text(content, encoding="utf-8")

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mltasks import seen
+from mltasks import drafts, seen
 from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, data_digest
 from mltasks.datasets.form import INFO, collections, is_unstated, read_dataset
-from mltasks.drafts import GO_ON, naming, replacing
+from mltasks.drafts import AGAIN, GO_ON, beside, naming, put_in_place, replacing
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
 from mltasks.onnx_export import to_onnx
@@ -24,8 +24,7 @@ from mltasks.preprocessing import MEAN, SCALE
 MODEL_CARD_NAME = "MODEL_CARD.md"
 # What a training run keeps beside the model in order to go on.
 CHECKPOINTS = "checkpoints"
-# What to do when a folder that is there already cannot be written to.
-AGAIN = "it is as it was, so make room and give the command again"
+_KEPT = (CHECKPOINTS,)
 # The collection that the project's own networks have learnt from came without a dataset.json.
 _BRISC_DIGEST = "a5802f3c6c9c99514543e9ec03c7b77511bf8e6ceef4958ef1f0079a05771b38"
 _BRISC = "Training images and masks: BRISC 2025, Fateh et al., CC BY 4.0."
@@ -218,28 +217,13 @@ def _replacing(folder: Path, *, remedy: str) -> Iterator[Path]:
     """A folder to be made, which takes the place of `folder` once it is whole."""
     recover(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = _beside(folder, "new"), _beside(folder, "old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+    fresh = beside(folder, "new")
+    shutil.rmtree(fresh, ignore_errors=True)
     with naming(folder, fresh, remedy=remedy):
         yield fresh
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    # Only now: until here whoever is killed leaves them in a folder that `recover` knows.
-    if (old / CHECKPOINTS).exists():
-        (old / CHECKPOINTS).rename(folder / CHECKPOINTS)
-    shutil.rmtree(old, ignore_errors=True)
+    put_in_place(fresh, folder, kept=_KEPT)
 
 
 def recover(folder: Path) -> None:
     """Put back what a writer of this model folder has moved aside, if it was killed then."""
-    old = _beside(folder, "old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    elif (old / CHECKPOINTS).exists() and not (folder / CHECKPOINTS).exists():
-        (old / CHECKPOINTS).rename(folder / CHECKPOINTS)
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f".{folder.name}.{suffix}")
+    drafts.recover(folder, kept=_KEPT)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mltasks.classes import CLASSES
 from mltasks.data import PICTURE_SUFFIXES
+from mltasks.drafts import replacing
 from mltasks.images import Decoded, ImageError, decode, unorient
 from mltasks.inference import Analysis, Analyzer
 from mltasks.postprocessing import Mask
@@ -111,11 +112,10 @@ def save_area(area: Mask, picture: Decoded, target: Path) -> None:
     exif = Image.Exif()
     if picture.orientation != 1:
         exif[_ORIENTATION_TAG] = picture.orientation
-    temporary = target.with_suffix(".part")
-    Image.fromarray(np.ascontiguousarray(stored)).save(
-        temporary, "PNG", exif=exif.tobytes() if picture.orientation != 1 else b""
-    )
-    temporary.replace(target)
+    with replacing(target) as draft:
+        Image.fromarray(np.ascontiguousarray(stored)).save(
+            draft, "PNG", exif=exif.tobytes() if picture.orientation != 1 else b""
+        )
 
 
 class Streamer:

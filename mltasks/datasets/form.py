@@ -27,6 +27,7 @@ from typing import Any
 
 from mltasks.classes import LABELS
 from mltasks.data import REQUIRED, DataError, is_file_name, mask_flag, read_table
+from mltasks.drafts import replacing
 
 FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
@@ -282,12 +283,10 @@ def info_bytes(info: Mapping[str, Any]) -> bytes:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and let it survive a power cut."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as stream:
+    with replacing(path) as draft, draft.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def replace_rows(data: Dataset, rows: Sequence[Row], info: Mapping[str, Any]) -> Dataset:

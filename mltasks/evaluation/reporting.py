@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from django.template.loader import render_to_string
 
-from mltasks.drafts import put_in_place
+from mltasks.drafts import beside, put_in_place
 from mltasks.evaluation.plots import plots
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
@@ -42,7 +42,7 @@ class Report:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self._fresh = target.with_name(f".{target.name}.new")
+        self._fresh = beside(target, "new")
         shutil.rmtree(self._fresh, ignore_errors=True)
         self.pictures = self._fresh / PICTURES
         self.pictures.mkdir(parents=True)

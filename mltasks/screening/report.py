@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltasks import corruptions
+from mltasks.drafts import AGAIN, replacing
 from mltasks.screening.design import effects, margin
 from mltasks.screening.probes import BRIGHT, DARK, MOVED, OUTLINES, PLAIN, STRIPPED
 
@@ -144,6 +145,5 @@ def write_report(output: Path, result: dict[str, Any]) -> None:
     """`screening.md` and `screening.svg`, replaced in one step each."""
     contents = {"screening.md": table(result).encode(), "screening.svg": draw(result)}
     for name, content in contents.items():
-        temporary = output / f"{name}.part"
-        temporary.write_bytes(content)
-        temporary.replace(output / name)
+        with replacing(output / name, remedy=AGAIN) as draft:
+            draft.write_bytes(content)

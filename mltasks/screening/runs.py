@@ -12,6 +12,7 @@ from typing import Any
 
 from mltasks import release
 from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.drafts import AGAIN, replacing
 from mltasks.engines import open_engine
 from mltasks.evaluation.robustness import pick
 from mltasks.inference import read_model
@@ -179,6 +180,6 @@ def _claim(output: Path, name: str) -> None:
 
 
 def _write(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    with replacing(path, remedy=AGAIN) as draft:
+        draft.write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ from mltasks.preprocessing import Pixels
 from mltasks.stream import save_area
 from mltasks.tests.conftest import head
 from mltasks.tests.test_inference import SHIPPED
+from tests.support.disks import full_disk
 
 KEYS = [
     "path",
@@ -187,6 +188,13 @@ def test_a_full_disk_costs_only_its_own_line(
     (line,) = run(tmp_path, tmp_path / "one.png", areas=tmp_path / "areas")
     assert line["status"] == "error"
     assert "No space left" in line["error"]
+
+
+def test_a_full_disk_leaves_no_half_an_area(tmp_path: Path) -> None:
+    picture = Decoded(np.zeros((30, 50), np.uint8), 1, "PNG", (50, 30))
+    with full_disk(10), pytest.raises(OSError, match="File too large"):
+        save_area(np.ones((30, 50), np.bool_), picture, tmp_path / "mask.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file names of any bytes")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from django.conf import settings
 from mltasks import model_card, release
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.datasets.form import FORMAT, info_bytes
+from mltasks.drafts import beside, put_in_place, recover
 from mltasks.inference import CARD_NAME, ModelError, read_model
 from tests.support.disks import full_disk
 from tests.support.networks import write_network
@@ -43,27 +47,29 @@ class Killed(BaseException):
     """The process has ended here."""
 
 
-@pytest.mark.parametrize("survived", range(4))
-def test_checkpoints_survive_a_kill_at_any_point(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, survived: int
-) -> None:
-    """Wherever a writer ends, the next one finds them, and one of the two networks."""
-    rename, steps = Path.rename, iter(range(9))
+@contextmanager
+def killed(survived: int) -> Iterator[list[Path]]:
+    """The process ends before a move of a folder, after so many; yields what was moved."""
+    rename, moved = Path.rename, list[Path]()
 
-    def killed(path: Path, target: Path) -> Path:
-        if next(steps) == survived:
+    def move(path: Path, target: Path) -> Path:
+        if len(moved) == survived:
             raise Killed
+        moved.append(path)
         return rename(path, target)
 
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(Path, "rename", move)
+        yield moved
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_checkpoints_survive_a_kill_at_any_point(folder: Path, survived: int) -> None:
+    """Wherever a writer ends, the next one finds them, and one of the two networks."""
     card = card_of(folder) | {"version": "3"}
-    monkeypatch.setattr(Path, "rename", killed)
-    try:
+    with killed(survived) as moved:
         release.write_model(folder, card, b"weights", EXTRAS)
-    except Killed:
-        pass
-    else:
-        assert survived > 2, "all three moves were made"
-    monkeypatch.setattr(Path, "rename", rename)
+    assert len(moved) == min(survived, 3)
     release.recover(folder)
     assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
     assert read_model(folder)[0]["version"] in {"2", "3"}
@@ -71,6 +77,30 @@ def test_checkpoints_survive_a_kill_at_any_point(
     assert (folder / "checkpoints" / "last.npz").read_bytes() == b"not for release"
     assert names(folder) == {"model.onnx", CARD_NAME, "reference.npz", "checkpoints"}
     assert names(folder.parent) == {"model"}
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(range(3), range(4))))
+def test_a_folder_outlives_two_kills_at_any_point(tmp_path: Path, first: int, second: int) -> None:
+    """The second writer removes nothing that the first has moved aside, before its own is there."""
+    target = tmp_path / "report"
+    fresh = beside(target, "new")
+
+    def put(content: str) -> None:
+        fresh.mkdir()
+        (fresh / "report.json").write_text(content)
+        put_in_place(fresh, target)
+
+    put("0")
+    for content, survived in (("1", first), ("2", second)):
+        with killed(survived):
+            put(content)
+        # As a writer begins.
+        shutil.rmtree(fresh, ignore_errors=True)
+    recover(target)
+    assert (target / "report.json").read_text() in {"0", "1", "2"}
+    put("3")
+    assert (target / "report.json").read_text() == "3"
+    assert names(tmp_path) == {"report"}
 
 
 def test_a_full_disk_leaves_the_network_as_it_was(folder: Path) -> None:

@@ -21,6 +21,7 @@ from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Floats
 from mltasks.screening import PlanError, probes, read_plan, runs
 from mltasks.screening.design import LARGEST, effects, margin, plackett_burman
+from tests.support.disks import full_disk
 
 PLAN = """
 slices = 2
@@ -188,6 +189,18 @@ def test_a_screening_goes_on_where_it_was_broken_off(
     assert "| turned | **+10.0** | +0.0 |" in text
     assert "| *network with none* | 70.0 |" in text
     assert b"<svg" in (output / "screening.svg").read_bytes()
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
+    plan_file: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_run", _made_up)
+    with (
+        full_disk(100),
+        pytest.raises(CommandError, match=r"00\.json cannot be written .*give the command again"),
+    ):
+        call_command("screen", str(plan_file), data=slices, output=tmp_path / "out")
+    assert list((tmp_path / "out" / runs.RUNS).iterdir()) == []
 
 
 def test_another_plans_folder_is_refused(

@@ -20,6 +20,7 @@ from mltasks.datasets import importing, splitting
 from mltasks.datasets.form import BRIDGE, Row, read_dataset, replace_rows
 from mltasks.datasets.splitting import assign, split
 from mltasks.datasets.tests.conftest import LIMITS, MADE, picture, request, save
+from tests.support.disks import full_disk
 
 
 @settings(max_examples=25, deadline=None)
@@ -266,3 +267,11 @@ def test_an_interrupted_split_is_all_or_nothing(
         assert all(row.fold is not None for row in after.rows)
     assert split(asked(data)).left_out == 0
     assert all(isinstance(row, Row) and row.fold is not None for row in read_dataset(data).rows)
+
+
+def test_a_full_disk_leaves_the_set_as_it_was(data: Path) -> None:
+    before, names = read_dataset(data), sorted(data.iterdir())
+    with full_disk(100), pytest.raises(DataError, match=r"cannot write to .*: File too large"):
+        replace_rows(before, before.rows, before.info)
+    assert read_dataset(data) == before
+    assert sorted(data.iterdir()) == names
