@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from mltasks.preprocessing import Box, Floats, Pixels, find_head, letterbox, place
+from mltasks.preprocessing import Box, Floats, Pixels, find_head, letterbox, mask_cells, place
 
 Rng = np.random.Generator
 
@@ -348,8 +348,6 @@ def draw_training_pair(
         box = jitter(box, width, height, rng)
     geometry = place(width, height, box, size)
     canvas = letterbox(pixels, geometry)
-    half = size // 2
     if mask is None:
-        return canvas, np.zeros((half, half), np.float32)
-    cells = letterbox(mask, geometry).reshape(half, 2, half, 2).mean(axis=(1, 3))
-    return canvas, (cells / 255).astype(np.float32)
+        return canvas, np.zeros((size // 2, size // 2), np.float32)
+    return canvas, mask_cells(mask, geometry)

@@ -22,7 +22,7 @@ from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation.bootstrap import calibration_error
 from mltasks.evaluation.results import silent
 from mltasks.postprocessing import sigmoid
-from mltasks.preprocessing import Floats, Pixels, letterbox, preprocess
+from mltasks.preprocessing import Floats, Pixels, mask_cells, preprocess
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[str], None]
@@ -285,8 +285,7 @@ def _truth(sample: Sample, size: int) -> Array:
     """The share of tumour in each cell of the mask's grid."""
     assert sample.mask is not None  # noqa: S101 - asked for slices with a mask only
     _, geometry = preprocess(sample.pixels, size)
-    cells = letterbox(sample.mask, geometry).reshape(size // 2, 2, size // 2, 2)
-    return np.asarray(cells.mean(axis=(1, 3)) / 255, np.float32)
+    return mask_cells(sample.mask, geometry)
 
 
 def complete(

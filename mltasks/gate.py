@@ -28,15 +28,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mltasks.classes import CLASSES
+from mltasks.classes import CLASSES, DISPLAY_NAMES
 from mltasks.evaluation import Results, bootstrap
 
 # From results to the measure as a function of weights: how often each slice was drawn.
 Metric = Callable[[Results], bootstrap.Metric]
 Drawn = NDArray[np.float64]
 CONFIDENCE = 0.95
-FEWEST_GROUPS = 10
-# Of each class: a single group is drawn with all of its slices or not at all, so that their share
+# Groups of each class: a single one is drawn with all of its slices or not at all, so their share
 # never changes and the bound is the difference itself, as if it were certain. Three is little, but
 # some folds have no more. The same holds for groups with an expert's mask.
 FEWEST_CLASS_GROUPS = 3
@@ -163,10 +162,6 @@ def accepted(results: Results) -> bootstrap.Metric:
     return bootstrap.share(results.accepted)
 
 
-def _words(label: str) -> str:
-    return label.replace("_", " ").replace("tumor", "tumour")
-
-
 @dataclass(frozen=True, slots=True)
 class _Measure:
     """One question of the gate.
@@ -201,7 +196,7 @@ def _losses(margins: Margins) -> list[_Measure]:
     share, dice = margins.share, margins.dice
     return [
         *(
-            _Measure(f"sensitivity for {_words(label)}", found(index), margin=share)
+            _Measure(f"sensitivity for {DISPLAY_NAMES[label]}", found(index), margin=share)
             for index, label in enumerate(CLASSES)
         ),
         _Measure("share of brain scans accepted", accepted, margin=share),
@@ -230,7 +225,7 @@ def _check(measured: Measured, against: Measured) -> None:
     for index, label in enumerate(CLASSES):
         if not (candidate.target == index).any():
             raise GateError(
-                f"the data holds no slices of {_words(label)}, so its sensitivity cannot be "
+                f"the data holds no slices of {DISPLAY_NAMES[label]}, so its sensitivity cannot be "
                 "compared: give a fold with all four classes"
             )
     masked = len(np.unique(candidate.group[~np.isnan(candidate.dice)]))
@@ -240,17 +235,17 @@ def _check(measured: Measured, against: Measured) -> None:
             f"from fewer than {FEWEST_CLASS_GROUPS}: give another fold, or more masks"
         )
     groups = len(np.unique(candidate.group))
-    if groups < FEWEST_GROUPS:
+    if groups < bootstrap.FEWEST_GROUPS:
         raise GateError(
-            f"the data holds {groups} groups; intervals need at least {FEWEST_GROUPS}: give "
-            "more held-out data"
+            f"the data holds {groups} groups; intervals need at least "
+            f"{bootstrap.FEWEST_GROUPS}: give more held-out data"
         )
     label, fewest = _fewest_groups(candidate)
     if fewest < FEWEST_CLASS_GROUPS:
         raise GateError(
-            f"groups with slices of {_words(label)}: {fewest}; whether it is found as well cannot "
-            f"be told from fewer than {FEWEST_CLASS_GROUPS}: give another fold, or more held-out "
-            "data"
+            f"groups with slices of {DISPLAY_NAMES[label]}: {fewest}; whether it is found as well "
+            f"cannot be told from fewer than {FEWEST_CLASS_GROUPS}: give another fold, or more "
+            "held-out data"
         )
 
 

@@ -157,6 +157,20 @@ def letterbox(grey: Pixels, geometry: Geometry) -> Pixels:
     return canvas
 
 
+def mask_cells(mask: Pixels, geometry: Geometry) -> Floats:
+    """Which share of each cell of the network's mask is marked.
+
+    Args:
+        mask: uint8 (height, width) of the picture's size, 255 where it is marked, else 0.
+
+    Returns:
+        float32 (size / 2, size / 2), 0 to 1.
+    """
+    half = geometry.size // 2
+    cells = letterbox(mask, geometry).reshape(half, 2, half, 2).mean(axis=(1, 3))
+    return np.asarray(cells / 255, np.float32)
+
+
 def normalise(canvas: Pixels) -> Floats:
     """uint8 (…, size, size) to the network's float32 (…, size, size, 1), about -1 to 1."""
     return ((canvas.astype(np.float32) - MEAN) / SCALE)[..., None]

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mltasks.classes import NO_TUMOR
 from mltasks.data import Sample
+from mltasks.postprocessing import bounding_box
 from mltasks.preprocessing import Box, Floats, Pixels, find_head
 
 Rng = np.random.Generator
@@ -26,13 +26,6 @@ _AROUND, _SEAM = 0.12, 0.06
 _LARGEST = 0.2
 # Brightness is matched by a factor up to this; beyond it black would become white.
 _UNLIKE = 1.8
-
-
-def _bounds(mask: NDArray[np.bool_]) -> Box | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _fitting(values: Pixels, source: Box, target: Box, shape: tuple[int, int]) -> Pixels:
@@ -51,7 +44,7 @@ def _fitting(values: Pixels, source: Box, target: Box, shape: tuple[int, int]) -
 
 def _seam(mask: Pixels) -> Floats | None:
     """Weight of the moved patch: 1 on the mask, falling softly around it; None without a mask."""
-    box = _bounds(mask > 127)
+    box = bounding_box(mask > 127)
     if box is None:
         return None
     side = max(box[2] - box[0], box[3] - box[1])

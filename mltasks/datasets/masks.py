@@ -140,7 +140,7 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[str, _Move]]:
 def _overlap(shape: Mask, points: Points, move: _Move) -> float:
     """Dice of the shape and the shape moved."""
     moved = _inside(move(points), shape.shape)
-    return 2 * float(shape[moved[:, 0], moved[:, 1]].sum()) / (len(points) + len(moved) + 1e-9)
+    return _dice(shape[moved[:, 0], moved[:, 1]].sum(), len(points) + len(moved))
 
 
 def _inside(points: Points, shape: tuple[int, ...]) -> Points:
@@ -167,7 +167,9 @@ def misplaced(mask: Mask, rng: np.random.Generator) -> Mask:
         np.asarray(mask[::-1, ::-1]),
         *(_rolled(mask, rng) for _ in range(2)),
     ]
-    wrong = [moved for moved in moves if _dice(mask, moved) < _OVERLAP]
+    wrong = [
+        moved for moved in moves if _dice((mask & moved).sum(), mask.sum() + moved.sum()) < _OVERLAP
+    ]
     return wrong[int(rng.integers(len(wrong)))] if wrong else mask
 
 
@@ -176,5 +178,9 @@ def _rolled(mask: Mask, rng: np.random.Generator) -> Mask:
     return np.roll(mask, (round(reach * np.sin(angle)), round(reach * np.cos(angle))), (0, 1))
 
 
-def _dice(one: Mask, other: Mask) -> float:
-    return 2 * float((one & other).sum()) / (float(one.sum() + other.sum()) + 1e-9)
+def _dice(shared: int, both: int) -> float:
+    """Dice from the points that two masks share and those of both, counted twice; 0 without any.
+
+    What overlaps by half comes out just below a half.
+    """
+    return 2 * float(shared) / (float(both) + 1e-9)

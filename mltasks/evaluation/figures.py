@@ -19,9 +19,6 @@ QUANTILES = (0.05, 0.25, 0.75, 0.95)
 # Tumours by their share of the picture: at most 0.5%, 1%, 2%, 4%, more.
 SIZES = (0.005, 0.01, 0.02, 0.04)
 BINS = 15
-# Drawing fewer groups than these gives too narrow an interval: five hold the truth about 79 times
-# in a hundred, not 95 times.
-FEW_GROUPS = 10
 
 
 class _Stating:
@@ -44,7 +41,7 @@ def calibration_error(results: Results) -> float:
 def _groups(results: Results) -> dict[str, Any]:
     """How many groups there are, and whether that is too few for the intervals drawn from them."""
     count = len(np.unique(results.group))
-    return {"groups": count, "few_groups": count < FEW_GROUPS}
+    return {"groups": count, "few_groups": count < bootstrap.FEWEST_GROUPS}
 
 
 def _per_class(results: Results, state: _Stating) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mltasks.data import Sample
 from mltasks.engines import Engine
 from mltasks.evaluation import bootstrap
 from mltasks.evaluation.results import dice_score
-from mltasks.preprocessing import Pixels, find_head, letterbox, normalise, place
+from mltasks.preprocessing import Pixels, find_head, letterbox, mask_cells, normalise, place
 from mltasks.transplant import Transplants
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +27,8 @@ DARK, BRIGHT = "dark tumours", "FLAIR-like, bright tumours"
 _BATCH = 32
 _RESAMPLES = 400
 _NONE = CLASSES.index(NO_TUMOR)
+# A cell is tumour from a mean brightness above 127 of 255.
+_MARKED = np.float32(127 / 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,12 @@ def _repainted(samples: Sequence[Sample], *, bright: bool) -> Iterator[Shown]:
 def _probe(shown: Iterator[Shown], size: int) -> Probe:
     images, targets, groups = [], [], []
     masks: list[Array | None] = []
-    half = size // 2
     for pixels, mask, target, group in shown:
         geometry = place(pixels.shape[1], pixels.shape[0], find_head(pixels), size)
         images.append(letterbox(pixels, geometry))
         targets.append(target)
         groups.append(group)
-        if mask is None:
-            masks.append(None)
-        else:
-            cells = letterbox(mask, geometry).reshape(half, 2, half, 2)
-            masks.append(cells.mean(axis=(1, 3)) > 127)
+        masks.append(None if mask is None else mask_cells(mask, geometry) > _MARKED)
     return Probe(np.stack(images), np.array(targets), masks, np.array(groups))
 
 

@@ -14,6 +14,7 @@ from mltasks.preprocessing import (
     Pixels,
     find_head,
     letterbox,
+    mask_cells,
     place,
     preprocess,
     to_grey,
@@ -169,6 +170,14 @@ def test_colour_becomes_luminance() -> None:
     red[..., 0] = 255
     assert (to_grey(red) == 76).all()
     assert preprocess(red, 32)[0].shape == (32, 32, 1)
+
+
+def test_cells_of_a_mask_hold_their_share() -> None:
+    mask = np.zeros((4, 4), np.uint8)
+    mask[0, :3] = mask[1, 0] = 255
+    cells = mask_cells(mask, whole(4, 4, 4))
+    assert cells.dtype == np.float32
+    assert cells.tolist() == [[0.75, 0.25], [0, 0]]
 
 
 @pytest.mark.parametrize(

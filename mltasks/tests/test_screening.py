@@ -157,6 +157,12 @@ def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
     assert len(np.unique(inside[inside > 0][200:-200])) < 8
 
 
+def test_cells_are_marked_as_by_their_mean() -> None:
+    means = np.arange(4 * 255 + 1) / 4
+    shares = (means / 255).astype(np.float32)
+    np.testing.assert_array_equal(shares > probes._MARKED, means > 127)
+
+
 def _made_up(plan: Any, on: dict[str, bool], *_: Any) -> dict[str, Any]:
     names = ["unchanged", *runs.probes.corruptions.CORRUPTIONS, *runs.probes.corruptions.UNLIKE]
     values = {"accuracy": 0.7 + 0.1 * on["turned"], "dice": 0.5, "told": 0.6}

@@ -15,7 +15,7 @@ from mltasks.data import Sample
 from mltasks.drafts import GO_ON, replacing
 from mltasks.lazy import tensorflow_module
 from mltasks.network import build_network, set_weights
-from mltasks.preprocessing import Pixels, letterbox, preprocess
+from mltasks.preprocessing import Pixels, mask_cells, preprocess
 from mltasks.training.batches import dataset, mask_known, steps_per_epoch
 from mltasks.training.config import TrainingConfig
 from mltasks.training.losses import losses, total
@@ -243,11 +243,9 @@ def _prepared(sample: Sample, size: int) -> dict[str, Any]:
     image, geometry = preprocess(sample.pixels, size)
     target = np.zeros(len(CLASSES), np.float32)
     target[sample.record.target] = 1
-    half = size // 2
-    mask = np.zeros((half, half), np.float32)
+    mask = np.zeros((size // 2, size // 2), np.float32)
     if sample.mask is not None:
-        cells = letterbox(sample.mask, geometry).reshape(half, 2, half, 2)
-        mask = (cells.mean(axis=(1, 3)) / 255).astype(np.float32)
+        mask = mask_cells(sample.mask, geometry)
     return {
         "image": image,
         "target": target,
