@@ -150,14 +150,16 @@ class TestCheck:
             triggers.check()
         assert not TrainingRun.objects.exists()
 
-    def test_a_push_asks_at_once(
+    def test_a_check_after_a_push_asks_at_once(
         self, store: remote.Place, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        call_command("dataset", "push", folder, name="drawn", train=True)
+        call_command("dataset", "push", folder, name="drawn")
+        call_command("training", "check")
         run = TrainingRun.objects.get()
         said = capsys.readouterr().out
         assert f"Training run {run.pk} waits" in said
-        call_command("dataset", "push", folder, name="drawn", train=True)
+        call_command("dataset", "push", folder, name="drawn")
+        call_command("training", "check")
         assert "Nothing new" in capsys.readouterr().out
         call_command("training", "list")
         assert run.dataset[:12] in capsys.readouterr().out

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
@@ -54,11 +53,6 @@ class Command(BaseCommand):
             "--verify",
             action="store_true",
             help="read back every file that is there, and send what is damaged",
-        )
-        push.add_argument(
-            "--train",
-            action="store_true",
-            help="start the training that TRAINING_RECIPE names at once; needs the site's database",
         )
         pull = parts.add_parser("pull", help="fetch a data set; needs only the right to read")
         pull.add_argument("which", help="name or digest")
@@ -193,8 +187,6 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
-        if options["train"]:
-            call_command("training", "check", stdout=self.stdout)
 
     def _pull(self, options: dict[str, Any]) -> None:
         done = remote.pull(options["which"], options["output"], _place(), progress=_bar)
