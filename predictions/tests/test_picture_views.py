@@ -9,6 +9,8 @@ import zlib
 from uuid import UUID
 
 import pytest
+from botocore.exceptions import NoCredentialsError
+from django.core.files.storage import storages
 from django.db import OperationalError, connection
 from django.test import Client
 from fpdf import FPDF
@@ -200,6 +202,24 @@ class TestSignedLinks:
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table}")  # noqa: S608  # our own names
                 assert "X-Amz" not in repr(cursor.fetchall())
+
+    def test_nothing_to_sign_with_is_said_so(
+        self,
+        visitor_client: Client,
+        mine: Prediction,
+        settings: Settings,
+        s3_server: S3,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def expired(client: object, *arguments: object, **options: object) -> str:
+            raise NoCredentialsError
+
+        use_s3(settings, s3_server)
+        client = type(storages["scans"]._public_client)  # type: ignore[attr-defined]  # S3's
+        monkeypatch.setattr(client, "generate_presigned_url", expired)
+        answer = visitor_client.get(url(mine))
+        assert answer.status_code == 503
+        assert "not lost" in answer.content.decode()
 
     def test_a_stranger_gets_no_link(
         self, client: Client, mine: Prediction, settings: Settings, s3_server: S3
