@@ -26,6 +26,7 @@ from predictions.selectors import (
     prediction_for,
     predictions_of,
     scans_of,
+    with_latest,
 )
 from predictions.services.deletion import delete_scans
 from predictions.views.submission import submit
@@ -102,11 +103,12 @@ def delete_many(request: HttpRequest) -> HttpResponse:
         return redirect("history")
     ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
     chosen = scans_of(owner_of(request)).filter(pk__in=ids)
-    if not chosen.exists():
+    shown = with_latest(chosen)
+    if not shown:
         messages.info(request, "No scan was chosen.")
         return redirect("history")
     if "confirmed" not in request.POST:
-        return render(request, "predictions/confirm_delete.html", {"scans": chosen})
+        return render(request, "predictions/confirm_delete.html", {"scans": shown})
     count = delete_scans(scans=chosen)
     messages.success(request, f"{count} scan{'s' if count != 1 else ''} deleted.")
     return redirect("history")
