@@ -290,6 +290,11 @@ class TestReport:
         assert "named the right one of four in 95.0%" in said
         assert "It recognised 90.0% of the 25 slices with glioma" in said
         assert "overlooked" not in said
+        assert "in 95 of 100" not in said
+        row.prediction_set = ["glioma", "meningioma"]
+        said = words(report_pdf(row))
+        assert "Its set of answers is glioma or meningioma." in said
+        assert "alone, nothing is promised" in said
         row.label = Label.NO_TUMOR
         assert "It overlooked the tumour in 2 of 75 slices" in words(report_pdf(row))
 
