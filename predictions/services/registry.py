@@ -48,8 +48,8 @@ def note_event(
 
 
 def in_production() -> ModelVersion | None:
-    """The network that answers, if there is one."""
-    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).first()
+    """The network that answers, if there is one; its card is read when it is asked for."""
+    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).defer("card").first()
 
 
 def find(text: str) -> ModelVersion:

@@ -39,8 +39,8 @@ Outcome = ShadowAnswer.Outcome
 
 
 def in_shadow() -> ModelVersion | None:
-    """The candidate that runs in the shadow, if there is one."""
-    return ModelVersion.objects.filter(shadow=True).first()
+    """The candidate that runs in the shadow, if there is one; without its card."""
+    return ModelVersion.objects.filter(shadow=True).defer("card").first()
 
 
 def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> None:
