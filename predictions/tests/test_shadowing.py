@@ -223,8 +223,14 @@ class TestReport:
         follow()
         ShadowAnswer.objects.update(label="glioma", uncertainty=0.5, area_iou=0.25)
         ShadowAnswer.objects.filter(prediction=rows[0]).update(label="pituitary")
+        refused = finish(submit(seed=3))
+        ShadowAnswer.objects.update(seconds=0.5)
+        ShadowAnswer.objects.create(
+            prediction=refused, model_version=candidate, outcome=Outcome.REJECTED, seconds=9
+        )
         report = shadow_report(candidate)
-        assert (report.n, report.both, report.same) == (3, 3, 2)
+        assert report.seconds == pytest.approx(0.5), "of those that both have answered"
+        assert (report.n, report.both, report.same) == (4, 3, 2)
         assert (report.iou, report.doubt) == (0.25, 0.5)
         assert report.classes[0].share == pytest.approx(2 / 3)
         text = said("shadow", report=True)
