@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +16,32 @@ from predictions.models import Access, Prediction, Review, Scan
 from predictions.selectors import scans_of, with_model
 from predictions.visitors import Owner
 
+CHUNK = 200
 
-def exported_scans(user: User) -> Iterator[Scan]:
-    """The person's scans with their runs and the reviews of these, a few hundred at a time."""
+
+def exported_scans(user: User) -> Iterator[list[Scan]]:
+    """The person's scans with their runs and the reviews of these, some hundred at a time.
+
+    By their ids, as an open cursor would wait for whoever reads what is made of it.
+    """
     runs = with_model(Prediction.objects.order_by("id"))
-    return (
-        scans_of(Owner(user=user))
-        .prefetch_related(Prefetch("predictions", runs), "predictions__reviews")
-        .iterator(chunk_size=200)
+    scans = scans_of(Owner(user=user)).prefetch_related(
+        Prefetch("predictions", runs), "predictions__reviews"
     )
+    rest = scans
+    while chunk := list(rest[:CHUNK]):
+        yield chunk
+        rest = scans.filter(pk__lt=chunk[-1].pk)
+
+
+def exported_facts(user: User) -> Iterator[dict[str, Any]]:
+    """Each scan with its runs, the reviews of them, and who was handed what of it."""
+    for scans in exported_scans(user):
+        handed_out = defaultdict(list)
+        for access in Access.objects.filter(scan_id__in=[scan.pk for scan in scans]).order_by("id"):
+            handed_out[access.scan_id].append(access)
+        for scan in scans:
+            yield _scan_facts(scan, handed_out[scan.pk], user)
 
 
 def account_facts(user: User) -> dict[str, Any]:
@@ -58,8 +76,7 @@ def account_facts(user: User) -> dict[str, Any]:
     }
 
 
-def scan_facts(scan: Scan, user: User) -> dict[str, Any]:
-    """One scan with its runs, the reviews of them, and who was handed what of it."""
+def _scan_facts(scan: Scan, handed_out: list[Access], user: User) -> dict[str, Any]:
     return {
         **_fields(scan, "id", "name", "sha256", "modality", "width", "height", "facts"),
         "uploaded": scan.created_at,
@@ -88,7 +105,7 @@ def scan_facts(scan: Scan, user: User) -> dict[str, Any]:
                 # Before the scan came into the account, its visitor was the same person.
                 "to": "you" if access.visitor else _who(access.user_id, user),
             }
-            for access in Access.objects.filter(scan_id=scan.pk).order_by("id")
+            for access in handed_out
         ],
     }  # fmt: skip
 

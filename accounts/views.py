@@ -12,7 +12,7 @@ from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -29,7 +29,7 @@ from tumorsite.http import problem
 logger = logging.getLogger(__name__)
 
 NOT_NOW = (
-    "Your data cannot be collected at the moment, because some of your pictures cannot be read. "
+    "Your data cannot be collected at the moment, because your pictures cannot be read. "
     "Nothing is lost; please try again soon."
 )
 LAST_ADMINISTRATOR = (
@@ -66,19 +66,20 @@ def overview(request: HttpRequest) -> HttpResponse:
 @reauthentication_required
 @require_http_methods(["GET", "POST"])
 def export(request: HttpRequest) -> HttpResponseBase:
-    """GET explains what one gets, POST sends it."""
+    """GET explains what one gets, POST sends it as it is collected."""
     if request.method == "GET":
         scans = scans_of(owner_of(request)).count()
         return render(request, "accounts/export.html", {"scans": scans})
-    user = _user(request)
     try:
-        archive = export_account(user=user)
-    except (StorageUnavailableError, OSError) as error:
+        archive = export_account(user=_user(request))
+    except StorageUnavailableError as error:
         logger.warning("somebody's data could not be collected: %s", type(error).__name__)
         return problem(request, 503, NOT_NOW)
     logger.info("an account's data were handed out")
     name = f"tumorsite-data-{timezone.now():%Y-%m-%d}.zip"
-    return FileResponse(archive, as_attachment=True, filename=name, content_type="application/zip")
+    response = StreamingHttpResponse(archive, content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 @never_cache

@@ -76,7 +76,7 @@ class LearnIndexPage(Page):
 
     def get_context(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(request, *args, **kwargs)
-        pages = [page.specific for page in self.get_children().live().public().specific()]
+        pages = list(self.get_children().live().public().specific())
         context["groups"] = [
             (label, found)
             for value, label in Subject.choices

@@ -34,28 +34,20 @@ class Changes:
     overlap: float | None
 
 
-def _area(prediction: Prediction) -> Mask | None:
-    """The affected area on the scan's own pixels; None if none was marked."""
-    if not prediction.area_key:
-        return None
+def _area(prediction: Prediction) -> Mask:
+    """The affected area on the scan's own pixels."""
     with Image.open(storage.stream(prediction.area_key), formats=["PNG"]) as image:
         return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
-def overlap(before: Prediction, after: Prediction) -> float | None:
+def _overlap(before: Prediction, after: Prediction) -> float:
     """Dice of the affected areas of two answers about the same picture, 0 to 1.
 
-    Returns:
-        None if neither has an area.
-
     Raises:
-        FileNotFoundError, predictions.storage.StorageUnavailableError: they cannot be read.
+        OSError, ValueError, SyntaxError: an area is gone or damaged; the last is Pillow's.
+        predictions.storage.StorageUnavailableError: the store did not answer.
     """
     one, two = _area(before), _area(after)
-    if one is None and two is None:
-        return None
-    if one is None or two is None:
-        return 0.0
     return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
 
 
@@ -67,12 +59,9 @@ def _area_words(before: Prediction, after: Prediction) -> tuple[str, float | Non
     if not after.area_key:
         return "It marks no affected area; before, there was one.", None
     try:
-        shared = overlap(before, after)
-    # Pillow calls a damaged part of a PNG a SyntaxError.
+        shared = _overlap(before, after)
     except (OSError, ValueError, SyntaxError, storage.StorageUnavailableError):
         return "The two areas cannot be compared at the moment.", None
-    if shared is None:
-        return "Neither marks an affected area.", None
     if shared > 0.999:
         return "The affected area is the same.", shared
     if shared == 0:

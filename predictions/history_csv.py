@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Iterator
+
 from predictions.models import Label, Prediction
 
 COLUMNS = (
@@ -38,6 +41,23 @@ def csv_row(row: Prediction) -> list[object]:
         str(row.model_version),
         row.message,
     ]
+
+
+class _Echo:
+    """A file for the CSV writer that hands each line straight back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def csv_lines(rows: Iterable[Prediction]) -> Iterator[str]:
+    """The table as text, a line at a time."""
+    writer = csv.writer(_Echo())
+    # Without the mark, spreadsheets take UTF-8 for another encoding.
+    yield "\ufeff"
+    yield writer.writerow(COLUMNS)
+    for row in rows:
+        yield writer.writerow(csv_row(row))
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
@@ -23,7 +23,7 @@ class AddIndexOnline(AddIndexConcurrently):
         from_state: Any,
         to_state: Any,
     ) -> None:
-        way = _way(AddIndexConcurrently, migrations.AddIndex, schema_editor)
+        way = _way(schema_editor)
         way.database_forwards(self, app_label, schema_editor, from_state, to_state)
 
     def database_backwards(
@@ -33,33 +33,10 @@ class AddIndexOnline(AddIndexConcurrently):
         from_state: Any,
         to_state: Any,
     ) -> None:
-        way = _way(AddIndexConcurrently, migrations.AddIndex, schema_editor)
+        way = _way(schema_editor)
         way.database_backwards(self, app_label, schema_editor, from_state, to_state)
 
 
-class RemoveIndexOnline(RemoveIndexConcurrently):
-    """`RemoveIndex` that waits for no reader and lets none wait."""
-
-    def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: Any,
-        to_state: Any,
-    ) -> None:
-        way = _way(RemoveIndexConcurrently, migrations.RemoveIndex, schema_editor)
-        way.database_forwards(self, app_label, schema_editor, from_state, to_state)
-
-    def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: Any,
-        to_state: Any,
-    ) -> None:
-        way = _way(RemoveIndexConcurrently, migrations.RemoveIndex, schema_editor)
-        way.database_backwards(self, app_label, schema_editor, from_state, to_state)
-
-
-def _way(concurrent: Any, plain: Any, schema_editor: BaseDatabaseSchemaEditor) -> Any:
-    return concurrent if schema_editor.connection.vendor == "postgresql" else plain
+def _way(schema_editor: BaseDatabaseSchemaEditor) -> Any:
+    postgresql = schema_editor.connection.vendor == "postgresql"
+    return AddIndexConcurrently if postgresql else migrations.AddIndex

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from predictions.model_figures import model_figures
 from predictions.models import Label, Prediction, Status
@@ -28,6 +28,11 @@ UNLIKE = (
 NOT_A_DIAGNOSIS = (
     "A network can miss a tumour, and can see one where there is none. Only a doctor who knows you "
     "and all of your images can tell what they mean."
+)
+# What the set of answers promises is an average over all slices. A set of its own may do worse.
+COVERAGE = (
+    "Over all slices like those tested, its set contains the right answer in 95 of 100. "
+    "For this set alone, nothing is promised."
 )
 NO_DOUBT = (
     "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
@@ -68,7 +73,9 @@ class Finding:
         rows: (label, name, probability 0–1) of each class, most probable first.
         warning: why the answer is not to be relied on at all; empty if there is no such reason.
         leaning: the answer in words, where the network does not stand by it; empty otherwise.
-        among: the labels of the prediction set in words, as "glioma or meningioma".
+        among: what the network narrows its answer down to, as "glioma or meningioma"; empty where
+            that is one, or comes with no promise.
+        coverage: what such sets promise.
         doubts: why it is not surer, a sentence each; if nothing speaks for it, one that says so.
         area_range: share of the picture within the inner and the outer contour, 0–100, or None.
         area_percent: the affected area's share of the picture, 0–100, or None.
@@ -83,6 +90,7 @@ class Finding:
     warning: str = ""
     leaning: str = ""
     among: str = ""
+    coverage: ClassVar[str] = COVERAGE
     area_percent: float | None = None
     area_range: tuple[float, float] | None = None
     box: Box | None = None
@@ -128,14 +136,11 @@ def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[
         doubts.append("The picture is unlike those it learnt from.")
     elif prediction.committed is False:
         doubts.append(
-            "Its probability is lower than that from which its answers have proved reliable enough."
+            "It is less sure here than it was on the slices where its answers proved reliable."
         )
     runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
     if runners and prediction.committed is not None:
-        doubts.append(
-            f"It cannot rule out {' or '.join(runners)}. Sets like {_among(prediction)} hold the "
-            "true answer in at least 95 of 100 pictures like those it was measured on."
-        )
+        doubts.append(f"It cannot rule out {' or '.join(runners)}.")
     elif runners:
         doubts.append(
             f"It cannot rule out {' or '.join(runners)}: together with the answer "
@@ -226,7 +231,11 @@ def describe(prediction: Prediction) -> Finding:
             if prediction.flagged or prediction.committed is False
             else ""
         ),
-        among=_among(prediction),
+        among=(
+            _among(prediction)
+            if prediction.committed is not None and len(prediction.prediction_set) > 1
+            else ""
+        ),
         sureness=next(words for least, words in _SURENESS if top >= least),
         percent=100 * top,
         rows=rows,

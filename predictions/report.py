@@ -172,12 +172,8 @@ def report_pdf(prediction: Prediction) -> bytes:
     _text(pdf, _ABOUT + NOT_A_DIAGNOSIS, size=10, style="B")
     pdf.ln(4)
     _bars(pdf, finding)
-    if prediction.committed is not None and len(prediction.prediction_set) > 1:
-        _text(
-            pdf,
-            f"Sets like {finding.among} hold the truth in 95 of 100 slices like those tested.",
-            size=10,
-        )
+    if finding.among:
+        _text(pdf, f"Its set of answers is {finding.among}. {finding.coverage}", size=9)
     pdf.ln(2)
     _pictures(pdf, prediction)
     _section(pdf, "Why not surer", finding.doubts)

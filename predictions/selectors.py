@@ -130,9 +130,8 @@ def history_page(
         rows = list(scans[: size + 1])
         more_older, rows = len(rows) > size, rows[:size]
         more_newer = older_than is not None
-    _attach_latest(rows)
     return Page(
-        scans=rows,
+        scans=with_latest(rows),
         older_than=rows[-1].pk if rows and more_older else None,
         newer_than=rows[0].pk if rows and more_newer else None,
     )
@@ -161,12 +160,17 @@ def _standing(scan: OuterRef) -> QuerySet[Prediction]:
     return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
 
 
-def _attach_latest(scans: list[Scan]) -> None:
-    """Set `scan.latest`, the run that stands for each, by one query for all."""
+def with_latest(scans: Iterable[Scan]) -> list[Scan]:
+    """Each with `scan.latest`, the run that stands for it, by one query for all.
+
+    Without those that have been erased since they were read.
+    """
+    scans = list(scans)
     runs = with_model(Prediction.objects.filter(scan__in=scans)).order_by("id")
     latest = latest_runs(runs)
     for scan in scans:
-        scan.latest = latest[scan.pk]  # type: ignore[attr-defined]  # for this page only
+        scan.latest = latest.get(scan.pk)  # type: ignore[attr-defined]  # for this page only
+    return [scan for scan in scans if scan.pk in latest]
 
 
 def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
@@ -216,6 +220,4 @@ def newer_answer(prediction: Prediction, model: ModelVersion) -> Prediction | No
 
 def recent_scans(owner: Owner, *, count: int = 4) -> list[Scan]:
     """The newest scans, for the front page, each with its newest prediction as `scan.latest`."""
-    rows = list(scans_of(owner)[:count])
-    _attach_latest(rows)
-    return rows
+    return with_latest(scans_of(owner)[:count])

@@ -90,7 +90,7 @@ def shadow_report(version: ModelVersion) -> ShadowReport:
         doubt_of_production=Avg("prediction__uncertainty", filter=both),
         flagged=Count("pk", filter=both & Q(flagged=True)),
         flagged_of_production=Count("pk", filter=both & Q(prediction__flagged=True)),
-        seconds=Avg("seconds"),
+        seconds=Avg("seconds", filter=both),
         **{f"n_{label}": Count("pk", filter=both & _said(label)) for label in Label.values},
         **{f"same_{label}": Count("pk", filter=same & _said(label)) for label in Label.values},
     )

@@ -261,5 +261,10 @@ def walk(prefix: str, *, after: str = "") -> Iterator[tuple[str, datetime]]:
 
 
 def signed_url(name: str, **response: str) -> str | None:
-    """A short-lived address of the object, or None where the site must stream it itself."""
-    return _storage().signed_url(name, **response)
+    """A short-lived address of the object, or None where the site must stream it itself.
+
+    Raises:
+        StorageUnavailableError: there is nothing to sign it with at the moment.
+    """
+    with _translated():
+        return _storage().signed_url(name, **response)

@@ -52,6 +52,11 @@ def expire_anonymous() -> None:
 
 
 @project_task()
+def expire_accesses() -> None:
+    sweeping.expire_accesses()
+
+
+@project_task()
 def check_drift() -> None:
     drift.check()
 

@@ -45,7 +45,9 @@ def for_data_scientists(view: View) -> View:
 
 @for_data_scientists
 def runs(request: HttpRequest) -> HttpResponse:
-    rows = TrainingRun.objects.select_related("candidate").defer("curves", "recipe_text")[:SHOWN]
+    rows = TrainingRun.objects.select_related("candidate").defer(
+        "curves", "recipe_text", "candidate__card"
+    )[:SHOWN]
     context = {
         "runs": [stand(run) for run in rows],
         "production": registry.in_production(),

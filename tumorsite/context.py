@@ -11,4 +11,5 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "MAX_UPLOAD_MB": settings.MAX_UPLOAD_BYTES // (1024 * 1024),
         "MAX_UPLOAD_BYTES": settings.MAX_UPLOAD_BYTES,
         "RETENTION_DAYS": settings.ANONYMOUS_RETENTION_DAYS,
+        "ACCESS_RETENTION_DAYS": settings.ACCESS_RETENTION_DAYS,
     }

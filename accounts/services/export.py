@@ -1,26 +1,24 @@
-"""Everything the site holds about a person, as one zip file."""
+"""Everything the site holds about a person, as one zip file that is sent as it is made."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import IO, Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.selectors import account_facts, exported_scans, scan_facts
+from accounts.selectors import account_facts, exported_facts, exported_scans
 from predictions import storage
-from predictions.history_csv import COLUMNS, csv_row
+from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
-from predictions.selectors import Filters, export_rows
+from predictions.selectors import Filters, export_rows, scans_of
 from predictions.visitors import Owner
 
 README = """\
@@ -39,74 +37,99 @@ scans/        your pictures, by the scan's id:
 TumorSite is for research and education. None of its results is a diagnosis.
 """
 MISSING = "\nThese pictures could not be found in storage:\n"
+UNREAD = "\nThese pictures could not be read for now. Ask for your data again later:\n"
+# After so many failures of the store the other pictures are not asked for: each takes its time.
+MOST_FAILURES = 5
 
 
-def export_account(*, user: User) -> IO[bytes]:
-    """Write the zip to a temporary file, so that it is whole before anything of it is sent.
+def export_account(*, user: User) -> Iterator[bytes]:
+    """The zip, piece by piece, the account's records first.
 
-    One picture and a few hundred rows are in memory at a time.
-
-    Returns:
-        The open file, at its start. It is gone from the disk once closed.
+    One picture and a few hundred rows are in memory at a time. A picture that cannot be read once
+    pieces have been sent is named in README.txt, the last of the files.
 
     Raises:
-        predictions.storage.StorageUnavailableError: pictures cannot be read at the moment.
-        OSError: there is no room for the temporary file.
+        predictions.storage.StorageUnavailableError: pictures cannot be read at the moment. Nothing
+            has been made then.
     """
-    with ExitStack() as stack:
-        target = stack.enter_context(tempfile.TemporaryFile())
-        now = timezone.now()
-        with ZipFile(target, "w", ZIP_DEFLATED) as archive:
-            _write_text(archive, "data.json", now, lambda text: _write_json(text, user, now))
-            _write_text(archive, "history.csv", now, lambda text: _write_csv(text, user))
-            missing = _write_pictures(archive, user, now)
-            readme = README.format(now=now) + (MISSING + "\n".join(missing) if missing else "")
-            _write_text(archive, "README.txt", now, lambda text: text.write(readme))
-        target.seek(0)
-        stack.pop_all()
-    return target
+    first = scans_of(Owner(user=user)).first()
+    if first is not None:
+        with suppress(FileNotFoundError):
+            storage.get(first.thumbnail_key)
+    return _archive(user, timezone.now())
 
 
-def _entry(name: str, now: datetime, compression: int) -> ZipInfo:
+class _Sent(io.RawIOBase):
+    """A file that can only be written, and keeps what has been written until it is taken."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._kept += content
+        return len(content)
+
+    def taken(self) -> bytes:
+        kept = bytes(self._kept)
+        self._kept.clear()
+        return kept
+
+
+def _archive(user: User, now: datetime) -> Iterator[bytes]:
+    sent = _Sent()
+    missing: list[str] = []
+    unread: list[str] = []
+    with ZipFile(sent, "w", ZIP_DEFLATED) as archive:
+        for name, parts in (
+            ("data.json", _json(user, now)),
+            ("history.csv", _csv(user)),
+        ):
+            with archive.open(_entry(name, now), "w", force_zip64=True) as file:
+                for part in parts:
+                    file.write(part.encode())
+                    yield sent.taken()
+        for name, content in _pictures(user, missing, unread):
+            # PNG is compressed already. Merely stored it would need its size before it, for
+            # programs that read from the start.
+            archive.writestr(_entry(name, now), content, compresslevel=0)
+            yield sent.taken()
+        readme = README.format(now=now) + _listed(MISSING, missing) + _listed(UNREAD, unread)
+        archive.writestr(_entry("README.txt", now), readme)
+    yield sent.taken()
+
+
+def _entry(name: str, now: datetime) -> ZipInfo:
     entry = ZipInfo(f"tumorsite-data/{name}", now.timetuple()[:6])
-    entry.compress_type = compression
+    entry.compress_type = ZIP_DEFLATED
     entry.external_attr = 0o600 << 16
     return entry
 
 
-def _write_text(
-    archive: ZipFile, name: str, now: datetime, write: Callable[[io.TextIOWrapper], object]
-) -> None:
-    with (
-        archive.open(_entry(name, now, ZIP_DEFLATED), "w", force_zip64=True) as raw,
-        io.TextIOWrapper(raw, encoding="utf-8", newline="") as text,
-    ):
-        write(text)
+def _listed(heading: str, names: Iterable[str]) -> str:
+    lines = "".join(f"{name}\n" for name in names)
+    return heading + lines if lines else ""
 
 
-def _write_json(text: IO[str], user: User, now: datetime) -> None:
+def _json(user: User, now: datetime) -> Iterator[str]:
     """One JSON object whose list of scans is written as it is read."""
 
     def dump(value: Any) -> str:
         return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, indent=1)
 
-    text.write(f'{{"exported_at": {dump(now)},\n"account": {dump(account_facts(user))},\n')
-    text.write('"scans": [')
-    for number, scan in enumerate(exported_scans(user)):
-        text.write((",\n" if number else "\n") + dump(scan_facts(scan, user)))
-    text.write("\n]}\n")
+    yield f'{{"exported_at": {dump(now)},\n"account": {dump(account_facts(user))},\n"scans": ['
+    for number, facts in enumerate(exported_facts(user)):
+        yield (",\n" if number else "\n") + dump(facts)
+    yield "\n]}\n"
 
 
-def _write_csv(text: IO[str], user: User) -> None:
-    # Without the mark, spreadsheets take UTF-8 for another encoding.
-    text.write("\ufeff")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in export_rows(Owner(user=user), Filters()).iterator(chunk_size=500):
-        writer.writerow(csv_row(row))
+def _csv(user: User) -> Iterator[str]:
+    return csv_lines(export_rows(Owner(user=user), Filters()).iterator(chunk_size=500))
 
 
-def _pictures(scan: Scan, runs: list[Prediction]) -> Iterator[tuple[str, str]]:
+def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
     """Key in storage and name in the zip of each picture of a scan."""
     yield scan.image_key, f"scans/{scan.pk}/image.png"
     yield scan.thumbnail_key, f"scans/{scan.pk}/thumbnail.png"
@@ -116,20 +139,25 @@ def _pictures(scan: Scan, runs: list[Prediction]) -> Iterator[tuple[str, str]]:
                 yield key, f"scans/{scan.pk}/{run.pk}/{kind}.png"
 
 
-def _write_pictures(archive: ZipFile, user: User, now: datetime) -> list[str]:
-    """Add every picture.
+def _pictures(user: User, missing: list[str], unread: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every picture that can be read.
 
-    Returns:
-        Names of those that storage no longer has.
+    Args:
+        missing, unread: get the names of those that storage no longer has, or could not give.
     """
-    missing = []
-    for scan in exported_scans(user):
-        for key, name in _pictures(scan, list(scan.predictions.all())):
-            try:
-                content = storage.get(key)
-            except FileNotFoundError:
-                missing.append(name)
-                continue
-            # PNG is compressed already.
-            archive.writestr(_entry(name, now, ZIP_STORED), content)
-    return missing
+    failures = 0
+    for scans in exported_scans(user):
+        for scan in scans:
+            for key, name in _keys(scan, scan.predictions.all()):
+                if failures == MOST_FAILURES:
+                    unread.append(name)
+                    continue
+                try:
+                    content = storage.get(key)
+                except FileNotFoundError:
+                    missing.append(name)
+                except storage.StorageUnavailableError:
+                    failures += 1
+                    unread.append(name)
+                else:
+                    yield name, content

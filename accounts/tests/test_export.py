@@ -11,11 +11,16 @@ from zipfile import ZipFile
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.http import FileResponse, HttpResponse
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
+from accounts import selectors
 from accounts.models import User
+from accounts.selectors import exported_facts
 from accounts.services import export
 from accounts.services.adoption import adopt_visitor
 from accounts.services.export import export_account
@@ -44,14 +49,17 @@ def fetch(client: Client) -> Any:
     return client.post(reverse("account_export"))
 
 
-def opened(answer: FileResponse) -> ZipFile:
+def opened(answer: StreamingHttpResponse) -> ZipFile:
     return ZipFile(io.BytesIO(b"".join(answer.streaming_content)))  # type: ignore[arg-type]  # a sync stream
 
 
+def archive_of(user: User) -> ZipFile:
+    return ZipFile(io.BytesIO(b"".join(export_account(user=user))))
+
+
 def data_of(user: User) -> dict[str, Any]:
-    with export_account(user=user) as file, ZipFile(file) as archive:
-        found: dict[str, Any] = json.loads(archive.read("tumorsite-data/data.json"))
-        return found
+    found: dict[str, Any] = json.loads(archive_of(user).read("tumorsite-data/data.json"))
+    return found
 
 
 def test_the_zip_holds_everything(client: Client, ada: User, answered: Prediction) -> None:
@@ -116,8 +124,8 @@ def test_its_table_and_pictures(client: Client, ada: User, answered: Prediction)
 def test_nobody_elses_scans_are_in_it(ada: User, answered: Prediction) -> None:
     other = finish(submit(owner=make_user("bob@example.org"), seed=5))
     finish(submit(visitor=uuid4(), seed=6))
-    with export_account(user=ada) as file, ZipFile(file) as archive:
-        text = "".join(archive.namelist()) + archive.read("tumorsite-data/data.json").decode()
+    archive = archive_of(ada)
+    text = "".join(archive.namelist()) + archive.read("tumorsite-data/data.json").decode()
     assert str(other.scan_id) not in text
     assert {UUID(scan["id"]) for scan in data_of(ada)["scans"]} == {answered.scan_id}
 
@@ -128,23 +136,91 @@ def test_an_account_without_scans(ada: User) -> None:
 
 def test_a_lost_picture_is_named(ada: User, answered: Prediction) -> None:
     storage.delete(answered.area_key)
-    with export_account(user=ada) as file, ZipFile(file) as archive:
-        readme = archive.read("tumorsite-data/README.txt").decode()
+    readme = archive_of(ada).read("tumorsite-data/README.txt").decode()
     assert f"scans/{answered.scan_id}/{answered.pk}/area.png" in readme
 
 
-@pytest.mark.parametrize("fault", [storage.StorageUnavailableError("down"), OSError("disk full")])
+def test_it_is_sent_before_the_pictures_are_read(
+    ada: User, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands before the site waits a minute for the first piece, and no longer."""
+    for seed in range(3):
+        submit(owner=ada, seed=seed)
+    read: list[str] = []
+    get = storage.get
+
+    def noted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(storage, "get", noted)
+    pieces = export_account(user=ada)
+    first = next(piece for piece in pieces if piece)
+    assert len(read) == 1, "to see whether the store answers"
+    rest = [piece for piece in pieces if piece]
+    assert len(read) == 1 + 6
+    assert len(rest) >= 6, "piece by piece"
+    assert ZipFile(io.BytesIO(first + b"".join(rest))).testzip() is None
+
+
+def test_an_outage_on_the_way_leaves_out_pictures_and_names_them(
+    ada: User, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = [submit(owner=ada, seed=seed).scan for seed in range(6)]
+    asked = 0
+    get = storage.get
+
+    def failing(key: str) -> bytes:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            raise storage.StorageUnavailableError("down")
+        return get(key)
+
+    monkeypatch.setattr(storage, "get", failing)
+    archive = archive_of(ada)
+    assert archive.testzip() is None
+    assert asked == 2 + export.MOST_FAILURES, "no more, as each takes its time"
+    names = archive.namelist()
+    readme = archive.read("tumorsite-data/README.txt").decode()
+    assert f"tumorsite-data/scans/{scans[-1].pk}/image.png" in names
+    for scan in scans[:-1]:
+        assert f"scans/{scan.pk}/image.png\n" in readme
+    assert len(names) == 3 + 1
+    assert len(json.loads(archive.read("tumorsite-data/data.json"))["scans"]) == 6
+
+
+def test_its_records_take_as_many_queries_for_any_number_of_scans(
+    ada: User, model: ModelVersion, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    def facts() -> list[UUID]:
+        return [scan["id"] for scan in exported_facts(ada)]
+
+    submit(owner=ada)
+    with CaptureQueriesContext(connection) as few:
+        facts()
+    newer = [submit(owner=ada, seed=seed).scan_id for seed in range(1, 5)]
+    with django_assert_num_queries(len(few)):
+        assert set(newer) < set(facts())
+
+
+def test_every_scan_is_in_it_however_many(
+    ada: User, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selectors, "CHUNK", 2)
+    scans = {submit(owner=ada, seed=seed).scan_id for seed in range(5)}
+    found = [scan["id"] for scan in exported_facts(ada)]
+    assert len(found) == 5
+    assert set(found) == scans
+
+
 def test_an_outage_gives_an_error_not_half_a_zip(
-    client: Client,
-    ada: User,
-    answered: Prediction,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Exception,
+    client: Client, ada: User, answered: Prediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(key: str) -> bytes:
-        raise fault
+        raise storage.StorageUnavailableError("down")
 
-    monkeypatch.setattr(export.storage, "get", broken)
+    monkeypatch.setattr(storage, "get", broken)
     answer: HttpResponse = fetch(client)
     assert answer.status_code == 503
     assert b"cannot be collected at the moment" in answer.content

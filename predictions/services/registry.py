@@ -48,8 +48,8 @@ def note_event(
 
 
 def in_production() -> ModelVersion | None:
-    """The network that answers, if there is one."""
-    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).first()
+    """The network that answers, if there is one; its card is read when it is asked for."""
+    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).defer("card").first()
 
 
 def find(text: str) -> ModelVersion:
@@ -124,13 +124,17 @@ def _created(
         artifact=sums.digest,
         card=card,
     )
-    version.full_clean()
+    # Not full_clean: another process may register the same files, and the index decides.
+    version.clean_fields()
     try:
         with transaction.atomic():
             version.save(force_insert=True)
             note_event(version=version, kind=Kind.REGISTERED, by=by, actor=actor)
     except IntegrityError:
-        return ModelVersion.objects.get(artifact=sums.digest)
+        first = ModelVersion.objects.filter(artifact=sums.digest).first()
+        if first is None:
+            raise
+        return first
     return version
 
 

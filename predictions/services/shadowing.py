@@ -39,8 +39,8 @@ Outcome = ShadowAnswer.Outcome
 
 
 def in_shadow() -> ModelVersion | None:
-    """The candidate that runs in the shadow, if there is one."""
-    return ModelVersion.objects.filter(shadow=True).first()
+    """The candidate that runs in the shadow, if there is one; without its card."""
+    return ModelVersion.objects.filter(shadow=True).defer("card").first()
 
 
 def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> None:
@@ -136,8 +136,14 @@ def _record(row: Prediction, version: ModelVersion, analyzer: Analyzer) -> None:
         [found] = analyzer.analyze([pixels])
         answer.seconds = time.monotonic() - start
         _fill(answer, row, found)
-    except (FileNotFoundError, OSError, ValueError) as error:
+    # The last two are Pillow's, for what is damaged.
+    except (OSError, ValueError, SyntaxError) as error:
         logger.warning("a scan was not run in the shadow: %s", type(error).__name__)
+    except storage.StorageUnavailableError:
+        raise
+    except Exception:
+        # Without a row it would stay the oldest that waits, and stop all those behind it.
+        logger.exception("a scan was not run in the shadow")
     # Another worker may have been first, or the scan been deleted meanwhile.
     try:
         with transaction.atomic():

@@ -16,7 +16,7 @@ from django.db.models import Prefetch, Q
 from django.utils import timezone
 
 from predictions import storage
-from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.models import NoModelError, production_model
@@ -34,6 +34,8 @@ PATIENCE = timedelta(seconds=5)
 SWEPT_KEY = "sweep:last"
 # Where the check for orphans goes on. Should the cache forget, it begins anew.
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
+# Where /health/ writes, reads and removes an object of its own.
+HEALTH = "health/"
 # Where records name their objects.
 SCAN_KEYS = ("image_key", "thumbnail_key")
 RESULT_KEYS = ("area_key", "outline_key", "attention_key", "contours_key")
@@ -82,6 +84,20 @@ def expire_anonymous() -> int:
     return delete_scans(scans=stale)
 
 
+def expire_accesses(*, chunk: int = 1000) -> int:
+    """Delete the audit rows of what was handed out long ago, for as long as there is time.
+
+    Args:
+        chunk: rows deleted at once; others write to the table meanwhile.
+    """
+    limit = timezone.now() - timedelta(days=settings.ACCESS_RETENTION_DAYS)
+    old = Access.objects.filter(at__lt=limit).order_by("at")
+    late, removed = _until(settings.TASK_SOFT_LIMIT / 2), 0
+    while not late() and (ids := list(old.values_list("pk", flat=True)[:chunk])):
+        removed += Access.objects.filter(pk__in=ids).delete()[0]
+    return removed
+
+
 def _recorded_keys(scan_ids: list[UUID]) -> set[str]:
     keys: set[str] = set()
     for row in Scan.objects.filter(pk__in=scan_ids).values_list(*SCAN_KEYS):
@@ -127,6 +143,15 @@ def _unowned(chunk: int, late: Callable[[], bool]) -> int:
             return removed + _remove_orphans(keys)
     cache.delete(LAST_KEY)
     return removed + _remove_orphans(keys)
+
+
+def _left_by_checks() -> int:
+    """Remove what checks of the store's health have left that were killed in between."""
+    limit = timezone.now() - ORPHAN_AGE
+    left = [key for key, changed in storage.walk(HEALTH) if changed < limit]
+    for key in left:
+        storage.delete(key)
+    return len(left)
 
 
 def _missing(scan: Scan) -> list[str]:
@@ -198,7 +223,7 @@ def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str
         seconds: how long it may take; the next check goes on where this one stops.
     """
     share = (settings.TASK_SOFT_LIMIT if seconds is None else seconds) / 3
-    removed = _unowned_models() + _unowned(chunk, _until(share))
+    removed = _left_by_checks() + _unowned_models() + _unowned(chunk, _until(share))
     lost = _bereft_models() + _bereft(chunk, _until(share))
     if removed:
         logger.warning("%d orphaned objects were removed", removed)

@@ -133,6 +133,17 @@ def test_scans_of_visitors_expire_and_those_of_accounts_do_not(
     assert Scan.objects.filter(pk=young.scan_id, deleted_at__isnull=True).exists()
 
 
+def test_lines_on_what_was_handed_out_expire(model: ModelVersion, settings: Any) -> None:
+    settings.ACCESS_RETENTION_DAYS = 365
+    row = submit()
+    for _ in range(7):
+        record_access(prediction=row, kind="image", user=None, visitor=row.scan.visitor)
+    young = Access.objects.order_by("-pk").values_list("pk", flat=True)[:2]
+    Access.objects.exclude(pk__in=list(young)).update(at=timezone.now() - timedelta(days=366))
+    assert sweeping.expire_accesses(chunk=2) == 5
+    assert Access.objects.count() == 2
+
+
 def test_a_visitors_scans_move_to_their_account(model: ModelVersion) -> None:
     user, visitor = make_user(), uuid4()
     mine, other = submit(visitor=visitor, seed=1), submit(seed=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from itertools import pairwise
 from uuid import UUID, uuid4
 
@@ -13,11 +14,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
+from predictions import selectors
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.selectors import (
     Filters,
     export_rows,
     history_page,
+    latest_runs,
     place_in_line,
     prediction_for,
     predictions_of,
@@ -331,9 +334,49 @@ class TestDeleteMany:
         left = set(Scan.objects.filter(deleted_at__isnull=True).values_list("pk", flat=True))
         assert left == {mine[2].scan_id, other.scan_id}
 
+    def test_asking_costs_the_same_for_any_number(
+        self,
+        visitor_client: Client,
+        visitor: UUID,
+        model: ModelVersion,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        chosen = [str(pk) for pk in rows(visitor, 5, model)]
+        with CaptureQueriesContext(connection) as few:
+            visitor_client.post("/scans/delete/", {"scan": chosen[:1]})
+        with django_assert_num_queries(len(few)):
+            visitor_client.post("/scans/delete/", {"scan": chosen})
+
     def test_nothing_chosen(self, visitor_client: Client) -> None:
         answer = visitor_client.post("/scans/delete/", {"scan": "nonsense"}, follow=True)
         assert "No scan was chosen." in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/scans/", "/scans/delete/", "/results/{}/delete/"])
+def test_a_scan_that_is_erased_meanwhile_is_left_out(
+    visitor_client: Client,
+    visitor: UUID,
+    model: ModelVersion,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, kept = (submit(visitor=visitor, seed=n) for n in range(2))
+
+    def erased_first(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
+        Prediction.objects.filter(pk=gone.pk).delete()
+        return latest_runs(runs)
+
+    monkeypatch.setattr(selectors, "latest_runs", erased_first)
+    if path == "/scans/delete/":
+        answer = visitor_client.post(path, {"scan": [str(gone.scan_id), str(kept.scan_id)]})
+    else:
+        answer = visitor_client.get(path.format(gone.pk))
+    if "results" in path:
+        assert answer.status_code == 404
+        return
+    page = answer.content.decode()
+    assert str(gone.pk) not in page
+    assert str(kept.pk) in page
 
 
 def test_a_cancelled_run_does_not_hide_the_answer(

@@ -128,7 +128,8 @@ def test_a_flagged_result_warns_and_says_which_it_may_be(
     )
     text = page(browser, prediction.get_absolute_url())
     assert "Do not rely on this answer" in text
-    assert "glioma or meningioma</strong> hold the truth in 95 of 100" in text
+    assert "Its set of answers is <strong>glioma or meningioma</strong>" in text
+    assert "For this set alone, nothing is promised." in text
     state = browser.get(reverse("state", args=[prediction.pk])).json()
     assert state["prediction_set"] == ["glioma", "meningioma"]
     assert (state["flagged"], state["committed"]) == (True, False)

@@ -9,6 +9,8 @@ import zlib
 from uuid import UUID
 
 import pytest
+from botocore.exceptions import NoCredentialsError
+from django.core.files.storage import storages
 from django.db import OperationalError, connection
 from django.test import Client
 from fpdf import FPDF
@@ -201,6 +203,24 @@ class TestSignedLinks:
                 cursor.execute(f"SELECT * FROM {table}")  # noqa: S608  # our own names
                 assert "X-Amz" not in repr(cursor.fetchall())
 
+    def test_nothing_to_sign_with_is_said_so(
+        self,
+        visitor_client: Client,
+        mine: Prediction,
+        settings: Settings,
+        s3_server: S3,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def expired(client: object, *arguments: object, **options: object) -> str:
+            raise NoCredentialsError
+
+        use_s3(settings, s3_server)
+        client = type(storages["scans"]._public_client)  # type: ignore[attr-defined]  # S3's
+        monkeypatch.setattr(client, "generate_presigned_url", expired)
+        answer = visitor_client.get(url(mine))
+        assert answer.status_code == 503
+        assert "not lost" in answer.content.decode()
+
     def test_a_stranger_gets_no_link(
         self, client: Client, mine: Prediction, settings: Settings, s3_server: S3
     ) -> None:
@@ -270,6 +290,11 @@ class TestReport:
         assert "named the right one of four in 95.0%" in said
         assert "It recognised 90.0% of the 25 slices with glioma" in said
         assert "overlooked" not in said
+        assert "in 95 of 100" not in said
+        row.prediction_set = ["glioma", "meningioma"]
+        said = words(report_pdf(row))
+        assert "Its set of answers is glioma or meningioma." in said
+        assert "alone, nothing is promised" in said
         row.label = Label.NO_TUMOR
         assert "It overlooked the tumour in 2 of 75 slices" in words(report_pdf(row))
 

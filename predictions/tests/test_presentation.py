@@ -49,9 +49,9 @@ def test_an_answer_without_doubts() -> None:
         ({"prediction_set": ["glioma", "meningioma"]}, "cannot rule out meningioma"),
         (
             {"prediction_set": ["glioma", "meningioma"], "committed": True},
-            "glioma or meningioma hold the true answer",
+            "It cannot rule out meningioma.",
         ),
-        ({"committed": False}, "lower than that from which"),
+        ({"committed": False}, "less sure here than it was"),
         ({"flagged": True, "committed": False}, "unlike those it learnt from"),
         ({"ood_score": 0.5}, "not quite like the MRI slices"),
         ({"area_key": "", "bounding_box": None}, "no clear border"),

@@ -84,6 +84,17 @@ class TestRegister:
         assert dict(storage.walk("models/")) == before
         assert kinds(one) == ["registered"]
 
+    def test_of_two_processes_at_once_the_second_takes_the_firsts_row(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def slow(name: str, version: str, artifact: str) -> str:
+            make_model(version, stage="candidate", artifact=artifact)
+            return version
+
+        monkeypatch.setattr(registry, "_free_version", slow)
+        version = registry.register(folder=make())
+        assert ModelVersion.objects.get() == version
+
     def test_the_same_weights_with_another_card_are_another_network(self, make: Make) -> None:
         one = registry.register(folder=make())
         two = registry.register(folder=make(temperature=2.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -14,6 +13,7 @@ from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.urls import urlpatterns
+from tests.support.pictures import broken
 from tests.support.records import (
     conclude,
     finish,
@@ -210,19 +210,6 @@ def test_reading_starts_no_visit(client: Client) -> None:
     client.get("/")
     client.get("/scans/")
     assert "sessionid" not in client.cookies
-
-
-def broken(png: bytes) -> bytes:
-    """The picture with its pixels in two chunks, the second of which has lost its name."""
-    start = png.index(b"IDAT") + 4
-    data = png[start : start + int.from_bytes(png[start - 8 : start - 4])]
-    half = len(data) // 2
-    parts = ((b"IDAT", data[:half]), (b"\x01DAT", data[half:]))
-    chunks = b"".join(
-        len(part).to_bytes(4) + name + part + zlib.crc32(name + part).to_bytes(4)
-        for name, part in parts
-    )
-    return png[: start - 8] + chunks + png[start + len(data) + 4 :]
 
 
 class TestANewerNetwork:

@@ -16,12 +16,13 @@ from pytest_django import Settings
 from accounts.models import User
 from mltasks.inference import load_analyzer
 from mltasks.tests.conftest import write_data
-from predictions import tasks
+from predictions import storage, tasks
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer
 from predictions.services import deletion, registry, shadowing, sweeping
 from predictions.services.registry import ReleaseError
 from predictions.shadow_report import shadow_report
 from tests.support.networks import fitted, onnx_bytes, write_network
+from tests.support.pictures import broken
 from tests.support.records import conclude, finish, make_user, rejection, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -95,6 +96,44 @@ class TestAnswers:
         assert row.shadows.get().outcome == Outcome.FAILED
         assert follow() == 0
 
+    def test_damaged_pictures_do_not_stop_those_behind_them(
+        self, candidate: ModelVersion, network: Path
+    ) -> None:
+        rows = [finish(submit(seed=number)) for number in range(2)]
+        content = storage.get(rows[0].scan.image_key)
+        storage.delete(rows[0].scan.image_key)
+        storage.put(rows[0].scan.image_key, broken(content))
+        shadowing.begin(version=candidate)
+        assert follow() == 2
+        assert [row.shadows.get().outcome for row in rows] == [Outcome.FAILED, Outcome.ANSWERED]
+
+    def test_nor_does_a_network_that_fails(
+        self, candidate: ModelVersion, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Failing:
+            def analyze(self, pictures: list[Any]) -> Any:
+                raise RuntimeError("the engine has no more memory")
+
+        row = finish(submit())
+        shadowing.begin(version=candidate)
+        failing: Any = Failing()
+        assert shadowing.follow(lambda _: failing, seconds=20) == 1
+        assert row.shadows.get().outcome == Outcome.FAILED
+        assert "no more memory" in caplog.text
+
+    def test_an_outage_is_not_the_scans_fault(
+        self, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(key: str) -> Any:
+            raise storage.StorageUnavailableError(key)
+
+        row = finish(submit())
+        shadowing.begin(version=candidate)
+        monkeypatch.setattr(storage, "stream", away)
+        with pytest.raises(storage.StorageUnavailableError):
+            follow()
+        assert not row.shadows.exists(), "it waits for the store"
+
     def test_it_goes_with_the_scan(self, candidate: ModelVersion) -> None:
         row = finish(submit())
         shadowing.begin(version=candidate)
@@ -113,8 +152,6 @@ class TestAnswers:
 def _pixels(row: Prediction) -> Any:
     import numpy as np
     from PIL import Image
-
-    from predictions import storage
 
     with Image.open(storage.stream(row.scan.image_key)) as image:
         return np.asarray(image)
@@ -186,8 +223,14 @@ class TestReport:
         follow()
         ShadowAnswer.objects.update(label="glioma", uncertainty=0.5, area_iou=0.25)
         ShadowAnswer.objects.filter(prediction=rows[0]).update(label="pituitary")
+        refused = finish(submit(seed=3))
+        ShadowAnswer.objects.update(seconds=0.5)
+        ShadowAnswer.objects.create(
+            prediction=refused, model_version=candidate, outcome=Outcome.REJECTED, seconds=9
+        )
         report = shadow_report(candidate)
-        assert (report.n, report.both, report.same) == (3, 3, 2)
+        assert report.seconds == pytest.approx(0.5), "of those that both have answered"
+        assert (report.n, report.both, report.same) == (4, 3, 2)
         assert (report.iou, report.doubt) == (0.25, 0.5)
         assert report.classes[0].share == pytest.approx(2 / 3)
         text = said("shadow", report=True)

@@ -152,7 +152,7 @@ class TestModels:
 
 def make_old() -> None:
     """Let every object of the local store be a day old."""
-    root = Path(storages["scans"].location) / "scans"  # type: ignore[attr-defined]  # the folder's
+    root = Path(storages["scans"].location)  # type: ignore[attr-defined]  # the folder's
     day_ago = time.time() - 86400
     for entry in root.rglob("*"):
         if entry.is_file():
@@ -174,6 +174,13 @@ class TestOrphans:
         make_old()
         assert sweeping.check_orphans(chunk=2) == {"removed": 4, "lost": 0}
         assert {name for name, _ in storage.walk("scans/")} == before - strangers
+
+    def test_what_a_killed_check_of_the_store_has_left_goes(self, db: None) -> None:
+        storage.put("health/old", b"ok")
+        make_old()
+        storage.put("health/young", b"ok")
+        assert sweeping.check_orphans() == {"removed": 1, "lost": 0}
+        assert [name for name, _ in storage.walk("health/")] == ["health/young"]
 
     def test_young_objects_may_still_get_their_row(self, model: ModelVersion) -> None:
         storage.put(f"scans/{uuid4()}/image.png", b"x")

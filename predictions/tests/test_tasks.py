@@ -329,9 +329,12 @@ def test_the_scheduled_tasks_do_their_service(
         ("deletion", "erase_deleted"),
         ("sweeping", "check_orphans"),
         ("sweeping", "expire_anonymous"),
+        ("sweeping", "expire_accesses"),
     ):
         monkeypatch.setattr(
             f"predictions.services.{module}.{name}", lambda name=name: done.append(name)
         )
         getattr(tasks, name).run()
-    assert done == ["sweep", "erase_deleted", "check_orphans", "expire_anonymous"]
+    assert done == [
+        "sweep", "erase_deleted", "check_orphans", "expire_anonymous", "expire_accesses",
+    ]  # fmt: skip

@@ -146,6 +146,19 @@ class TestRefused:
             assert "cannot store pictures at the moment" in answer.content.decode()
         assert Scan.objects.count() == 0
 
+    @pytest.mark.parametrize("bad_first", [False, True])
+    def test_of_several_faults_the_stores_counts(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, bad_first: bool
+    ) -> None:
+        def refuse(name: str, content: bytes) -> None:
+            raise storage.StorageUnavailableError
+
+        monkeypatch.setattr(storage, "put", refuse)
+        files = [file(), file(b"text")]
+        answer = post(client, *(files[::-1] if bad_first else files))
+        assert answer.status_code == 503
+        assert len(answer.json()["errors"]) == 2
+
     def test_a_large_picture_while_others_are_read(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

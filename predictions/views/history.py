@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
-from predictions.history_csv import COLUMNS, csv_row
+from predictions.history_csv import csv_lines
 from predictions.models import Label, Prediction, Status
 from predictions.presentation import describe
 from predictions.selectors import (
@@ -26,6 +24,7 @@ from predictions.selectors import (
     prediction_for,
     predictions_of,
     scans_of,
+    with_latest,
 )
 from predictions.services.deletion import delete_scans
 from predictions.views.submission import submit
@@ -68,28 +67,13 @@ def _uuid(value: str | None) -> UUID | None:
         return None
 
 
-class _Echo:
-    """A file for the CSV writer that hands each line straight back."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
 @never_cache
 @require_safe
 def export(request: HttpRequest) -> StreamingHttpResponse:
     """The filtered history as CSV, a line a prediction, sent as it is read."""
     rows = export_rows(owner_of(request), Filters.from_query(request.GET))
-    writer = csv.writer(_Echo())
-
-    def lines() -> Iterator[str]:
-        # Without the mark, spreadsheets take UTF-8 for another encoding.
-        yield "\ufeff"
-        yield writer.writerow(COLUMNS)
-        for row in rows.iterator(chunk_size=500):
-            yield writer.writerow(csv_row(row))
-
-    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    lines = csv_lines(rows.iterator(chunk_size=500))
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="tumorsite-history.csv"'
     return response
 
@@ -102,11 +86,12 @@ def delete_many(request: HttpRequest) -> HttpResponse:
         return redirect("history")
     ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
     chosen = scans_of(owner_of(request)).filter(pk__in=ids)
-    if not chosen.exists():
+    shown = with_latest(chosen)
+    if not shown:
         messages.info(request, "No scan was chosen.")
         return redirect("history")
     if "confirmed" not in request.POST:
-        return render(request, "predictions/confirm_delete.html", {"scans": chosen})
+        return render(request, "predictions/confirm_delete.html", {"scans": shown})
     count = delete_scans(scans=chosen)
     messages.success(request, f"{count} scan{'s' if count != 1 else ''} deleted.")
     return redirect("history")

@@ -71,17 +71,17 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
         logger.exception("a picture could not be handed out")
         return problem(request, 503, NOT_NOW)
     disposition = _disposition(request, prediction, kind)
-    signed = storage.signed_url(
-        key,
-        ResponseCacheControl=FOREVER,
-        ResponseContentType="image/png",
-        ResponseContentDisposition=disposition,
-    )
-    if signed:
-        response: HttpResponse = redirect(signed)
-        response["Cache-Control"] = "private, no-store"
-        return response
     try:
+        signed = storage.signed_url(
+            key,
+            ResponseCacheControl=FOREVER,
+            ResponseContentType="image/png",
+            ResponseContentDisposition=disposition,
+        )
+        if signed:
+            response: HttpResponse = redirect(signed)
+            response["Cache-Control"] = "private, no-store"
+            return response
         content = storage.get(key)
     except FileNotFoundError:
         raise Http404 from None

@@ -22,6 +22,7 @@ from predictions.selectors import (
     other_runs,
     place_in_line,
     prediction_for,
+    with_latest,
 )
 from predictions.services.deletion import delete_scans
 from predictions.services.lifecycle import cancel as cancel_prediction
@@ -116,14 +117,17 @@ def again(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
 def delete(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     """GET asks, POST deletes the scan with every run on it."""
     prediction = owned_or_404(request, prediction_id)
-    scans = Scan.objects.filter(pk=prediction.scan_id)
     if request.method == "GET":
+        shown = with_latest([prediction.scan])
+        if not shown:
+            # Deleted in another tab since it was looked up.
+            raise Http404
         context = {
-            "scans": scans,
+            "scans": shown,
             "action": request.path,
             "back": reverse("result", args=[prediction.pk]),
         }
         return render(request, "predictions/confirm_delete.html", context)
-    delete_scans(scans=scans)
+    delete_scans(scans=Scan.objects.filter(pk=prediction.scan_id))
     messages.success(request, "The scan and its results were deleted.")
     return redirect("history")

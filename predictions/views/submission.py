@@ -64,17 +64,18 @@ def submit(request: HttpRequest) -> HttpResponse:
         return _answer(request, [], [("", fault)], 400)
     queued: list[Prediction] = []
     faults: list[tuple[str, str]] = []
-    status = 422
+    # Without an answer, the gravest of the faults: waiting helps if it is the store's.
+    status = 0
     owner = owner_of(request, create=True)
     for file in files:
         try:
             queued.append(_submit_one(file, owner.user, owner.visitor))
         except ImageError as error:
             faults.append((display_name(file.name or ""), error.message))
-            status = 413 if error.code == "too_large" else 422
+            status = max(status, 413 if error.code == "too_large" else 422)
         except (StorageUnavailableError, NoModelError, BusyError) as error:
             faults.append((display_name(file.name or ""), NOW[type(error)]))
-            status = 503
+            status = max(status, 503)
     return _answer(request, queued, faults, 201 if queued else status)
 
 

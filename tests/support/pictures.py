@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def saved(image: Image.Image, format_name: str, **options: Any) -> bytes:
     target = io.BytesIO()
     image.save(target, format_name, **options)
     return target.getvalue()
+
+
+def broken(content: bytes) -> bytes:
+    """The picture with its pixels in two chunks, the second of which has lost its name."""
+    start = content.index(b"IDAT") + 4
+    data = content[start : start + int.from_bytes(content[start - 8 : start - 4])]
+    half = len(data) // 2
+    parts = ((b"IDAT", data[:half]), (b"\x01DAT", data[half:]))
+    chunks = b"".join(
+        len(part).to_bytes(4) + name + part + zlib.crc32(name + part).to_bytes(4)
+        for name, part in parts
+    )
+    return content[: start - 8] + chunks + content[start + len(data) + 4 :]
 
 
 def opened(content: bytes) -> Image.Image:

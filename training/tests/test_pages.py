@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
@@ -120,6 +122,20 @@ class TestPages:
         assert "live.js" in text
         # Without JavaScript, a link does the same.
         assert "Look again" in text
+
+    def test_no_card_of_a_network_is_read_for_the_list(self, scientist: Client) -> None:
+        ended(make_model())
+        make_run(candidate=make_model("2", stage="candidate", shadow=True))
+        with CaptureQueriesContext(connection) as queries:
+            text = page(scientist, "training")
+        assert "tumorsite 2 is asked about" in text
+        assert not [query for query in queries if '."card"' in query["sql"]]
+
+    def test_it_looks_again_often_only_while_something_runs(self, scientist: Client) -> None:
+        ended(make_model())
+        assert "data-running" not in page(scientist, "training")
+        make_run(status=Status.RUNNING)
+        assert "data-running" in page(scientist, "training")
 
     def test_a_run_that_has_ended(self, scientist: Client) -> None:
         run = ended(make_model())

@@ -225,13 +225,24 @@ TABLE: tuple[Setting, ...] = (
     Setting("MAX_ATTEMPTS", integer(1, 10), "3", "Attempts at one prediction before it fails."),
     Setting("MAX_UPLOAD_MB", integer(1, 500), "20", "Largest file accepted."),
     Setting("MAX_MEGAPIXELS", integer(1, 170), "40", "Largest picture accepted."),
-    Setting("SUBMISSIONS_PER_MINUTE", integer(1, 100000), "60", "Pictures analysed per visitor."),
+    Setting(
+        "SUBMISSIONS_PER_MINUTE",
+        integer(10, 100000),
+        "60",
+        "Pictures analysed per visitor; ten or more, as ten may come at once.",
+    ),
     Setting("REQUESTS_PER_MINUTE", integer(1, 1000000), "1200", "Requests per address."),
     Setting(
         "ANONYMOUS_RETENTION_DAYS",
         integer(1, 3650),
         "30",
         "Days after which scans of visitors without an account are deleted.",
+    ),
+    Setting(
+        "ACCESS_RETENTION_DAYS",
+        integer(1, 3650),
+        "365",
+        "Days after which the lines on who was handed which picture or report are deleted.",
     ),
     Setting(
         "STAFF_MFA",

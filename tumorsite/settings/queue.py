@@ -69,6 +69,7 @@ CELERY_BEAT_SCHEDULE = {
     "erase": {"task": "predictions.tasks.erase_deleted", "schedule": 60},
     "orphans": {"task": "predictions.tasks.check_orphans", "schedule": 3600},
     "retention": {"task": "predictions.tasks.expire_anonymous", "schedule": 3600},
+    "accesses": {"task": "predictions.tasks.expire_accesses", "schedule": 3600},
     "sessions": {"task": "accounts.tasks.clear_sessions", "schedule": 86400},
     "strays": {"task": "accounts.tasks.adopt_strays", "schedule": 60},
     "erasures": {"task": "accounts.tasks.finish_erasures", "schedule": 60},

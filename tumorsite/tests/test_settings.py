@@ -13,6 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
+from tumorsite.settings.database import configured
 from tumorsite.settings.env import BASE_DIR, TABLE, Values, load
 
 
@@ -37,6 +38,7 @@ def test_the_page_of_settings_is_the_table() -> None:
     ("name", "value"),
     [
         ("PORT", "0"),
+        ("SUBMISSIONS_PER_MINUTE", "9"),
         ("PORT", "65536"),
         ("PORT", "eighty"),
         ("DEBUG", "perhaps"),
@@ -94,6 +96,11 @@ def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str
 )
 def test_a_good_address_is_kept_as_it_is(name: str, value: str) -> None:
     assert load({name: value})[name] == value
+
+
+def test_options_of_a_sqlite_address_are_kept_beside_ours() -> None:
+    options = configured("sqlite:////srv/db.sqlite3?timeout=60")["OPTIONS"]
+    assert (options["timeout"], options["transaction_mode"]) == (60, "IMMEDIATE")
 
 
 def test_earlier_keys_may_hold_commas_but_not_be_separated_by_them() -> None:

@@ -142,7 +142,9 @@ class Upload {
   later(seconds) {
     delayed += 1;
     this.progress.value = 0;
-    const message = `The site takes only so many a minute. Sent by itself in ${seconds} seconds.`;
+    const message =
+      "The site accepts a limited number per minute. " +
+      `This one will be sent automatically in ${seconds} seconds.`;
     this.say(message);
     announce(`${this.file.name}: ${message}`);
     setTimeout(() => {

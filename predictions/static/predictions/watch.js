@@ -14,6 +14,7 @@ const AFTER_TROUBLE = 5000;
  * @property {boolean} finished
  * @property {string} message
  * @property {string} label the finding in a word, "" where there is none
+ * @property {string} short the same, with a word on whether it is to be relied on
  * @property {string} finding the outcome in a sentence, "" while there is none
  * @property {string} url
  */

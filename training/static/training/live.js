@@ -2,6 +2,8 @@
 /** Keeps the parts of the page that change as they are on the server, without a reload. */
 
 const EVERY = 3000;
+/** While nothing runs; a run may still begin by itself. */
+const SELDOM = 30_000;
 const SLOWEST = 60_000;
 
 const announcement = /** @type {HTMLElement} */ (document.querySelector("[data-announce]"));
@@ -9,6 +11,9 @@ const announcement = /** @type {HTMLElement} */ (document.querySelector("[data-a
 
 /** @returns {string} what people who do not see the page should hear of */
 const status = () => document.querySelector("[data-status]")?.textContent ?? "";
+
+/** @param {Document} page */
+const pace = (page) => (page.querySelector("[data-running]") ? EVERY : SELDOM);
 
 /** @param {Document} fresh */
 function show(fresh) {
@@ -28,7 +33,7 @@ function show(fresh) {
 }
 
 async function follow() {
-  let pause = EVERY;
+  let pause = pace(document);
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, pause));
     if (document.hidden) continue;
@@ -39,8 +44,9 @@ async function follow() {
         return;
       }
       if (!response.ok) throw new Error(String(response.status));
-      show(new DOMParser().parseFromString(await response.text(), "text/html"));
-      pause = EVERY;
+      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+      show(fresh);
+      pause = pace(fresh);
     } catch {
       pause = Math.min(SLOWEST, pause * 2);
     }
