@@ -30,10 +30,8 @@ run: .venv/.run.stamp
 	@exec $(PYTHON) -m tumorsite.supervisor
 
 test: .venv/.test.stamp chromium
-	@$(PYTHON) -m coverage erase
-	@$(PYTHON) -m pytest $(TWO) --cov --cov-report=
-	@TEST_DATABASE=postgres $(PYTHON) -m pytest $(TWO) -m data_layer
-	@$(PYTHON) -m coverage report --fail-under=90
+	@TEST_DATABASE=sqlite PYTHON="$(PYTHON)" sh scripts/test_matrix.sh $(TWO)
+	@TEST_DATABASE=postgres PYTHON="$(PYTHON)" sh scripts/test_matrix.sh $(TWO)
 
 check: .venv/.check.stamp
 	@PYTHON="$(PYTHON)" sh scripts/check.sh

@@ -44,4 +44,6 @@ cat <<JSON | keep s3.json
 JSON
 # Mail: write smtps://user:password@host:465 into it; empty, mails are files in the data folder.
 printf '' | keep email_url
+# Who is told of networks and drift: write NOTIFY_URLS into it; empty, nobody.
+printf '' | keep notify_urls
 echo "The secrets are in $folder."

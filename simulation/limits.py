@@ -31,6 +31,16 @@ class Part:
         return self.need / self.holds
 
 
+def pictures_shown(constants: Constants) -> float:
+    """Pictures that browsers ask for, a scan: a request, an object and an audit row each."""
+    return float(constants.pages * constants.pictures + constants.histories * constants.thumbnails)
+
+
+def writes(constants: Constants) -> float:
+    """Rows written, changed and removed a scan."""
+    return float(constants.database_writes + pictures_shown(constants))
+
+
 def web_seconds(constants: Constants) -> float:
     """Processor seconds of the web that a scan costs, with all that its owner looks at."""
     return float(
@@ -38,6 +48,7 @@ def web_seconds(constants: Constants) -> float:
         + constants.polls * constants.web_poll_seconds
         + constants.pages * constants.web_page_seconds
         + constants.histories * constants.history_seconds
+        + pictures_shown(constants) * constants.web_picture_seconds
     )
 
 
@@ -55,6 +66,7 @@ def parts(scans: float, peak: float, constants: Constants) -> list[Part]:
     """
     busiest_hour = scans * max(constants.hours) / sum(constants.hours)
     month = scans * MONTH_DAYS
+    database_bytes = constants.database_bytes + pictures_shown(constants) * constants.audit_bytes
     found = [
         Part(
             "one inference worker",
@@ -73,7 +85,7 @@ def parts(scans: float, peak: float, constants: Constants) -> list[Part]:
         Part(
             "PostgreSQL, 2 cores",
             "writes/s",
-            peak * constants.database_writes,
+            peak * writes(constants),
             constants.database_writes_per_second,
             "a larger database; then partitions by month, then several sites",
         ),
@@ -94,7 +106,7 @@ def parts(scans: float, peak: float, constants: Constants) -> list[Part]:
         Part(
             "one disk, after a month",
             "bytes",
-            month * (constants.object_bytes + constants.database_bytes),
+            month * (constants.object_bytes + database_bytes),
             constants.disk_bytes,
             "S3 and PostgreSQL instead of DATA_DIR; shorter retention",
         ),

@@ -7,8 +7,10 @@ into `constants.toml` by hand, with the date: a table in the docs must not chang
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ import psutil
 from benchmarks.site import Site, Visitor, running_site
 
 WRITES = {"INSERT", "UPDATE", "DELETE"}
-MESSAGES = 2000
+MESSAGES, AUDITED = 2000, 20_000
 
 
 def _processor_seconds(site: Site, mark: str) -> float:
@@ -81,7 +83,7 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
 
 
 def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
-    """Processor seconds of the web for an upload, for a look at its state, and for a page."""
+    """Processor seconds of the web for an upload, a look at its state, a page, and a picture."""
     from mltasks.images import encode_png
 
     visitor = Visitor(site.port)
@@ -99,11 +101,17 @@ def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
         lambda: results.append(visitor.upload("scan.png", contents[len(results)])), len(contents)
     )
     state = results[-1]["state_url"]
-    return {
+    page = state.replace("state.json", "")
+    found = {
         "web_seconds_per_upload": upload,
         "web_seconds_per_poll": spent(lambda: visitor.get(state), 100),
-        "web_seconds_per_page": spent(lambda: visitor.get(state.replace("state.json", "")), 50),
+        "web_seconds_per_page": spent(lambda: visitor.get(page), 50),
     }
+    while not json.loads(visitor.get(state))["finished"]:
+        time.sleep(0.1)
+    shown = re.findall(r'src="([^"]+/images/[^"]+)"', visitor.get(page).decode())
+    asked = itertools.cycle({*shown, f"{page}images/thumbnail.png"})
+    return found | {"web_seconds_per_picture": spent(lambda: visitor.get(next(asked)), 300)}
 
 
 def database(images: list[np.ndarray]) -> dict[str, float]:
@@ -146,6 +154,26 @@ def _held(folder: Path) -> tuple[int, int, int]:
     found = [entry for entry in (folder / "objects" / "scans").rglob("*") if entry.is_file()]
     held = sum(entry.stat().st_size for entry in folder.glob("db.sqlite3"))
     return len(found), sum(entry.stat().st_size for entry in found), held
+
+
+def audit(folder: Path) -> dict[str, float]:
+    """Bytes of the row that is written for each picture handed out, indexes included."""
+    from django.db import connection
+
+    from predictions.models import Access, Prediction
+
+    def size() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return _held(folder)[2]
+
+    shown = list(Prediction.objects.values_list("scan_id", "pk"))
+    before = size()
+    Access.objects.bulk_create(
+        Access(scan_id=scan, prediction_id=prediction, kind="attention", visitor=uuid4())
+        for scan, prediction in itertools.islice(itertools.cycle(shown), AUDITED)
+    )
+    return {"database_bytes_per_picture": (size() - before) / AUDITED}
 
 
 def broker() -> dict[str, float]:
@@ -246,6 +274,7 @@ def measure(count: int) -> dict[str, float]:
             found = passes(site, images)
             found |= stored(folder, before, 16 + 30 + len(images))
             found |= web(site, images[:40])
+            found |= audit(folder)
             found |= broker()
             found |= database(images)
             found |= worker_start(folder)

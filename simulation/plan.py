@@ -13,7 +13,14 @@ from simulation import arrivals
 from simulation.constants import FILE, Constants
 from simulation.day import Day, simulate
 from simulation.fleet import Policy
-from simulation.limits import MONTH_DAYS, parts, scan_seconds, web_seconds
+from simulation.limits import (
+    MONTH_DAYS,
+    parts,
+    pictures_shown,
+    scan_seconds,
+    web_seconds,
+    writes,
+)
 
 SCALES = (1_000, 100_000, 10_000_000)
 # A large day averages by itself, and takes long.
@@ -122,14 +129,16 @@ def cost(
     month = scans * MONTH_DAYS
     web_cores = max(c.web_cores, peak * web_seconds(c) / c.headroom)
     writes_per_core = c.database_writes_per_second / 2
-    database_cores = max(2, math.ceil(peak * c.database_writes / writes_per_core / c.headroom))
+    database_cores = max(2, math.ceil(peak * writes(c) / writes_per_core / c.headroom))
     held = month * c.object_bytes / GIGABYTE * c.retention_days / MONTH_DAYS
+    # The worker reads the picture, too.
+    reads = 1 + pictures_shown(c)
     lines = {
         "inference": node_hours * MONTH_DAYS * price,
         "web": web_cores / 8 * c.node_hour * 24 * MONTH_DAYS,
         "database": database_cores * c.database_core_hour * 24 * MONTH_DAYS,
         "objects": held * c.object_gigabyte_month,
-        "requests": month / 1000 * (c.objects * c.thousand_writes + c.pictures * c.thousand_reads),
+        "requests": month / 1000 * (c.objects * c.thousand_writes + reads * c.thousand_reads),
         "base": c.base_month,
     }
     return {key: round(value) for key, value in lines.items()} | {

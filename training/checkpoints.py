@@ -161,7 +161,25 @@ def tidy() -> int:
     return removed
 
 
-def _is_over(run: TrainingRun) -> bool:
-    if run.status == TrainingRun.Status.SUCCEEDED:
-        return True
+def tidy_disk() -> None:
+    """Remove folders of runs that ended long ago from this worker's disk; see `folder_of`.
+
+    Until then somebody may look at them, or take the run up again.
+    """
+    root = Path(settings.DATA_DIR) / "training"
+    for folder in list(root.iterdir()) if root.is_dir() else []:
+        try:
+            run = TrainingRun.objects.filter(pk=UUID(folder.name)).first()
+        except ValueError:
+            # Of the data sets, which `data` clears up itself.
+            continue
+        if run is None or _ended_long_ago(run):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ended_long_ago(run: TrainingRun) -> bool:
     return run.finished_at is not None and run.finished_at < timezone.now() - PATIENCE
+
+
+def _is_over(run: TrainingRun) -> bool:
+    return run.status == TrainingRun.Status.SUCCEEDED or _ended_long_ago(run)

@@ -40,6 +40,7 @@ def follow(run: TrainingRun) -> None:
         predictions.storage.StorageUnavailableError: the store does not answer; go on later.
         ValueError, ModelError, OSError: nothing comes of it; the message says why.
     """
+    checkpoints.tidy_disk()
     recipe = parse_recipe(tomllib.loads(run.recipe_text), name=run.recipe)
     say = _patient(lambda line: services.note(run=run, progress=line[:200]))
     folder = data.obtain(run, say=say, settle=lambda digest: services.note(run=run, dataset=digest))

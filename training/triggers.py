@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 # What the last look has found, for those who wonder why nothing starts.
 LOOK_KEY = "training:look"
-# Parts of `mltasks` that do not change what a training makes.
+# Parts of `mltasks` that do not change what a training makes. `evaluation` and `model_card.py`
+# change what is stated of a network, for which nobody should train for hours.
 _WITHOUT_EFFECT = {
     *("tests", "management", "templatetags", "evaluation", "datasets", "screening"),
-    *("apps.py", "gate.py", "model_card.py", "stream.py"),
+    *("apps.py", "gate.py", "model_card.py", "other_bodies.py", "phantom.py", "stream.py"),
 }
 
 
@@ -36,15 +37,23 @@ def place() -> remote.Place:
     return remote.Place(**settings.DATASET_STORE)
 
 
+def training_files() -> dict[str, Path]:
+    """The code that a training runs through, by its name below `mltasks`."""
+    root = Path(mltasks.__file__).parent
+    files = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
+    return {
+        name.as_posix(): path
+        for name, path in files.items()
+        if not _WITHOUT_EFFECT.intersection(name.parts)
+    }
+
+
 @cache
 def training_code() -> str:
     """Changes with the code that a training runs through."""
-    root = Path(mltasks.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
-        if not _WITHOUT_EFFECT.intersection(parts):
-            digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
+    for name, path in training_files().items():
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -1,13 +1,17 @@
 """What every request passes beside its id for the logs: the throttle and the upload limit."""
 
+import logging
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from tumorsite.http import problem
 from tumorsite.throttle import client_address, retry_after
 
+logger = logging.getLogger(__name__)
+
+NO_ROOM = "The site cannot take files at the moment. Nothing was saved; please try again soon."
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -29,7 +33,7 @@ class ThrottleMiddleware:
 
 
 class UploadLimitMiddleware:
-    """Refuses a body that is too large by its announced length, before any of it is parsed."""
+    """Refuses a body that is too large by its announced length, or that finds no room here."""
 
     # Room for the other fields of a form and for several files at once.
     FILES_AT_ONCE = 10
@@ -46,10 +50,33 @@ class UploadLimitMiddleware:
             length = 0
         if length <= settings.MAX_UPLOAD_BYTES * self.FILES_AT_ONCE:
             return self.get_response(request)
-        left = min(length, self.DRAIN_BYTES)
-        while left > 0 and (chunk := request.read(min(left, 1024 * 1024))):
-            left -= len(chunk)
+        self._drain(request, length)
         megabytes = settings.MAX_UPLOAD_BYTES // (1024 * 1024)
         return problem(
             request, 413, f"That upload is too large: a file may have up to {megabytes} MB."
         )
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponse | None:
+        """Receive a form here, as files that do not fit in memory go to a disk that may be full.
+
+        The check of its token, which comes next, would be the first to read it.
+        """
+        if request.content_type != "multipart/form-data":
+            return None
+        try:
+            _ = request.POST
+        except UnreadablePostError:
+            # Whoever sent it is gone.
+            return None
+        except OSError:
+            logger.exception("a form could not be received")
+            self._drain(request, self.DRAIN_BYTES)
+            return problem(request, 503, NO_ROOM)
+        return None
+
+    def _drain(self, request: HttpRequest, left: int) -> None:
+        left = min(left, self.DRAIN_BYTES)
+        while left > 0 and (chunk := request.read(min(left, 1024 * 1024))):
+            left -= len(chunk)

@@ -10,19 +10,26 @@ import hashlib
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Q
 
 from mltasks.artifact import SUMS_NAME, Sums, verify
 from mltasks.engines import ModelError
 from predictions import storage
+from predictions.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "models/"
+# A network that neither answers nor runs in the shadow stays on a disk for so long after its last
+# use: whoever goes back to it within days finds it there.
+UNUSED = timedelta(days=7)
 _AGAIN = "put it back with: manage.py model register FOLDER"
 
 
@@ -151,11 +158,29 @@ def local(artifact: str) -> Path:
             # Another worker of this machine may have been first.
             if not folder.is_dir():
                 raise
+    # Before the check, which takes a while: another worker may be clearing up.
+    folder.touch()
+    _prune(folder.parent)
     try:
         verify(folder, artifact)
     except ModelError as error:
         raise ModelError(f"{error}; remove the folder {folder}: it is fetched anew") from None
     return folder
+
+
+def _prune(root: Path) -> None:
+    """Remove what has not been used for long from this disk; should it be, it is fetched anew.
+
+    Drafts that a killed worker has left are among it.
+    """
+    answers = Q(stage=ModelVersion.Stage.PRODUCTION) | Q(shadow=True)
+    kept = set(ModelVersion.objects.filter(answers).values_list("artifact", flat=True))
+    limit = time.time() - UNUSED.total_seconds()
+    for folder in root.iterdir():
+        # Another worker may have been first.
+        with suppress(FileNotFoundError):
+            if folder.name not in kept and folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def stored() -> Iterator[tuple[str, datetime]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -185,6 +187,23 @@ class TestFetch:
         # The second time, the store is not asked.
         storage.delete_prefix("models/")
         assert artifacts.local(version.artifact) == copy
+
+    def test_what_was_not_used_for_long_leaves_the_disk(self, make: Make) -> None:
+        answering, shadow, old, recent = (
+            registry.register(folder=make(version)) for version in ("1", "2", "3", "4")
+        )
+        registry.promote(version=answering)
+        ModelVersion.objects.filter(pk=shadow.pk).update(shadow=True)
+        copies = {one: artifacts.local(one.artifact) for one in (answering, shadow, old, recent)}
+        draft = copies[old].with_name(".draft-of-a-killed-worker")
+        draft.mkdir()
+        long_ago = time.time() - artifacts.UNUSED.total_seconds() - 60
+        for folder in (copies[answering], copies[shadow], copies[old], draft):
+            os.utime(folder, (long_ago, long_ago))
+        artifacts.local(recent.artifact)
+        left = {copies[one] for one in (answering, shadow, recent)}
+        assert set(copies[old].parent.iterdir()) == left
+        assert artifacts.local(old.artifact) == copies[old], "fetched anew"
 
     def test_a_flipped_bit_on_disk_is_named(self, make: Make) -> None:
         version = registry.register(folder=make())

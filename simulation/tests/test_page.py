@@ -45,6 +45,18 @@ def test_each_step_names_what_breaks_first(plan: dict[str, Any]) -> None:
     assert plan["limits"]["1000"][0]["used"] < 1 < plan["limits"]["10000000"][0]["used"]
 
 
+def test_pictures_cost_the_web_and_the_database() -> None:
+    class Blind(Constants):
+        thumbnails = 0
+        pictures = 0
+
+    scans, peak = 100_000, 4.0
+    without = {part.name: part.need for part in parts(scans, peak, Blind())}
+    found = {part.name: part.need for part in parts(scans, peak, Constants())}
+    grown = {name for name, need in found.items() if need > without[name]}
+    assert grown == {"web, 2 cores", "PostgreSQL, 2 cores", "one disk, after a month"}
+
+
 def test_a_constant_without_a_source_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "constants.toml"
     file.write_text("[measured]\npass_seconds = { value = 1.0 }\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -103,6 +104,55 @@ def test_what_was_is_again(site: Backups) -> None:
     assert (site.data / "objects/scans/1").read_bytes() == b"one"
     assert (site.data / "secret-key").read_bytes() == b"only for tests"
     assert (site.data / "secret-key").stat().st_mode & 0o777 == 0o600
+
+
+# Killed just before the new database takes the place of the old one.
+KILLED = """
+import os, pathlib, runpy, sys
+replace = pathlib.Path.replace
+def killed(path, target):
+    if target.name == "db.sqlite3":
+        os.kill(os.getpid(), 9)
+    return replace(path, target)
+pathlib.Path.replace = killed
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+WRITER = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("INSERT INTO scan VALUES ('scans/3')")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_restore_that_is_killed_leaves_what_was(site: Backups) -> None:
+    site.do("create")
+    # The site was killed, too: its newest row is beside the file only.
+    subprocess.run([sys.executable, "-c", WRITER, site.data / "db.sqlite3"], check=False)
+    assert (site.data / "db.sqlite3-wal").stat().st_size
+    words = ["restore", "--replace", "--backups", str(site.root)]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", KILLED, SCRIPT, *words], env=site.env, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert rows(site) == [("scans/1",), ("scans/3",)]
+    site.do("restore", "--replace")
+    assert rows(site) == [("scans/1",)]
+
+
+def test_a_database_in_use_is_not_replaced_and_a_damaged_one_is(site: Backups) -> None:
+    site.do("create")
+    reader = sqlite3.connect(site.data / "db.sqlite3", isolation_level=None)
+    reader.execute("INSERT INTO scan VALUES ('scans/2')")
+    reader.execute("BEGIN")
+    reader.execute("SELECT key FROM scan").fetchall()
+    assert "is in use: stop the site" in site.refused("restore", "--replace")
+    reader.execute("COMMIT")
+    reader.close()
+    assert rows(site) == [("scans/1",), ("scans/2",)]
+    (site.data / "db.sqlite3").write_bytes(b"no database at all, and longer than a header is " * 9)
+    site.do("restore", "--replace")
+    assert rows(site) == [("scans/1",)]
 
 
 def test_contents_are_kept_once_and_as_long_as_a_backup_names_them(site: Backups) -> None:

@@ -108,6 +108,19 @@ def test_volumes_fit_what_the_container_may_have(environment: str) -> None:
         assert max(sizes) <= limit, where
 
 
+def test_uploads_of_every_thread_fit(environment: str) -> None:
+    """What does not fit in memory is in /tmp, of each thread ten files of the largest size."""
+    for where, pod in pods(of_kind(objects(environment), "Deployment")):
+        container = pod["spec"]["containers"][0]
+        if container["name"] != "web":
+            continue
+        env = {one["name"]: one.get("value") for one in container["env"]}
+        threads = int(env["WEB_WORKERS"]) * int(env["WEB_THREADS"])
+        [tmp] = [one for one in pod["spec"]["volumes"] if one["name"] == "tmp"]
+        needed = threads * 10 * _default_of("MAX_UPLOAD_MB") * 2**20
+        assert needed < _bytes(tmp["emptyDir"]["sizeLimit"]), where
+
+
 def test_a_gpu_is_asked_for_only_where_one_is_tolerated(environment: str) -> None:
     for where, pod in pods(objects(environment)):
         asks = any("nvidia.com/gpu" in one["resources"]["limits"] for one in containers(pod))

@@ -131,6 +131,19 @@ def test_every_secret_comes_from_a_file(compose: dict[str, Any]) -> None:
         )
 
 
+def test_uploads_of_every_thread_fit(compose: dict[str, Any]) -> None:
+    """They may be larger than the memory that the web has, so /tmp is a disk."""
+    web = compose["services"]["web"]
+    assert web["tmpfs"] == []
+    assert "uploads:/tmp" in web["volumes"]
+
+
+def test_people_can_be_told(compose: dict[str, Any]) -> None:
+    general = compose["services"]["general"]
+    assert general["environment"]["NOTIFY_URLS_FILE"] == "/run/secrets/notify_urls"
+    assert not compose["networks"][general["networks"][-1]], "it can send"
+
+
 def test_requests_end_before_the_web_is_killed(compose: dict[str, Any]) -> None:
     web = compose["services"]["web"]
     grace = int(web["stop_grace_period"].removesuffix("s"))

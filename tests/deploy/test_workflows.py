@@ -186,6 +186,16 @@ def test_the_matrix_is_what_is_supported() -> None:
     assert f'python_version = "{SUPPORTED[0]}"' in (tools.PROJECT / "pyproject.toml").read_text()
 
 
+def test_the_matrix_asks_for_the_coverage_that_is_asked_of_people() -> None:
+    [asked] = re.findall(
+        r"branch coverage stays at (\d+)%", (tools.PROJECT / "CONTRIBUTING.md").read_text()
+    )
+    script = "sh scripts/test_matrix.sh"
+    assert f"--fail-under={asked}" in (tools.PROJECT / script.removeprefix("sh ")).read_text()
+    steps = WORKFLOWS["test.yml"]["jobs"]["tests"]["steps"]
+    assert script in [step.get("run") for step in steps]
+
+
 def test_every_branch_is_built_after_its_tests_and_delivered_after_its_images() -> None:
     content = WORKFLOWS["deliver.yml"]
     assert content["on"] == {

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -175,6 +176,31 @@ class TestCopies:
         assert checkpoints.tidy() == 2
         assert keys(going.pk)
         assert not keys(over.pk)
+
+
+def test_folders_of_runs_that_ended_long_ago_leave_the_disk(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.DATA_DIR, settings.TRAINING_DATASET, settings.TRAINING_DATA = tmp_path, "", None
+    now = timezone.now()
+    long_ago = now - checkpoints.PATIENCE - timedelta(hours=1)
+    ended = {"status": Status.SUCCEEDED, "digest": "a" * 64}
+    gone = [
+        make_run(**ended, finished_at=long_ago).pk,
+        make_run(status=Status.FAILED, finished_at=long_ago).pk,
+        uuid4(),
+    ]
+    kept = [
+        make_run(**ended, finished_at=now).pk,
+        make_run(status=Status.CANCELLED, finished_at=now).pk,
+        make_run(status=Status.RUNNING).pk,
+        "data",
+    ]
+    for name in (*gone, *kept):
+        (tmp_path / "training" / str(name) / "model").mkdir(parents=True)
+    # Whoever follows the next run looks first, also if nothing comes of it.
+    assert deliver(make_run()).status == Status.FAILED
+    assert {one.name for one in (tmp_path / "training").iterdir()} == {str(one) for one in kept}
 
 
 def test_a_store_that_is_away_does_not_end_the_run(

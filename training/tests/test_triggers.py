@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def change(folder: Path) -> None:
     replace_rows(found, found.rows[:-1], found.info)
 
 
+def _imported(path: Path) -> Iterator[str]:
+    """Names of `mltasks` that a file imports, at its head or later."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mltasks"):
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if one.name.startswith("mltasks"))
+
+
 class TestCheck:
     def test_each_state_of_data_and_recipe_starts_one_run(
         self,
@@ -100,6 +111,22 @@ class TestCheck:
         assert triggers.check() is None
         settings.TRAINING_TRIGGER = "data-or-code"
         assert triggers.check() is not None
+
+    def test_code_that_no_training_reaches_starts_none(self) -> None:
+        """Whatever is named anywhere in a file that `mltasks.pipeline` leads to may be reached."""
+        files = triggers.training_files()
+        reached, ahead = set[str](), ["pipeline.py"]
+        while ahead:
+            name = ahead.pop()
+            if name in reached or name not in files:
+                continue
+            reached.add(name)
+            for module in _imported(files[name]):
+                parts = module.split(".")[1:]
+                for count in range(len(parts) + 1):
+                    place = "/".join(parts[:count])
+                    ahead += [f"{place}.py", f"{place}/__init__.py".lstrip("/")]
+        assert reached == files.keys()
 
     def test_of_two_that_look_at_once_one_starts_it(
         self, store: remote.Place, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -156,8 +156,8 @@ TABLE: tuple[Setting, ...] = (
         "BROKER_URL",
         broker,
         "",
-        "Redis or Valkey address for queue and cache, which has the database after the queue's; "
-        "empty means the server `make run` starts.",
+        "Redis or Valkey address of the queue; the cache uses the next database number after the "
+        "queue's. Empty means the server `make run` starts.",
         secret=True,
     ),
     Setting("S3_BUCKET", text, "", "Bucket for scans and pictures; empty means a local folder."),
@@ -261,7 +261,8 @@ TABLE: tuple[Setting, ...] = (
         addresses,
         "",
         "Apprise addresses, separated by spaces, that are told of a network that has passed the "
-        "gate; empty means nobody.",
+        "gate, of one that RELEASE_POLICY has put into production, and of drift; empty means "
+        "nobody.",
         secret=True,
     ),
     Setting(
@@ -288,8 +289,8 @@ TABLE: tuple[Setting, ...] = (
         "TRAINING_TRIGGER",
         choice("data", "data-or-code"),
         "data-or-code",
-        "What starts a training besides another recipe: other data, or also other code of the "
-        "network and its training.",
+        "A changed recipe always starts a training. data: new data does, too; data-or-code: so "
+        "does changed code of the network and its training.",
     ),
     Setting(
         "TRAINING_CHECK_SECONDS",

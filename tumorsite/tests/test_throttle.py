@@ -6,15 +6,18 @@ from io import BytesIO
 
 import pytest
 from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from django.urls import reverse
 from pytest_django import Settings
 from redis.exceptions import RedisError
 
+from tests.support.disks import full_disk
 from tests.support.processes import free_port
 from tumorsite import throttle
 from tumorsite.cache import ForgivingRedisCache
-from tumorsite.middleware import UploadLimitMiddleware
+from tumorsite.middleware import NO_ROOM, UploadLimitMiddleware
 
 
 def ok(request: HttpRequest) -> HttpResponse:
@@ -166,3 +169,25 @@ def test_a_body_that_is_too_large_is_refused_by_its_announced_length(
     assert answer.status_code == status
     # What has been sent is read, or the browser would never show the answer.
     assert body.tell() == (3_000_000 if status == 413 else 0)
+
+
+@pytest.mark.django_db
+def test_a_form_that_finds_no_room_is_told_so(client: Client) -> None:
+    # Above FILE_UPLOAD_MAX_MEMORY_SIZE, so that it goes to the disk.
+    file = SimpleUploadedFile("slice.png", b"x" * 3_000_000)
+    with full_disk(1_000_000):
+        answer = client.post(
+            reverse("history"), {"images": file}, headers={"Accept": "application/json"}
+        )
+    assert answer.status_code == 503
+    assert answer.json() == {"error": NO_ROOM}
+
+
+def test_who_breaks_off_sending_is_left_to_the_check_of_the_form() -> None:
+    class Gone(BytesIO):
+        def read(self, *args: object) -> bytes:
+            raise OSError("connection reset")
+
+    request = RequestFactory().post("/scans/", {"images": "x"})
+    request._stream = Gone()
+    assert UploadLimitMiddleware(ok).process_view(request, ok, (), {}) is None

@@ -230,6 +230,24 @@ def restore_postgres(folder: Path, *, replace: bool) -> None:
         postgres("psql", *once, *(("-c", EMPTY) if replace else ()), "-f", script)
 
 
+def settle(path: Path) -> None:
+    """Bring a SQLite file's newest writes, which lie beside it, into it: then it is whole alone.
+
+    Raises:
+        BackupError: somebody uses it.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
+            [[busy, *_]] = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        # Damaged, which may be why it is replaced: there is nothing to bring anything into.
+        return
+    if busy:
+        raise BackupError(f"{path} is in use: stop the site before its data is replaced")
+
+
 def restore_database(folder: Path, *, replace: bool) -> None:
     path, backup = sqlite_path(), folder / "database.sqlite3"
     if path is None:
@@ -241,7 +259,10 @@ def restore_database(folder: Path, *, replace: bool) -> None:
     draft = path.with_name(f".{path.name}.part")
     shutil.copyfile(backup, draft)
     draft.chmod(0o600)
-    # The old file's newest writes lie beside it and would be taken for the new one's.
+    # What lies beside the old file would be taken for the new one's. Should this be killed before
+    # the new one is there, the old one must not miss it.
+    if path.exists():
+        settle(path)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     draft.replace(path)
