@@ -292,9 +292,7 @@ def beside(
 
     So those who read a card from before there were intervals read a newer one as well.
     """
-    found = {
-        name: stated(metric, groups, resamples=resamples) for name, metric in metrics.items()
-    }
+    found = {name: stated(metric, groups, resamples=resamples) for name, metric in metrics.items()}
     return {
         **{name: own["value"] for name, own in found.items()},
         "ci95": {name: own["ci95"] for name, own in found.items()},

@@ -128,6 +128,7 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
             state = _Stating(own, resamples)
             figures[way][name] = {
                 "n": len(own),
+                "kind_known": int(own.kind_known.sum()),
                 **_groups(own),
                 "accuracy": state(bootstrap.share(own.right, own.kind_known)),
                 "dice_n": int((~np.isnan(own.dice)).sum()),
@@ -229,6 +230,9 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
     return {
         "n": len(results),
         **_groups(results),
+        # Of these alone can be said whether the kind is right.
+        "kind_known": {"n": int(known.sum()), "tumors": int((known & tumor).sum())},
+        "tumor_free": int((~tumor).sum()),
         "accuracy": state(bootstrap.share(right, known)),
         "accuracy_refusals_count_as_errors": state(
             bootstrap.share(right & results.accepted, known)

@@ -232,7 +232,7 @@ def test_a_contour_that_is_not_drawn_is_not_right() -> None:
     logits[::3] = np.where(truth[0] > 0, 6, -9)
     # A margin that is no tumour, which only a higher threshold leaves out.
     logits[:, 10:22, 8:12] = 0.2
-    best, contours = completion.fit_masks(logits.astype(np.float32), truth)
+    _, contours = completion.fit_masks(logits.astype(np.float32), truth)
     assert contours["inner"] < 0.7
     assert contours["inner_rate"] == 1
     blurred = completion.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
