@@ -19,7 +19,7 @@ from mltasks.classes import CLASSES
 from mltasks.data import Sample
 from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
-from mltasks.evaluation.bootstrap import calibration_error
+from mltasks.evaluation import bootstrap
 from mltasks.evaluation.results import silent
 from mltasks.postprocessing import sigmoid
 from mltasks.preprocessing import Floats, Pixels, mask_cells, preprocess
@@ -208,26 +208,26 @@ def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) ->
     def part(chosen: Array) -> dict[str, Any]:
         if not chosen.any():
             return {"n": 0}
-        ones = np.ones((1, int(chosen.sum())))
-        error = calibration_error(probabilities[chosen].max(axis=1), right[chosen])(ones)[0]
-        stands = committed & chosen
-        return {
-            "n": int(chosen.sum()),
-            "accuracy": round(float(right[chosen].mean()), 4),
-            "calibration_error": round(float(error), 4),
-            "set_coverage": round(float(held[chosen].mean()), 4),
-            "set_coverage_by_group": round(
-                float((held[chosen] * conformal.group_weights(raw.group[chosen])).sum()), 4
-            ),
-            "mean_set_size": round(float(in_set[chosen].sum(axis=1).mean()), 4),
-            "flagged": round(float(flagged[chosen].mean()), 4),
-            "refused": round(float(refused[chosen].mean()), 4),
-            "committed": round(float(stands.sum() / chosen.sum()), 4),
-            "error_when_committed": round(float((~right)[stands].mean()), 4)
-            if stands.any()
-            else None,
-            "confidently_wrong": round(float((sure & ~right)[chosen].mean()), 4),
-        }
+        own, stands, group = right[chosen], committed[chosen], raw.group[chosen]
+        return {"n": int(chosen.sum())} | bootstrap.beside(
+            {
+                "accuracy": bootstrap.share(own),
+                "calibration_error": bootstrap.calibration_error(
+                    probabilities[chosen].max(axis=1), own
+                ),
+                "set_coverage": bootstrap.share(held[chosen]),
+                "set_coverage_by_group": bootstrap.share(
+                    held[chosen], conformal.group_weights(group)
+                ),
+                "mean_set_size": bootstrap.mean(in_set[chosen].sum(axis=1)),
+                "flagged": bootstrap.share(flagged[chosen]),
+                "refused": bootstrap.share(refused[chosen]),
+                "committed": bootstrap.share(stands),
+                "error_when_committed": bootstrap.share(~own, stands),
+                "confidently_wrong": bootstrap.share((sure & ~right)[chosen]),
+            },
+            group,
+        )
 
     plain = raw.kind == ""
     unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
@@ -238,17 +238,32 @@ def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) ->
     }
 
 
-def _dice_by_threshold(logits: Floats, truth: list[Array], threshold: float) -> float:
+def _dice_at(areas: Floats, truth: list[Array], threshold: float) -> Array:
+    """Dice of each slice's area from a probability on, (n,)."""
     scores = []
-    for own, mask in zip(logits, truth, strict=True):
-        area = sigmoid(own) >= threshold
+    for own, mask in zip(areas, truth, strict=True):
+        area = own >= threshold
         total = area.sum() + mask.sum()
         scores.append(2 * (area * mask).sum() / total if total else 1.0)
-    return float(np.mean(scores))
+    return np.array(scores, np.float64)
+
+
+def _contours_at(areas: Floats, truth: list[Array], threshold: float) -> tuple[Array, Array]:
+    """Whether each slice's area does as inner contour and as outer one, bool (n,) each."""
+    inside, found = [], []
+    for own, mask in zip(areas, truth, strict=True):
+        area = own >= threshold
+        common = (mask * area).sum()
+        # No contour is none that is right.
+        inside.append(common / area.sum() if area.any() else 0.0)
+        found.append(common / mask.sum() if mask.any() else 1.0)
+    return np.array(inside) >= CONTOUR_SHARE, np.array(found) >= CONTOUR_SHARE
 
 
 def fit_masks(logits: Floats, truth: list[Array]) -> tuple[float, dict[str, Any]]:
     """The mask threshold of highest mean Dice, and the contours' thresholds.
+
+    The rates stated with them are those of the slices they are fitted to.
 
     Args:
         logits: (n, side, side) of slices with an expert mask.
@@ -256,19 +271,17 @@ def fit_masks(logits: Floats, truth: list[Array]) -> tuple[float, dict[str, Any]
     """
     if not len(logits):
         return 0.5, {"inner": 0.9, "outer": 0.1, "n": 0}
-    best = max(_MASK_THRESHOLDS, key=lambda at: _dice_by_threshold(logits, truth, at))
+    areas = sigmoid(logits)
+    best = max(_MASK_THRESHOLDS, key=lambda at: float(_dice_at(areas, truth, at).mean()))
     precise, held = {}, {}
     for at in _CONTOUR_THRESHOLDS:
-        inside, found = [], []
-        for own, mask in zip(sigmoid(logits), truth, strict=True):
-            area = own >= at
-            inside.append((mask * area).sum() / area.sum() if area.any() else 1.0)
-            found.append((mask * area).sum() / mask.sum() if mask.any() else 1.0)
-        precise[at] = float((np.array(inside) >= CONTOUR_SHARE).mean())
-        held[at] = float((np.array(found) >= CONTOUR_SHARE).mean())
-    inner = [at for at in _CONTOUR_THRESHOLDS if at >= best and precise[at] >= CONTOUR_RATE]
+        inside, found = _contours_at(areas, truth, at)
+        precise[at], held[at] = float(inside.mean()), float(found.mean())
+    inner = [at for at in _CONTOUR_THRESHOLDS if at >= best]
     outer = [at for at in _CONTOUR_THRESHOLDS if at <= best and held[at] >= CONTOUR_RATE]
-    chosen_inner = min(inner) if inner else max(_CONTOUR_THRESHOLDS)
+    # Where no threshold reaches the rate wanted, the one that comes nearest.
+    reached = [at for at in inner if precise[at] >= CONTOUR_RATE]
+    chosen_inner = min(reached) if reached else max(inner, key=lambda at: precise[at])
     chosen_outer = max(outer) if outer else min(_CONTOUR_THRESHOLDS)
     return float(best), {
         "inner": float(chosen_inner),
@@ -279,6 +292,39 @@ def fit_masks(logits: Floats, truth: list[Array]) -> tuple[float, dict[str, Any]
         "outer_rate": round(held[chosen_outer], 4),
         "n": len(logits),
     }
+
+
+def cross_fitted_areas(logits: Floats, truth: list[Array], group: Array) -> dict[str, Any]:
+    """How areas and contours do on groups their thresholds were not fitted to.
+
+    Each half of the groups judges the other. Only `n` where there are no two groups.
+
+    Args:
+        logits, truth: see `fit_masks`.
+        group: (n,) str.
+    """
+    names = np.unique(group)
+    figures = {"n": len(group), "groups": len(names)}
+    if len(names) < 2:
+        return figures
+    first, areas = calibration.group_halves(group), sigmoid(logits)
+    dice, inner, outer = np.zeros((3, len(group)))
+    for half in (first, ~first):
+        at, contours = fit_masks(
+            logits[~half], [mask for mask, own in zip(truth, half, strict=True) if not own]
+        )
+        own = [mask for mask, chosen in zip(truth, half, strict=True) if chosen]
+        dice[half] = _dice_at(areas[half], own, at)
+        inner[half] = _contours_at(areas[half], own, contours["inner"])[0]
+        outer[half] = _contours_at(areas[half], own, contours["outer"])[1]
+    return figures | bootstrap.beside(
+        {
+            "dice_mean": bootstrap.mean(dice),
+            "inner_rate": bootstrap.share(inner),
+            "outer_rate": bootstrap.share(outer),
+        },
+        group,
+    )
 
 
 def _truth(sample: Sample, size: int) -> Array:
@@ -341,6 +387,7 @@ def complete(
         foreign.features,
         masks=plain.mask[masked],
         truth=[_truth(held_out[number], size) for number in masked],
+        masked=group[masked],
     )
 
 
@@ -352,6 +399,7 @@ def fit(
     *,
     masks: Floats,
     truth: list[Array],
+    masked: Array,
 ) -> dict[str, bytes]:
     """Everything of `complete` that needs no forward pass.
 
@@ -362,6 +410,7 @@ def fit(
         foreign: features (n, 1280) of pictures that are no brain MRI.
         masks: logits (n, side, side) of the plain slices with an expert mask.
         truth: theirs, see `fit_masks`.
+        masked: (n,) str, their groups.
     """
     far = reference.distance(foreign)
     plain = raw.kind == ""
@@ -377,5 +426,6 @@ def fit(
         "slices": int(plain.sum()),
         "groups": sorted(set(raw.group)),
         "cross_fitted": cross_fitted(raw, reference, far, brain),
+        "cross_fitted_areas": cross_fitted_areas(masks, truth, masked),
     }
     return files

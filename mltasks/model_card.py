@@ -21,11 +21,14 @@ def text(card: dict[str, Any]) -> str:
     order = slices["confusion"]["order"]
     rows = zip(order, slices["confusion"]["counts"], strict=True)
     per_class = slices["per_class"].values()
+    calibration = card.get("calibration", {})
     context = {
         "card": card,
         "metrics": card["metrics"],
         "confusion": list(rows),
         "order": order,
+        "crossed": calibration.get("cross_fitted", {}).get("plain"),
+        "areas": calibration.get("cross_fitted_areas"),
         # Cards from before the groups of a class were counted stay as they were written.
         "groups_stated": all("groups" in own for own in per_class),
         "few_groups": any(own.get("few_groups") for own in per_class),

@@ -88,6 +88,8 @@ class Doubt:
         flagged: share of real slices that got the warning.
         error: mean distance between its probabilities and how often it is right.
         error_corrupted: the same on slices made worse.
+        intervals: 95% intervals of what is stated of unchanged slices, by its name in the card;
+            empty in cards from before they were stated.
     """
 
     covered: float
@@ -96,6 +98,7 @@ class Doubt:
     flagged: float
     error: float
     error_corrupted: float
+    intervals: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +123,11 @@ class Figures:
         taken: other pictures that it answered without a warning; `sources` says which.
         taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
-        misplaced: share of areas that do not touch the experts' at all.
+        misplaced: share of areas that do not touch the experts' at all; its interval is None in
+            cards from before it was stated.
         calibration_error: mean distance between its probabilities and how often it is right.
         doubt: None for networks from before it was measured; likewise `worsened` is empty.
+        calibrated_here: whether these slices also served to calibrate.
         worsened_n, unworsened: how many slices were made worse, and its accuracy on these before.
         worsened_classes: how many of these show each finding; empty in cards from before they
             were chosen finding by finding.
@@ -141,7 +146,9 @@ class Figures:
     overlap: Share | None
     overlap_n: int
     misplaced: float
+    misplaced_interval: tuple[float, float] | None
     calibration_error: float
+    calibrated_here: bool
     doubt: Doubt | None
     worsened: list[Worsened]
     worsened_n: int
@@ -216,7 +223,14 @@ def _doubt(card: dict[str, Any]) -> Doubt | None:
         flagged=plain["flagged"],
         error=plain["calibration_error"],
         error_corrupted=corrupted["calibration_error"],
+        intervals=_intervals(plain),
     )
+
+
+def _intervals(stated: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Intervals that stand beside plain figures, by name."""
+    known = {name: own for name, own in stated.get("ci95", {}).items() if own}
+    return {name: (float(low), float(high)) for name, (low, high) in known.items()}
 
 
 def _worsened(metrics: dict[str, Any]) -> list[Worsened]:
@@ -259,7 +273,9 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         overlap=Share.of(dice["median"]) if dice["n"] else None,
         overlap_n=dice["n"],
         misplaced=float(dice["empty_or_disjoint"] or 0.0),
+        misplaced_interval=_intervals(dice).get("empty_or_disjoint"),
         calibration_error=float(doubt.error if doubt else slices["calibration_error"]["value"]),
+        calibrated_here=bool(metrics.get("data", {}).get("groups_calibrated_on")),
         doubt=doubt,
         worsened=_worsened(metrics),
         worsened_n=int(changed.get("n", 0)),

@@ -7,7 +7,7 @@ serves a thousand draws, where resampling the slices would take a thousand passe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Share(Proportion):
     """A metric that counts slices.
 
     Args:
-        hits, among: bool (n,), see `share`.
+        hits, among: bool (n,), see `share`; `among` may also weigh them.
     """
 
     def __init__(self, hits: Array, among: Array | None = None) -> None:
@@ -124,16 +124,48 @@ def macro_f1(predicted: Array, target: Array, count: int) -> Metric:
     return metric
 
 
-def calibration_error(confidence: Array, right: Array, *, bins: int = 15) -> Metric:
+class CalibrationError:
+    """How far the probabilities of bins lie from how often they are right, bins by their weight.
+
+    Args:
+        confidence: (n,) probability of the answer. right, among: bool (n,), see `share`.
+    """
+
+    def __init__(
+        self, confidence: Array, right: Array, among: Array | None = None, *, bins: int = 15
+    ) -> None:
+        self._inside = np.ones(len(right)) if among is None else np.asarray(among, np.float64)
+        index = np.minimum((confidence * bins).astype(int), bins - 1)
+        self._off = np.eye(bins)[index] * (self._inside * (confidence - right))[:, None]
+
+    def _gaps(self, weights: Array) -> Array:
+        """Of each draw and bin, (draws, bins)."""
+        return _ratio(weights @ self._off, (weights @ self._inside)[:, None])
+
+    def __call__(self, weights: Array) -> Array:
+        return np.asarray(np.abs(self._gaps(weights)).sum(axis=1))
+
+    def interval(self, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
+        """At least 95%, the figure give or take how far the bins of draws lie from those found.
+
+        Chance moves bins apart and never together, so draws have a larger error than what they
+        are drawn from, and their percentiles may leave out the figure itself. The sum of how far
+        the bins are off, though, differs from the true one by no more than the bins do.
+        """
+        found = self._gaps(np.ones((1, len(groups))))
+        moved = _drawn(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,
+                       resamples=resamples)  # fmt: skip
+        if not moved.size:
+            return None
+        value, by = float(np.abs(found).sum()), float(np.quantile(moved, 0.95))
+        return [round(max(0.0, value - by), 4), round(min(1.0, value + by), 4)]
+
+
+def calibration_error(
+    confidence: Array, right: Array, among: Array | None = None
+) -> CalibrationError:
     """Expected calibration error (Guo et al., 2017) with bins of equal width."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    inside = np.eye(bins)[index]
-    gaps = inside * (confidence - right)[:, None]
-
-    def metric(weights: Array) -> Array:
-        return _ratio(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1).astype(float))
-
-    return metric
+    return CalibrationError(confidence, right, among)
 
 
 class _Ranking(Proportion):
@@ -210,14 +242,8 @@ def group_draws(groups: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples), member_of
 
 
-def interval(
-    metric: Metric, groups: Array, *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[float] | None:
-    """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
-
-    Slices of one group resemble each other; drawing single slices would give too narrow an
-    interval. None if the metric is not defined in any draw.
-    """
+def _drawn(metric: Metric, groups: Array, *, resamples: int, seed: int = 0) -> Array:
+    """The metric of each draw of whole groups, but of those where it is not defined."""
     draws, member_of = group_draws(groups, resamples=resamples, seed=seed)
     step = max(1, _CHUNK // max(1, len(member_of)))
     values = np.concatenate(
@@ -226,7 +252,18 @@ def interval(
             for start in range(0, resamples, step)
         ]
     )
-    known = values[~np.isnan(values)]
+    return np.asarray(values[~np.isnan(values)])
+
+
+def interval(
+    metric: Metric, groups: Array, *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[float] | None:
+    """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
+
+    Slices of one group resemble each other; drawing single slices would give too narrow an
+    interval. None if the metric is not defined in any draw.
+    """
+    known = _drawn(metric, groups, resamples=resamples, seed=seed)
     if not known.size:
         return None
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]
@@ -236,14 +273,33 @@ def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict
     """A figure as reports state it: `value` and `ci95`, both None where it is not defined.
 
     The interval is that of `interval`, or of `Proportion.extreme_interval` where the metric knows
-    that all draws would say the same.
+    that all draws would say the same; a calibration error has its own.
     """
     value = float(metric(np.ones((1, len(groups))))[0]) if len(groups) else float("nan")
     if np.isnan(value):
         return {"value": None, "ci95": None}
+    if isinstance(metric, CalibrationError):
+        return {
+            "value": round(value, 4),
+            "ci95": metric.interval(groups, resamples=resamples),
+        }
     extreme = metric.extreme_interval(groups) if isinstance(metric, Proportion) else None
     bounds = extreme or interval(metric, groups, resamples=resamples)
     return {"value": round(value, 4), "ci95": bounds}
+
+
+def beside(
+    metrics: Mapping[str, Metric], groups: Array, *, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Figures as plain numbers by name, and their intervals beside them as `ci95`, by name too.
+
+    So those who read a card from before there were intervals read a newer one as well.
+    """
+    found = {name: stated(metric, groups, resamples=resamples) for name, metric in metrics.items()}
+    return {
+        **{name: own["value"] for name, own in found.items()},
+        "ci95": {name: own["ci95"] for name, own in found.items()},
+    }
 
 
 def proportion_interval(hits: int, count: int) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,8 @@ class _Stating:
     def __call__(self, metric: Metric) -> dict[str, Any]:
         return bootstrap.stated(metric, self.groups, resamples=self.resamples)
 
-
-def calibration_error(results: Results) -> float:
-    """The expected calibration error over the slices whose class is known."""
-    known = results.take(results.kind_known)
-    metric = bootstrap.calibration_error(known.probabilities.max(axis=1), known.right)
-    return float(metric(np.ones((1, len(known))))[0])
+    def beside(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+        return bootstrap.beside(metrics, self.groups, resamples=self.resamples)
 
 
 def _groups(results: Results) -> dict[str, Any]:
@@ -94,9 +91,7 @@ def overlap(results: Results, state: _Stating) -> dict[str, Any]:
         "quantiles": {
             f"{level:g}": state(bootstrap.quantile(scores, level)) for level in QUANTILES
         },
-        "empty_or_disjoint": round(float((scores[measured] == 0).mean()), 4)
-        if measured.any()
-        else 0.0,
+        **state.beside({"empty_or_disjoint": bootstrap.share(scores == 0, measured)}),
     }
 
 
@@ -130,6 +125,7 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
             state = _Stating(own, resamples)
             figures[way][name] = {
                 "n": len(own),
+                "kind_known": int(own.kind_known.sum()),
                 **_groups(own),
                 "accuracy": state(bootstrap.share(own.right, own.kind_known)),
                 "dice_n": int((~np.isnan(own.dice)).sum()),
@@ -194,8 +190,9 @@ def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
         "curve": coverage_curve(results),
         "contours": {
             "inner_inside_expert_area": state(bootstrap.mean(results.inner_right)),
+            # Where none is drawn it does not hold.
             "inner_at_least_90": state(
-                bootstrap.share(results.inner_right >= 0.9, ~np.isnan(results.inner_right))
+                bootstrap.share(results.inner_right >= 0.9, ~np.isnan(results.size))
             ),
             "expert_area_inside_outer": state(bootstrap.mean(results.outer_found)),
             "outer_at_least_90": state(
@@ -230,6 +227,9 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
     return {
         "n": len(results),
         **_groups(results),
+        # Of these alone can be said whether the kind is right.
+        "kind_known": {"n": int(known.sum()), "tumors": int((known & tumor).sum())},
+        "tumor_free": int((~tumor).sum()),
         "accuracy": state(bootstrap.share(right, known)),
         "accuracy_refusals_count_as_errors": state(
             bootstrap.share(right & results.accepted, known)
@@ -239,7 +239,9 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         ),
         "per_class": _per_class(results, state),
         "confusion": _confusion(results),
-        "calibration_error": state(_known_calibration(results)),
+        "calibration_error": state(
+            bootstrap.calibration_error(results.probabilities.max(axis=1), right, known)
+        ),
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),
         "hottest_inside": state(_inside(results.inside)),
@@ -251,14 +253,6 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         "refused": _counted(~results.accepted, state),
         "flagged": _counted(results.flagged, state),
     }
-
-
-def _known_calibration(results: Results) -> Metric:
-    """The calibration error over the slices of known class, for weights of all slices."""
-    known = np.flatnonzero(results.kind_known)
-    own = results.take(known)
-    metric = bootstrap.calibration_error(own.probabilities.max(axis=1), own.right)
-    return lambda weights: metric(weights[:, known])
 
 
 def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:

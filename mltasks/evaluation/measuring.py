@@ -90,6 +90,7 @@ def measure(
         DataError: a picture or mask is missing or damaged.
     """
     results = run(analyzer, load_all(request.folder, request.records), progress=progress)
+    calibration = analyzer.card.get("calibration", {})
     figures: dict[str, Any] = {
         "format": FORMAT,
         "model": {
@@ -102,8 +103,9 @@ def measure(
         "curves": curves(results),
         "other_pictures": refusal_summary(refusals(analyzer, request.others)),
         "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
-        "calibration": analyzer.card.get("calibration", {}).get("cross_fitted", {}),
-        "calibration_note": analyzer.card.get("calibration", {}).get("note", ""),
+        "calibration": calibration.get("cross_fitted", {}),
+        "calibration_areas": calibration.get("cross_fitted_areas", {}),
+        "calibration_note": calibration.get("note", ""),
     }
     if request.corrupted:
         figures["robustness"] = robustness.measure(

@@ -19,11 +19,21 @@ _MARKS = {"validation", "sanity", "misses"}
 
 def render(figures: dict[str, Any]) -> str:
     """The page for the figures of `measuring.measure` with `misses` from the gallery."""
-    order = figures["validation"]["confusion"]["order"]
-    counts = figures["validation"]["confusion"]["counts"]
+    slices, data = figures["validation"], figures["data"]
+    order, counts = slices["confusion"]["order"], slices["confusion"]["counts"]
+    kinds = slices["kind_known"]
+    # Where the kind of no tumour is known, figures on kinds would be of tumour-free slices alone.
+    by_kind = kinds["n"] == slices["n"] or kinds["tumors"] > 0
     context = {
         "figures": figures,
-        "slices": figures["validation"],
+        "slices": slices,
+        "kinds": kinds,
+        "by_kind": by_kind,
+        "unknown": slices["n"] - kinds["n"],
+        # What of the changed slices is stated as right.
+        "right": "accuracy" if by_kind else "tumor_or_none",
+        # On slices that served to calibrate the error is another's, see `completion.cross_fitted`.
+        "crossed": data["groups_calibrated_on"] and figures.get("calibration", {}).get("plain"),
         "plots": plots(figures),
         "confusion": [
             (name, list(zip(order, row, strict=True)))

@@ -72,9 +72,15 @@ def _stated(results: Results) -> dict[str, Any]:
         ),
         "dice_median": state(bootstrap.quantile(results.dice, 0.5)),
         "confidently_wrong": state(bootstrap.share(sure & ~results.right, known)),
-        "flagged": round(float(results.flagged.mean()), 4),
-        "refused": round(float((~results.accepted).mean()), 4),
-        "committed": round(float(results.committed.mean()), 4),
+        **bootstrap.beside(
+            {
+                "flagged": bootstrap.share(results.flagged),
+                "refused": bootstrap.share(~results.accepted),
+                "committed": bootstrap.share(results.committed),
+            },
+            results.group,
+            resamples=_RESAMPLES,
+        ),
     }
 
 

@@ -60,6 +60,14 @@ def counted(classes: dict[str, int]) -> str:
 
 
 @register.filter
+def stated(figures: Any, name: str) -> Any:
+    """A plain figure with the interval that stands beside it; older cards have none."""
+    if not isinstance(figures, dict):
+        return None
+    return {"value": figures.get(name), "ci95": figures.get("ci95", {}).get(name)}
+
+
+@register.filter
 def words(key: str) -> str:
     """A key of the figures as words."""
     return key.replace("_", " ")

@@ -225,6 +225,69 @@ def test_contour_thresholds_bound_the_mask() -> None:
     assert contours["outer_rate"] >= 0.8
 
 
+def test_a_contour_that_is_not_drawn_is_not_right() -> None:
+    """Two areas in three never reach the higher thresholds: no inner contour, no success."""
+    truth = [np.pad(np.ones((8, 8), np.float32), 12)] * 30
+    logits = np.stack([np.where(mask > 0, 0.5, -9.0) for mask in truth])
+    logits[::3] = np.where(truth[0] > 0, 6, -9)
+    # A margin that is no tumour, which only a higher threshold leaves out.
+    logits[:, 10:22, 8:12] = 0.2
+    _, contours = completion.fit_masks(logits.astype(np.float32), truth)
+    assert contours["inner"] < 0.7
+    assert contours["inner_rate"] == 1
+    blurred = completion.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
+    assert blurred["inner_rate"] == 0
+
+
+def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
+    """What the half of one kind needs is wrong for the other, which a fit to both does not show."""
+    truth = [np.pad(np.ones((8, 8), np.float32), 12)] * 40
+    group = np.repeat(np.arange(10), 4).astype(str)
+    first = calibration.group_halves(group)
+    logits = np.stack([np.where(truth[0] > 0, 1.0, -9.0)] * 40)
+    # Faint tumours in one half, and in the other a rim as bright as those.
+    logits[first] = np.where(truth[0] > 0, -0.6, -9)
+    logits[~first, 9:24, 9:12] = -0.6
+    found = completion.cross_fitted_areas(logits.astype(np.float32), truth, group)
+    fitted = completion.fit_masks(logits.astype(np.float32), truth)[1]
+    assert (found["n"], found["groups"]) == (40, 10)
+    assert found["inner_rate"] == 0 < fitted["inner_rate"] == 0.5
+    assert found["outer_rate"] == 0.5 < fitted["outer_rate"] == 1
+    for name in ("dice_mean", "inner_rate", "outer_rate"):
+        low, high = found["ci95"][name]
+        assert low <= found[name] <= high
+        assert low < high
+    one = np.full(40, "a")
+    assert completion.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
+
+
+def test_doubt_is_stated_with_intervals_by_group() -> None:
+    rng = np.random.default_rng(3)
+    count = 240
+    target = np.tile(np.arange(4), count // 4)
+    logits = rng.normal(0, 1, (count, 4))
+    logits[np.arange(count), target] += 2
+    features = rng.normal(size=(count, 40)).astype(np.float32)
+    raw = completion.Raw(
+        logits=logits,
+        brain=np.full(count, 9.0),
+        features=features,
+        target=target,
+        group=(np.arange(count) // 4).astype(str),
+        kind=np.where(np.arange(count) % 3 == 2, "blur", ""),
+        light=np.zeros(count, np.bool_),
+    )
+    reference = completion.fit_reference(features, 6)
+    found = completion.cross_fitted(raw, reference, np.zeros(0), 0.15)
+    assert (found["plain"]["n"], found["corrupted"]["n"]) == (160, 80)
+    assert found["FLAIR-like"] == {"n": 0}
+    for own in (found["plain"], found["corrupted"]):
+        assert own.keys() - {"n", "ci95"} == own["ci95"].keys()
+        for name in ("accuracy", "calibration_error", "set_coverage", "committed"):
+            low, high = own["ci95"][name]
+            assert low <= own[name] <= high
+
+
 @given(st.sampled_from(corruptions.CORRUPTIONS), st.sampled_from(corruptions.STRENGTHS))
 @settings(max_examples=30, deadline=None)
 def test_corruptions_repeat_and_keep_mask_and_picture_together(name: str, strength: int) -> None:

@@ -112,6 +112,19 @@ def test_a_mask_that_marks_nothing_outlines_no_tumour() -> None:
     assert (figures["dice"]["n"], value(figures["dice"]["median"])) == (1, 1)
 
 
+def test_a_contour_that_is_not_drawn_counts() -> None:
+    found = results([0, 0, 1, 2], [0, 0, 1, 2], inner_right=np.array([0.95, np.nan, 0.5, np.nan]))
+    contours = summary(found, resamples=20)["doubt"]["contours"]
+    assert value(contours["inner_at_least_90"]) == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_areas_that_miss_are_stated_with_an_interval() -> None:
+    found = results([0] * 8, [0] * 8, dice=np.array([0, 0, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]))
+    dice = summary(found, resamples=50)["dice"]
+    assert dice["empty_or_disjoint"] == 0.25
+    assert dice["ci95"]["empty_or_disjoint"][0] < 0.25 < dice["ci95"]["empty_or_disjoint"][1]
+
+
 def test_few_groups_are_marked() -> None:
     found = results([0] * 40 + [2] * 22, [0] * 40 + [2] * 22, group=np.arange(62).astype(str))
     found.group[:40] = list("abcd" * 10)
@@ -228,6 +241,33 @@ def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     error = values.std() / 20
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
+
+
+def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
+    """And the figure: chance alone makes it larger than nought, and larger again in each draw."""
+    held = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        confidence = rng.uniform(0.4, 1, 400)
+        metric = bootstrap.calibration_error(confidence, rng.random(400) < confidence)
+        stated = bootstrap.stated(metric, np.arange(400) // 2, resamples=200)
+        low, high = stated["ci95"]
+        assert low <= stated["value"] <= high
+        held += low == 0
+    assert held >= 26
+    always = bootstrap.calibration_error(np.full(60, 0.9), np.zeros(60, np.bool_))
+    assert bootstrap.stated(always, np.arange(60))["ci95"] == [0.9, 0.9]
+
+
+def test_the_calibration_error_leaves_out_what_does_not_count() -> None:
+    confidence, right = np.array([0.9, 0.7, 0.9]), np.array([True, False, False])
+    among = np.array([True, True, False])
+    some = bootstrap.calibration_error(confidence, right, among)
+    own = bootstrap.calibration_error(confidence[:2], right[:2])
+    assert some(np.ones((1, 3))) == pytest.approx(own(np.ones((1, 2))))
+    assert bootstrap.stated(
+        bootstrap.calibration_error(confidence, right, among & False), np.arange(3)
+    ) == {"value": None, "ci95": None}
 
 
 def test_interval_of_a_share() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mltasks.evaluation.curves import curves
 from mltasks.evaluation.measuring import Request, described
 from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.reporting import render
-from mltasks.evaluation.results import Results
+from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head
 from mltasks.tests.test_evaluation import results
 
@@ -85,6 +86,42 @@ def test_what_was_learnt_from_is_told_from_what_was_held_out(slices: Path) -> No
     assert learnt_and_calibrated(1, data_digest="another set") == (False, 0)
 
 
+def test_figures_on_kinds_say_of_how_many_slices_they_are() -> None:
+    unknown = [KIND_UNKNOWN] * 4
+    some = render(figures_of(results([*unknown, 2, 2, 0, 1], [0, 2, 1, 1, 2, 2, 0, 0])))
+    assert "The kind of 4 of the tumours is not stated." in some
+    assert "Figures on kinds are of the other 4 slices." in some
+    assert re.search(r'<td class="n">4</td>\s*<td>75.0%', some)
+    assert "Confusion of 4 slices" in some
+    none = render(figures_of(results([*unknown, 2, 2], [0, 2, 1, 1, 2, 2])))
+    assert "figures on kinds are left out" in none
+    for words in (
+        "Accuracy",
+        "Confusion",
+        "90% or more",
+        "True class in",
+        "Reliability",
+        "Of these",
+    ):
+        assert words not in none
+    for page in (some, none):
+        assert "Tumour or none: calibration error" in page
+    assert "is not stated" not in render(figures_of(results([2, 2], [2, 2])))
+
+
+def test_the_error_of_calibration_is_the_crossed_one_where_it_was_fitted() -> None:
+    found = results([0, 0, 2, 2], [0, 0, 2, 2])
+    crossed = {
+        "plain": {"n": 4, "calibration_error": 0.345, "ci95": {"calibration_error": [0, 0.5]}}
+    }
+    assert "Calibration error, cross-fitted" not in render(figures_of(found, calibration=crossed))
+    data = {"fold": 0, "learnt": False, "groups_calibrated_on": 2}
+    page = render(figures_of(found, calibration=crossed, data=data))
+    assert "Calibration error, cross-fitted" in page
+    assert "34.5% (0.0–50.0)" in page
+    assert "decided by how they do on" in page
+
+
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """For `evaluate` on one slice, with an analyzer that answers nothing."""
@@ -144,6 +181,28 @@ def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
     assert FEW in text
     assert "60 slices of 60 groups (30 glioma, 30 no tumour); unchanged" in text
     assert "48 slices (30 glioma, 30 no tumour) (after" in text
+
+
+def test_a_card_says_what_was_fitted_to_its_own_slices() -> None:
+    card = read_card(5)
+    before = model_card.text(card)
+    assert "| calibration error, cross-fitted | 1.9% |" in before
+    assert "| the same on the slices it was fitted to | 0.7% |" in before
+    assert "Which of several networks is released is decided by how they do on this fold" in before
+    assert "was chosen on every second tumour of BRISC 2025's fold 0" in before
+    assert "Contours, not cross-fitted" in before
+    bounds = {"calibration_error": [0.004, 0.051], "accuracy": [0.9, 0.99]}
+    card["calibration"]["cross_fitted"]["plain"]["ci95"] = bounds
+    card["calibration"]["cross_fitted_areas"] = {
+        "n": 713, "groups": 37, "dice_mean": 0.84, "inner_rate": 0.79, "outer_rate": 0.8,
+        "ci95": {"dice_mean": [0.8, 0.9], "inner_rate": [0.65, 0.9], "outer_rate": [0.7, 0.88]},
+    }  # fmt: skip
+    after = model_card.text(card)
+    assert "| calibration error, cross-fitted | 1.9% (0.4–5.1) |" in after
+    assert "| plain | 907 | 96.4% (90.0–99.0) | 1.9% (0.4–5.1) |" in after
+    assert "713 tumours in 37 groups, cross-fitted likewise: mean Dice 0.840 (0.800–0.900)" in after
+    assert "79.0% (65.0–90.0)" in after
+    assert "not cross-fitted" not in after
 
 
 def test_a_card_states_its_temperature() -> None:

@@ -20,6 +20,12 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 @register.filter
+def bounds(interval: tuple[float, float] | None) -> str:
+    """Both ends of an interval, where there is one."""
+    return f"{percent(interval[0])}–{percent(interval[1])}" if interval else percent(None)
+
+
+@register.filter
 def svg(value: float) -> str:
     """A number for an SVG attribute, whatever the language of the page."""
     return f"{value:.4f}"

@@ -149,6 +149,26 @@ def test_the_cross_fitted_calibration_is_preferred() -> None:
     assert (plain.calibration_error, fitted.calibration_error) == (0.03, 0.05)
 
 
+def test_intervals_of_doubt_are_read_where_they_are_stated() -> None:
+    old = card() | {"calibration": crossed()}
+    before = model_figures(old)
+    assert before
+    assert before.doubt
+    assert (before.doubt.intervals, before.misplaced_interval) == ({}, None)
+    assert not before.calibrated_here
+    new = card() | {"calibration": crossed()}
+    bounds = {"calibration_error": [0.0, 0.09], "error_when_committed": None}
+    new["calibration"]["cross_fitted"]["plain"]["ci95"] = bounds
+    new["metrics"]["validation"]["dice"]["ci95"] = {"empty_or_disjoint": [0.01, 0.08]}
+    new["metrics"]["data"] = {"groups_calibrated_on": 30}
+    figures = model_figures(new)
+    assert figures
+    assert figures.doubt
+    assert figures.doubt.intervals == {"calibration_error": (0.0, 0.09)}
+    assert figures.misplaced_interval == (0.01, 0.08)
+    assert figures.calibrated_here
+
+
 @pytest.mark.parametrize("unfinished", [{}, {"metrics": {}}, {"metrics": None}])
 def test_an_unfinished_network_has_no_figures(unfinished: dict[str, Any]) -> None:
     assert model_figures(unfinished) is None

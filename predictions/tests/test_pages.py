@@ -12,7 +12,7 @@ from wagtail.models import Page
 
 from predictions.models import ModelVersion, Prediction, Status
 from predictions.services import lifecycle
-from predictions.tests.test_model_figures import card
+from predictions.tests.test_model_figures import card, crossed
 from tests.support.records import conclude, finish, rejection, start, submit
 
 pytestmark = pytest.mark.django_db
@@ -242,12 +242,28 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     assert model.digest in text
     assert "How well it draws" in text
     assert "too narrow" not in text
+    assert "Not learnt from is not unseen" in text
+    assert "is decided by how they do on them" in text
+    assert "set on these same slices" not in text
+    assert "cross-fitted" not in text
     for own in model.card["metrics"]["validation"]["per_class"].values():
         own |= {"groups": 5, "few_groups": True}
     model.save()
     text = page(browser, reverse("model"))
     assert "5 (few)" in text
     assert "the interval is too narrow" in text
+    model.card["calibration"] = crossed()
+    model.card["metrics"]["data"] = {"groups_calibrated_on": 30}
+    model.save()
+    text = page(browser, reverse("model"))
+    assert "set on these same slices" in text
+    assert "calls “calibration error, cross-fitted”." in text
+    model.card["calibration"]["cross_fitted"]["plain"]["ci95"] = {
+        "calibration_error": [0.01, 0.08], "set_coverage": [0.9, 0.99],
+    }  # fmt: skip
+    model.save()
+    text = page(browser, reverse("model"))
+    assert "95% intervals: 1.0%–8.0% for it, 90.0%–99.0% for" in text
     model.card["metrics"]["validation"]["dice"] = {
         "n": 0, "median": {"value": None, "ci95": None}, "empty_or_disjoint": 0.0,
     }  # fmt: skip

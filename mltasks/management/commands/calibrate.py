@@ -74,8 +74,12 @@ class Command(BaseCommand):
             dropped = release.recalibrate(model, card, content, extras)
         except (DataError, ModelError, OSError) as error:
             raise CommandError(str(error)) from error
-        for name, figures in card["calibration"]["cross_fitted"].items():
-            stated = ", ".join(f"{key} {value}" for key, value in figures.items())
+        fitted = card["calibration"]
+        for name, figures in {
+            **fitted["cross_fitted"],
+            "areas": fitted["cross_fitted_areas"],
+        }.items():
+            stated = ", ".join(f"{key} {own}" for key, own in figures.items() if key != "ci95")
             self.stdout.write(f"{name}: {stated}")
         if dropped:
             self.stdout.write(
