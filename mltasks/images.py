@@ -31,9 +31,15 @@ _ORIENTATION = 0x0112
 # What libjpeg says of damage: data that ends early, codes that are none, bytes left over at the end
 # of a scan. Those between other parts of the header do no harm.
 _DAMAGE = re.compile(
-    r"(?i)premature end|bad huffman|bogus|invalid|unsupported marker|inconsistent|"
-    r"extraneous bytes before marker 0x(c4|d[0-79a])"
+    r"(?i)premature end|bad (huffman|arithmetic)|bogus|invalid|unsupported marker|inconsistent|"
+    r"instead of RST|extraneous bytes before marker 0x(c4|d[0-79a])"
 )
+# The start of a scan, up to three bytes that mean nothing unless the JPEG is progressive. Phones
+# leave them zero, where the standard wants 0, 63, 0; libjpeg warns of it before it looks any further.
+_SCAN = re.compile(
+    rb"(\xff\xda\x00(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8}))...", re.DOTALL
+)
+_WHOLE_SCAN = b"\\1\x00\x3f\x00"
 # A browser that is made to read one of these as a page would run what follows.
 _ACTIVE_CONTENT = (b"<script", b"<html>", b"<html ", b"<!doctype", b"<iframe", b"javascript:")
 _SHORTEST_SIDE = 16
@@ -232,12 +238,21 @@ def _check_whole(data: bytes) -> None:
     Here the same library is asked to be strict, at an eighth of the size: all data is read, and
     few pixels are made.
     """
+    complaint = _complaint(data)
+    if "Invalid SOS parameters for sequential" in complaint:
+        complaint = _complaint(_SCAN.sub(_WHOLE_SCAN, data))
+    # What else it says is of kinds of JPEG that it does not read and Pillow may.
+    if _DAMAGE.search(complaint):
+        raise _corrupt("JPEG")
+
+
+def _complaint(data: bytes) -> str:
+    """The first thing that libjpeg finds wrong with a JPEG, or nothing."""
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except ValueError as error:
-        # What else it says is of kinds of JPEG that it does not read and Pillow may.
-        if _DAMAGE.search(str(error)):
-            raise _corrupt("JPEG") from None
+        return str(error)
+    return ""
 
 
 def _corrupt(format_name: str) -> ImageError:

@@ -312,6 +312,22 @@ class TestRefused:
         ):
             assert read(whole).pixels.shape[:2] == (96, 96)
 
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_a_jpeg_whose_scan_says_nothing_of_its_extent(self, mode: str) -> None:
+        """As many phones write it: zero where the standard wants 63."""
+        content = saved(Image.fromarray(drawn_head(256)).convert(mode), "JPEG", quality=92)
+        end = content.index(b"\xff\xda") + (10 if mode == "L" else 14)
+        odd = content[: end - 3] + bytes(3) + content[end:]
+        assert odd != content
+        assert np.array_equal(read(odd).pixels, read(content).pixels)
+        middle = len(odd) // 2
+        assert refused(odd[:middle] + bytes(400) + odd[middle + 400 :]).code == "corrupt"
+
+    def test_a_jpeg_that_lost_rows_between_two_marks(self) -> None:
+        content = saved(Image.fromarray(drawn_head(256)), "JPEG", restart_marker_rows=1)
+        lost = content[: content.index(b"\xff\xd3")] + content[content.index(b"\xff\xd4") :]
+        assert refused(lost).code == "corrupt"
+
     def test_a_page_hidden_in_a_jpeg(self) -> None:
         content = saved(
             Image.fromarray(grey()), "JPEG", comment=b"<html><script>alert(1)</script></html>"
