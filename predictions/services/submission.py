@@ -40,7 +40,12 @@ class BusyError(Exception):
 
 
 @contextmanager
-def _turn_of_large() -> Iterator[None]:
+def turn_of_large() -> Iterator[None]:
+    """One large picture of this process at a time: uploads, and those of reports.
+
+    Raises:
+        BusyError: the others took too long.
+    """
     if not _large_turn.acquire(timeout=LARGE_WAIT):
         raise BusyError
     try:
@@ -114,7 +119,7 @@ def _submitted(
         file,
         max_bytes=settings.MAX_UPLOAD_BYTES,
         max_pixels=settings.MAX_PIXELS,
-        before_large=lambda: held.enter_context(_turn_of_large()),
+        before_large=lambda: held.enter_context(turn_of_large()),
     )
     scan = Scan(
         id=uuid7(),
