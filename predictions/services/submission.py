@@ -55,15 +55,17 @@ def turn_of_large() -> Iterator[None]:
 
 
 def display_name(name: str) -> str:
-    """The file's name as its owner may see it: no path, no control or direction marks."""
+    """The file's name as its owner may see it: no path, no control or direction marks.
+
+    Django has already dropped what is not printable from an upload's name, no-break spaces and
+    the marks that join emoji among it.
+    """
     # Browsers write a quotation mark in this way.
     base = PureWindowsPath(name.replace("\0", "").replace("%22", '"')).name
     kept = "".join(
         " " if unicodedata.category(letter)[0] == "Z" else letter
         for letter in unicodedata.normalize("NFC", base)
         if unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
-        # Emoji are joined by this mark, which is harmless.
-        or letter == "\u200d"
     )
     kept = " ".join(kept.split())
     if len(kept) > NAME_LENGTH:
