@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
 
@@ -31,9 +31,17 @@ _ORIENTATION = 0x0112
 # What libjpeg says of damage: data that ends early, codes that are none, bytes left over at the end
 # of a scan. Those between other parts of the header do no harm.
 _DAMAGE = re.compile(
-    r"(?i)premature end|bad huffman|bogus|invalid|unsupported marker|inconsistent|"
-    r"extraneous bytes before marker 0x(c4|d[0-79a])"
+    r"(?i)premature end|bad (huffman|arithmetic)|bogus|invalid|unsupported marker|inconsistent|"
+    r"instead of RST|extraneous bytes before marker 0x(c4|d[0-79a])"
 )
+# The start of a scan, up to three bytes that mean nothing unless the JPEG is progressive. Phones
+# leave them zero, where the standard wants 0, 63, 0; libjpeg warns of it before it looks further.
+_SCAN = re.compile(
+    rb"(\xff\xda\x00(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8}))...", re.DOTALL
+)
+_WHOLE_SCAN = b"\\1\x00\x3f\x00"
+# What Pillow says of files that are whole, but of a kind that it does not know.
+_UNKNOWN_KIND = re.compile(r"(?i)unsupported|cannot handle|unknown (pixel mode|data organization)")
 # A browser that is made to read one of these as a page would run what follows.
 _ACTIVE_CONTENT = (b"<script", b"<html>", b"<html ", b"<!doctype", b"<iframe", b"javascript:")
 _SHORTEST_SIDE = 16
@@ -41,6 +49,8 @@ _SHORTEST_SIDE = 16
 _GREY_TOLERANCE, _FEW = 12, 0.005
 # A picture of more pixels needs much memory while it is read, up to some twenty bytes for each.
 LARGE = 4_000_000
+# Of 16 bits a colour Pillow reads the upper 8. Below this, too little of a picture is among them.
+_DARK = 64
 # Rows that are looked at together, where looking at all of them would take a copy or more.
 _BAND = 256
 
@@ -129,18 +139,24 @@ def _check_inert(data: bytes) -> None:
 def _to_uint8(image: Image.Image) -> Pixels:
     """Grey or coloured uint8 pixels of any Pillow mode; transparency lies on black."""
     if image.mode in {"I;16", "I;16B", "I;16L", "I;16N"}:
-        return _windowed_16(np.asarray(image).astype(np.uint16, copy=False))
+        whole = np.asarray(image).astype(np.uint16, copy=False)
+        return _windowed_16(np.invert(whole) if _is_negative(image) else whole)
     if image.mode in {"I", "F"}:
-        return windowed(np.asarray(image, dtype=np.float32))
+        values = np.asarray(image, dtype=np.float32)
+        return windowed(-values if _is_negative(image) else values)
     if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
         image = image.convert("RGB")
     if image.mode in {"P", "PA"}:
         image = image.convert("RGBA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        black = Image.new("RGB", image.size)
-        black.paste(image, mask=image)
-        image = black
+        if image.getchannel("A").getextrema() == (0, 0):
+            # Some programs leave a fourth channel blank; nobody saves what no one can see.
+            image = image.convert("RGB")
+        else:
+            black = Image.new("RGB", image.size)
+            black.paste(image, mask=image)
+            image = black
     if image.mode in {"1", "LA", "La"}:
         image = image.convert("L")
     if image.mode == "L":
@@ -149,6 +165,13 @@ def _to_uint8(image: Image.Image) -> Pixels:
         image = image.convert("RGB")
     pixels = np.asarray(image)
     return np.asarray(image.convert("L")) if _is_grey(pixels) else pixels
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white and still is: Pillow turns round TIFFs of up to 8 bits only."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return bool(image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) == 0)
 
 
 def _is_grey(pixels: Pixels) -> bool:
@@ -201,7 +224,7 @@ def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_many_pixels(max_pixels) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
-        raise _corrupt(format_name) from None
+        raise _unread(data, format_name) from None
     width, height = image.size
     if width * height > max_pixels:
         raise _too_many_pixels(max_pixels)
@@ -232,12 +255,36 @@ def _check_whole(data: bytes) -> None:
     Here the same library is asked to be strict, at an eighth of the size: all data is read, and
     few pixels are made.
     """
+    complaint = _complaint(data)
+    if "Invalid SOS parameters for sequential" in complaint:
+        complaint = _complaint(_SCAN.sub(_WHOLE_SCAN, data))
+    # What else it says is of kinds of JPEG that it does not read and Pillow may.
+    if _DAMAGE.search(complaint):
+        raise _corrupt("JPEG")
+
+
+def _complaint(data: bytes) -> str:
+    """The first thing that libjpeg finds wrong with a JPEG, or nothing."""
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except ValueError as error:
-        # What else it says is of kinds of JPEG that it does not read and Pillow may.
-        if _DAMAGE.search(str(error)):
-            raise _corrupt("JPEG") from None
+        return str(error)
+    return ""
+
+
+def _unread(data: bytes, format_name: str) -> ImageError:
+    """Why a file cannot be opened: its kind is none that Pillow knows, or it is damaged."""
+    try:
+        # `Image.open` hides what the reader of the format says.
+        Image.OPEN[format_name][0](io.BytesIO(data), "")
+    except Exception as error:
+        if _UNKNOWN_KIND.search(str(error)):
+            return ImageError(
+                "unknown_kind",
+                f"{format_name} pictures of this kind cannot be read. "
+                "Please save it as PNG with 8 bits, or 16 bits of grey.",
+            )
+    return _corrupt(format_name)
 
 
 def _corrupt(format_name: str) -> ImageError:
@@ -272,7 +319,8 @@ def decode(
 
     Raises:
         ImageError: the file is empty, too large, not a still picture of one of `FORMATS`,
-            damaged, or carries active content. The message tells people what to do.
+            of a kind that cannot be read, damaged, or carries active content. The message tells
+            people what to do.
         OSError: the path cannot be read.
     """
     if isinstance(source, bytes):
@@ -287,6 +335,10 @@ def decode(
     format_name = _sniff(data)
     _check_inert(data)
     image = _open(data, format_name, max_pixels)
+    # Reading the EXIF of a PNG may decode all of it, and forgets how its pixels were stored.
+    if before_large is not None and image.width * image.height > LARGE:
+        before_large()
+    deep = len(image.getbands()) > 1 and ";16" in str(getattr(image, "tile", ""))
     try:
         orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken tag must not cost the picture
@@ -295,8 +347,6 @@ def decode(
     # Pillow turns TIFF upright by itself, and only TIFF.
     turned = format_name == "TIFF"
     stored_size = image.size[::-1] if turned and orientation >= 5 else image.size
-    if before_large is not None and image.width * image.height > LARGE:
-        before_large()
     if format_name == "JPEG":
         _check_whole(data)
     try:
@@ -306,6 +356,12 @@ def decode(
         raise _too_many_pixels(max_pixels) from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError):
         raise _corrupt(format_name) from None
+    if deep and int(pixels.max()) < _DARK:
+        raise ImageError(
+            "dark_colours",
+            "This picture has 16 bits for each colour, too dark for the 8 that can be read. "
+            "Please save it as PNG with 8 bits, or 16 bits of grey.",
+        )
     return Decoded(np.ascontiguousarray(pixels), orientation, format_name, stored_size)
 
 

@@ -34,24 +34,41 @@ class PictureLostError(Exception):
     """A stored picture of the result is gone, or can no longer be read."""
 
 
-def _picture(key: str, mode: str) -> Image.Image:
+def _picture(key: str) -> Image.Image:
     try:
         with Image.open(storage.stream(key), formats=["PNG"]) as stored:
-            return stored.convert(mode)
+            stored.load()
+            return stored
     except (OSError, ValueError, SyntaxError) as error:
         # The last two are Pillow's, for what is damaged.
         raise PictureLostError(key) from error
 
 
-def _overlaid(prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
-    """The scan with pictures of the result laid over it, small enough for print."""
-    base = _picture(prediction.scan.image_key, "RGB")
+def _base(prediction: Prediction) -> Image.Image:
+    """The scan, small enough for print. It has full colours only then: they take most memory."""
+    base = _picture(prediction.scan.image_key)
     base.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
+    return base.convert("RGB")
+
+
+def _layer(key: str, size: tuple[int, int]) -> Image.Image:
+    """A picture of the result in that size, with its transparency."""
+    layer = _picture(key)
+    twice = (2 * size[0], 2 * size[1])
+    if layer.width > twice[0] and layer.height > twice[1]:
+        # Entries of a palette cannot be mixed, so some are left out; no line is that thin.
+        layer = layer.resize(twice, Image.Resampling.NEAREST)
+    return layer.convert("RGBA").resize(size, Image.Resampling.BILINEAR)
+
+
+def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
+    """The scan with pictures of the result laid over it."""
+    base = base.copy()
     for kind in kinds:
         key = getattr(prediction, f"{kind}_key")
         if not key:
             continue
-        layer = _picture(key, "RGBA").resize(base.size, Image.Resampling.BILINEAR)
+        layer = _layer(key, base.size)
         if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
@@ -79,11 +96,12 @@ def _pictures(pdf: FPDF, prediction: Prediction) -> None:
         ("Affected area", ("area", "outline", "contours")),
         ("Attention: not the extent of a tumour", ("attention",)),
     )
+    base = _base(prediction)
     top, lowest = pdf.get_y(), pdf.get_y()
     for index, (caption, kinds) in enumerate(columns):
         # Words stand a little inside their cell; the pictures begin and end where the words do.
         left = pdf.l_margin + pdf.c_margin + index * (_COLUMN + _GAP)
-        picture = _overlaid(prediction, kinds)
+        picture = _overlaid(base, prediction, kinds)
         ratio = min(_COLUMN / picture.width, 74 / picture.height)
         coded = io.BytesIO()
         picture.save(coded, "PNG")

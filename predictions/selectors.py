@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Case, OuterRef, QuerySet, Subquery, When
 
 from predictions.models import (
@@ -83,18 +86,27 @@ class Filters:
             status=status if status in Status.values else "",
             label=label if label in Label.values else "",
             # PostgreSQL takes no NUL.
-            text=query.get("q", "").replace("\0", "").strip()[:100],
+            # Names are kept in this form of letters with accents.
+            text=unicodedata.normalize("NFC", query.get("q", "").replace("\0", "").strip()[:100]),
         )
 
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
         if self.text:
-            scans = scans.filter(name__icontains=self.text)
+            scans = scans.filter(**_holding(self.text))
         for field, value in (("status", self.status), ("label", self.label)):
             if value:
                 standing = Subquery(_standing(OuterRef("pk")).values(field)[:1])
                 scans = scans.alias(**{f"standing_{field}": standing})
                 scans = scans.filter(**{f"standing_{field}": value})
         return scans
+
+
+def _holding(text: str) -> dict[str, str]:
+    """The lookup of names that hold `text` in any case."""
+    if connection.vendor == "sqlite":
+        # SQLite's own LIKE knows the two cases of A to Z only; expressions are Python's.
+        return {"name__iregex": re.escape(text)}
+    return {"name__icontains": text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from mltasks.images import (
     Decoded,
@@ -52,6 +55,26 @@ def bomb(width: int = 40_000, height: int = 40_000) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
     )
+
+
+def deep_png(values: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits with as many channels as the last axis has, 2 to 4."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def retagged(tiff: bytes, tag: int, old: int, new: int, kind: int = 3) -> bytes:
+    """A TIFF with another number in a tag that holds one, short (kind 3) or long (4)."""
+    entry = struct.pack("<HHII", tag, kind, 1, old)
+    assert tiff.count(entry) == 1
+    return tiff.replace(entry, struct.pack("<HHII", tag, kind, 1, new))
 
 
 def peak(path: str) -> int:
@@ -144,6 +167,17 @@ class TestWorks:
             expected = np.clip((values - 1004.0) / (4996.0 - 1004.0), 0, 1) * 255
             assert np.abs(picture.pixels - expected).max() <= 1
 
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+    def test_a_tiff_in_which_0_is_white(self, kind: type) -> None:
+        values: NDArray[Any] = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(kind)
+        content = saved(Image.fromarray(values), "TIFF")
+        positive, negative = read(content), read(retagged(content, 262, 1, 0))
+        assert np.abs(255 - negative.pixels.astype(int) - positive.pixels).max() <= 1
+
+    def test_a_bright_picture_of_deep_colours(self) -> None:
+        values = np.full((20, 20, 3), (50_000, 9_000, 700), np.uint16)
+        assert read(deep_png(values)).pixels[0, 0].tolist() == [195, 35, 2]
+
     def test_a_few_burnt_out_pixels_do_not_darken_sixteen_bits(self) -> None:
         values = np.linspace(0, 1000, 100 * 100).reshape(100, 100).astype(np.uint16)
         values[0, 0] = 65535
@@ -192,6 +226,13 @@ class TestWorks:
             assert (result[:10] == 0).all()
             assert (np.abs(result[10:12].astype(int) - 100) <= 1).all()
             assert (result[12:] == 200).all()
+
+    def test_a_blank_fourth_channel_hides_nothing(self) -> None:
+        pixels = grey()
+        blank = np.zeros_like(pixels)
+        for channels in ([pixels, blank], [pixels, pixels, pixels, blank]):
+            content = saved(Image.fromarray(np.stack(channels, axis=2)), "PNG")
+            assert np.array_equal(read(content).pixels, pixels)
 
     def test_a_transparent_colour_of_a_palette_lies_on_black(self) -> None:
         image = Image.fromarray(np.repeat([[0, 1]], 20, axis=0).repeat(10, axis=1).astype(np.uint8))
@@ -247,6 +288,21 @@ class TestRefused:
         assert error.code == code
         assert words in error.message
         assert str(error) == error.message
+
+    @pytest.mark.parametrize("channels", [2, 3, 4])
+    def test_deep_colours_that_are_dark(self, channels: int) -> None:
+        """As of a scanner of 12 bits: the upper 8 of 16 would be nearly black."""
+        values = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+        error = refused(deep_png(np.stack([values] * channels, axis=2)))
+        assert error.code == "dark_colours"
+        assert "16 bits of grey" in error.message
+
+    def test_a_whole_file_of_an_unknown_kind(self) -> None:
+        content = saved(Image.fromarray(np.zeros((32, 32), np.float32)), "TIFF")
+        doubles = retagged(retagged(content, 256, 32, 16, kind=4), 258, 32, 64)
+        error = refused(doubles)
+        assert error.code == "unknown_kind"
+        assert error.message.startswith("TIFF pictures of this kind cannot be read.")
 
     def test_an_animated_gif(self) -> None:
         frames = [Image.fromarray(grey(seed=n)) for n in range(3)]
@@ -312,6 +368,22 @@ class TestRefused:
         ):
             assert read(whole).pixels.shape[:2] == (96, 96)
 
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_a_jpeg_whose_scan_says_nothing_of_its_extent(self, mode: str) -> None:
+        """As many phones write it: zero where the standard wants 63."""
+        content = saved(Image.fromarray(drawn_head(256)).convert(mode), "JPEG", quality=92)
+        end = content.index(b"\xff\xda") + (10 if mode == "L" else 14)
+        odd = content[: end - 3] + bytes(3) + content[end:]
+        assert odd != content
+        assert np.array_equal(read(odd).pixels, read(content).pixels)
+        middle = len(odd) // 2
+        assert refused(odd[:middle] + bytes(400) + odd[middle + 400 :]).code == "corrupt"
+
+    def test_a_jpeg_that_lost_rows_between_two_marks(self) -> None:
+        content = saved(Image.fromarray(drawn_head(256)), "JPEG", restart_marker_rows=1)
+        lost = content[: content.index(b"\xff\xd3")] + content[content.index(b"\xff\xd4") :]
+        assert refused(lost).code == "corrupt"
+
     def test_a_page_hidden_in_a_jpeg(self) -> None:
         content = saved(
             Image.fromarray(grey()), "JPEG", comment=b"<html><script>alert(1)</script></html>"
@@ -347,6 +419,25 @@ class TestRefused:
             decode(content, max_bytes=MEGABYTE, max_pixels=150_000)
         assert caught.value.code == "too_many_pixels"
         assert "larger than 0.15 megapixels" in caught.value.message
+
+    def test_a_large_picture_waits_before_it_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        content = encode_png(np.zeros((2100, 2100), np.uint8))
+        order: list[str] = []
+        load = PngImageFile.load
+
+        def noted(image: PngImageFile) -> object:
+            order.append("read")
+            return load(image)
+
+        monkeypatch.setattr(PngImageFile, "load", noted)
+        decode(
+            content,
+            max_bytes=MEGABYTE,
+            max_pixels=10**7,
+            before_large=lambda: order.append("waited"),
+        )
+        assert order[0] == "waited"
+        assert "read" in order
 
     def test_a_missing_path_is_an_error_of_the_path(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):

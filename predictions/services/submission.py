@@ -40,7 +40,12 @@ class BusyError(Exception):
 
 
 @contextmanager
-def _turn_of_large() -> Iterator[None]:
+def turn_of_large() -> Iterator[None]:
+    """One large picture of this process at a time: uploads, and those of reports.
+
+    Raises:
+        BusyError: the others took too long.
+    """
     if not _large_turn.acquire(timeout=LARGE_WAIT):
         raise BusyError
     try:
@@ -50,15 +55,17 @@ def _turn_of_large() -> Iterator[None]:
 
 
 def display_name(name: str) -> str:
-    """The file's name as its owner may see it: no path, no control or direction marks."""
+    """The file's name as its owner may see it: no path, no control or direction marks.
+
+    Django has already dropped what is not printable from an upload's name, no-break spaces and
+    the marks that join emoji among it.
+    """
     # Browsers write a quotation mark in this way.
     base = PureWindowsPath(name.replace("\0", "").replace("%22", '"')).name
     kept = "".join(
         " " if unicodedata.category(letter)[0] == "Z" else letter
         for letter in unicodedata.normalize("NFC", base)
         if unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
-        # Emoji are joined by this mark, which is harmless.
-        or letter == "\u200d"
     )
     kept = " ".join(kept.split())
     if len(kept) > NAME_LENGTH:
@@ -114,7 +121,7 @@ def _submitted(
         file,
         max_bytes=settings.MAX_UPLOAD_BYTES,
         max_pixels=settings.MAX_PIXELS,
-        before_large=lambda: held.enter_context(_turn_of_large()),
+        before_large=lambda: held.enter_context(turn_of_large()),
     )
     scan = Scan(
         id=uuid7(),

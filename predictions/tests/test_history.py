@@ -199,6 +199,14 @@ class TestFilters:
         assert {scan.name for scan in history_page(owner, filters).scans} == names
         assert {row.scan.name for row in export_rows(owner, filters)} == names
 
+    @pytest.mark.parametrize("asked", ["öl", "RÖNTGEN", "O\u0308l", "öl (1)"])
+    def test_letters_with_accents_in_any_case_and_form(
+        self, owner: Owner, visitor: UUID, asked: str
+    ) -> None:
+        submit(visitor=visitor, name="Röntgen Öl (1).png", seed=5)
+        [found] = history_page(owner, Filters.from_query({"q": asked})).scans
+        assert found.name == "Röntgen Öl (1).png"
+
     def test_they_look_at_the_run_that_is_shown(
         self, owner: Owner, visitor: UUID, model: ModelVersion
     ) -> None:

@@ -6,20 +6,26 @@ import hashlib
 import re
 import urllib.request
 import zlib
+from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from botocore.exceptions import NoCredentialsError
 from django.core.files.storage import storages
 from django.db import OperationalError, connection
 from django.test import Client
 from fpdf import FPDF
+from PIL import Image
 from pytest_django import Settings
 
+from mltasks.images import encode_png
 from predictions import report, storage
-from predictions.models import Access, Label, ModelVersion, Prediction
+from predictions.models import Access, Label, ModelVersion, Prediction, Scan
 from predictions.presentation import describe
+from predictions.rendering import area_png, contours_png, outline_png
 from predictions.report import report_pdf
+from predictions.services import submission
 from predictions.tests.test_model_figures import card
 from tests.support.pictures import opened, png
 from tests.support.records import finish, make_user, start, submit
@@ -142,6 +148,56 @@ def test_a_report_whose_picture_is_gone_says_that_waiting_does_not_help(
     assert "can no longer be read" in text
     assert "not lost" not in text
     assert "no-store" in answer["Cache-Control"]
+
+
+def test_reports_of_large_pictures_take_turns_with_uploads(
+    visitor_client: Client, answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "LARGE_WAIT", 0.05)
+    with submission._large_turn:
+        assert visitor_client.get(f"/results/{answered.pk}/report.pdf").status_code == 200
+        Scan.objects.update(width=3000, height=2000)
+        answer = visitor_client.get(f"/results/{answered.pk}/report.pdf")
+    assert answer.status_code == 503
+    assert "try again in a minute" in answer.content.decode()
+    assert visitor_client.get(f"/results/{answered.pk}/report.pdf").status_code == 200
+    assert not submission._large_turn.locked()
+
+
+def test_a_report_never_has_a_large_picture_in_full_colours(
+    answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((3000, 2500), bool)
+    mask[1000:1400, 800:1500] = True
+    pictures = {
+        answered.scan.image_key: encode_png((mask * 200).astype(np.uint8)),
+        answered.area_key: area_png(mask),
+        answered.outline_key: outline_png(mask),
+        answered.contours_key: contours_png(mask, mask),
+    }
+    for key, content in pictures.items():
+        storage.delete(key)
+        storage.put(key, content)
+    made: list[int] = []
+    read: list[str] = []
+    convert, get = Image.Image.convert, storage.get
+
+    def converted(image: Image.Image, *given: Any, **options: Any) -> Image.Image:
+        made.append(image.width * image.height)
+        return convert(image, *given, **options)
+
+    def fetched(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(Image.Image, "convert", converted)
+    monkeypatch.setattr(storage, "get", fetched)
+    picture = report._overlaid(report._base(answered), answered, ("outline",))
+    red, _, blue = np.asarray(picture.resize((250, 300)))[120, 79]
+    assert red > 200 > 60 > blue, "the outline"
+    report_pdf(answered)
+    assert read.count(answered.scan.image_key) == 2
+    assert max(made) < 4 * 10**6
 
 
 def test_a_fault_of_the_report_itself_is_not_called_a_lost_picture(

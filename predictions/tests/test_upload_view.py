@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from predictions.models import ModelVersion, Prediction, Scan
 from predictions.services import submission
 from predictions.visitors import SESSION_KEY
 from tests.support.pictures import png
-from tests.support.records import make_user
+from tests.support.records import finish, make_user
 
 pytestmark = pytest.mark.django_db
 JSON = {"accept": "application/json"}
@@ -52,6 +53,19 @@ class TestTaken:
         assert answer["Location"] == "/scans/"
         assert Scan.objects.count() == 2
         assert len(set(Scan.objects.values_list("visitor", flat=True))) == 1
+
+    def test_without_scripts_the_history_reloads_while_something_waits(
+        self, client: Client
+    ) -> None:
+        def reload(page: bytes) -> list[str]:
+            return re.findall(r'http-equiv="refresh"\s+content="(\d+)"', page.decode())
+
+        post(client, file(png(seed=1)), file(png(seed=2)), file(b"", name="no.png"), json=False)
+        assert reload(client.get("/scans/").content) == ["60"], "time to read the fault"
+        assert reload(client.get("/scans/").content) == ["5"]
+        for row in Prediction.objects.all():
+            finish(row)
+        assert reload(client.get("/scans/").content) == []
 
     def test_a_bad_file_does_not_stop_the_others(self, client: Client) -> None:
         answer = post(client, file(), file(b"", name="empty.png"))

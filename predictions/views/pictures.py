@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import nullcontext
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -12,11 +13,14 @@ from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from mltasks.images import LARGE
 from predictions import storage
 from predictions.models import Prediction
 from predictions.report import PictureLostError, report_pdf
 from predictions.services.auditing import record_access
+from predictions.services.submission import BusyError, turn_of_large
 from predictions.views.results import owned_or_404
+from predictions.views.submission import BUSY
 from predictions.visitors import owner_of
 from tumorsite.http import problem
 
@@ -105,9 +109,14 @@ def report(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     prediction = owned_or_404(request, prediction_id)
     if not prediction.label:
         raise Http404
+    scan = prediction.scan
+    large = scan.width * scan.height > LARGE
     try:
         _record(request, prediction, "report")
-        content = report_pdf(prediction)
+        with turn_of_large() if large else nullcontext():
+            content = report_pdf(prediction)
+    except BusyError:
+        return problem(request, 503, BUSY)
     except (DatabaseError, storage.StorageUnavailableError):
         logger.exception("a report could not be handed out")
         return problem(request, 503, NOT_NOW)

@@ -120,7 +120,7 @@ def _answer(
         return render(request, "predictions/home.html", context, status=status)
     for name, message in faults:
         messages.error(request, f"{name}: {message}" if name else message)
-    # The page that waits reloads itself, and would show the faults for moments only.
+    # The page that waits reloads itself at once, and would show the faults for moments only.
     if len(queued) == 1 and not faults:
         return redirect(queued[0])
     return redirect("history")

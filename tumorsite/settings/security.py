@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -40,7 +41,14 @@ def _kept_secret(file: Path) -> str:
     return file.read_text(encoding="ascii").strip()
 
 
-SECRET_KEY = values.SECRET_KEY or _kept_secret(values.DATA_DIR / "secret-key")
+def _own_secret() -> str:
+    if sys.argv[1:2] == ["analyze"]:
+        # It signs nothing, and leaves nothing behind but its results.
+        return secrets.token_urlsafe(KEY_LENGTH)
+    return _kept_secret(values.DATA_DIR / "secret-key")
+
+
+SECRET_KEY = values.SECRET_KEY or _own_secret()
 if len(SECRET_KEY) < KEY_LENGTH:
     raise ImproperlyConfigured(
         f"SECRET_KEY must have {KEY_LENGTH} characters or more. See docs/settings.md."

@@ -187,6 +187,20 @@ def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
     assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600
 
 
+def test_analyze_needs_no_folder_of_the_site(tmp_path: Path) -> None:
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tumorsite.settings", "SECRET_KEY": ""}
+    output = tmp_path / "results.jsonl"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "analyze", tmp_path / "none.png", "--output", output],
+        cwd=BASE_DIR,
+        env={**env, "DATA_DIR": "/proc/none"},
+        capture_output=True,
+        text=True,
+    )
+    assert "Bad settings" not in done.stderr
+    assert "none.png" in output.read_text()
+
+
 def test_static_files_collected_beforehand_are_used_as_they_are(
     prepared: Path, tmp_path: Path
 ) -> None:
