@@ -69,6 +69,11 @@ def _area_words(before: Prediction, after: Prediction) -> tuple[str, float | Non
     return f"The two affected areas overlap by {shared:.0%} (Dice).", shared
 
 
+def _finding(prediction: Prediction) -> str:
+    doubt = f" ({prediction.doubt})" if prediction.doubt else ""
+    return f"{prediction.get_label_display().lower()}{doubt}"
+
+
 def _share(prediction: Prediction, label: str) -> float:
     return float(prediction.probabilities.get(label, 0.0))
 
@@ -78,7 +83,7 @@ def changes(before: Prediction, after: Prediction) -> Changes | None:
     pair = (before, after)
     if before.scan_id != after.scan_id or any(run.status != Status.SUCCEEDED for run in pair):
         return None
-    was, now = (run.short_answer.lower() for run in pair)
+    was, now = map(_finding, pair)
     area, shared = _area_words(before, after)
     return Changes(
         before=before,

@@ -290,11 +290,16 @@ class Prediction(models.Model):
 
     @property
     def short_answer(self) -> str:
-        """The answer in a word, and in another that it is not to be relied on; "" without one."""
+        """The answer in a word, after one that it is not to be relied on; "" without one."""
+        label = self.get_label_display()
+        return f"{self.doubt.capitalize()}: {label.lower()}" if label and self.doubt else label
+
+    @property
+    def doubt(self) -> str:
+        """`unreliable`, `unsure`, or nothing where the network stands by its answer or has none."""
         if not self.label:
             return ""
-        doubt = ", unreliable" if self.flagged else ", unsure" if self.committed is False else ""
-        return f"{self.get_label_display()}{doubt}"
+        return "unreliable" if self.flagged else "unsure" if self.committed is False else ""
 
 
 class Review(models.Model):

@@ -74,7 +74,7 @@ class Finding:
         warning: why the answer is not to be relied on at all; empty if there is no such reason.
         leaning: the answer in words, where the network does not stand by it; empty otherwise.
         among: what the network narrows its answer down to, as "glioma or meningioma"; empty where
-            that is one, or comes with no promise.
+            that is one, or comes with no promise, as on pictures unlike those learnt from.
         coverage: what such sets promise.
         doubts: why it is not surer, a sentence each; if nothing speaks for it, one that says so.
         area_range: share of the picture within the inner and the outer contour, 0–100, or None.
@@ -96,16 +96,18 @@ class Finding:
     box: Box | None = None
 
 
-def _third(middle: float, names: tuple[str, str, str]) -> str:
-    return names[min(2, int(3 * middle))]
+def _side(middle: float, names: tuple[str, str], band: float) -> str:
+    """On which side of the picture's middle, by more than `band` of its side; "" if on neither."""
+    return "" if abs(middle - 0.5) <= band else names[middle > 0.5]
 
 
 def _box(prediction: Prediction) -> Box | None:
     if not prediction.bounding_box or not prediction.area_key:
         return None
     left, top, right, bottom = prediction.bounding_box
-    across = _third((left + right) / 2 / prediction.scan.width, ("left", "", "right"))
-    down = _third((top + bottom) / 2 / prediction.scan.height, ("upper", "", "lower"))
+    # A head is much the same on both sides, so a little to one of them is said; not so up and down.
+    across = _side((left + right) / 2 / prediction.scan.width, ("left", "right"), 0.05)
+    down = _side((top + bottom) / 2 / prediction.scan.height, ("upper", "lower"), 1 / 6)
     return Box(
         left=left,
         top=top,
@@ -132,20 +134,39 @@ def _headline(prediction: Prediction) -> str:
 
 def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
     doubts = []
+    (_, _, share), (second, runner, next_share) = rows[:2]
     if prediction.flagged:
+        # On such a picture the set of answers promises nothing.
         doubts.append("The picture is unlike those it learnt from.")
-    elif prediction.committed is False:
+    else:
+        if prediction.committed is False:
+            doubts.append(
+                "It is less sure here than it was on the slices where its answers proved reliable."
+            )
+            if second not in prediction.prediction_set:
+                doubts.append(f"Next comes {runner.lower()}, with {percent(next_share)}.")
+        doubts += _not_ruled_out(prediction, rows)
+    doubts += _of_the_picture(prediction)
+    if not doubts and share < VERY_SURE:
         doubts.append(
-            "It is less sure here than it was on the slices where its answers proved reliable."
+            f"It leaves {percent(1 - share)} to other answers, the largest part to "
+            f"{runner.lower()}."
         )
+    return doubts or [NO_DOUBT]
+
+
+def _not_ruled_out(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
     runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
-    if runners and prediction.committed is not None:
-        doubts.append(f"It cannot rule out {' or '.join(runners)}.")
-    elif runners:
-        doubts.append(
-            f"It cannot rule out {' or '.join(runners)}: together with the answer "
-            "these reach 95% of the probability."
-        )
+    if not runners:
+        return []
+    told = f"It cannot rule out {' or '.join(runners)}"
+    if prediction.committed is not None:
+        return [f"{told}."]
+    return [f"{told}: together with the answer these reach 95% of the probability."]
+
+
+def _of_the_picture(prediction: Prediction) -> list[str]:
+    doubts = []
     if not prediction.flagged and (prediction.ood_score or 0) > LESS_USUAL:
         doubts.append(
             "The picture is not quite like the MRI slices the network learnt from, "
@@ -157,13 +178,7 @@ def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[
         doubts.append("The picture is small; fine detail is missing.")
     if prediction.scan.facts.get("colour"):
         doubts.append("The picture is in colour, while the network learnt from grey slices.")
-    (_, _, share), (_, runner, _) = rows[:2]
-    if not doubts and share < VERY_SURE:
-        doubts.append(
-            f"It leaves {percent(1 - share)} to other answers, the largest part to "
-            f"{runner.lower()}."
-        )
-    return doubts or [NO_DOUBT]
+    return doubts
 
 
 def error_rates(prediction: Prediction) -> list[str]:
@@ -233,7 +248,9 @@ def describe(prediction: Prediction) -> Finding:
         ),
         among=(
             _among(prediction)
-            if prediction.committed is not None and len(prediction.prediction_set) > 1
+            if prediction.committed is not None
+            and not prediction.flagged
+            and len(prediction.prediction_set) > 1
             else ""
         ),
         sureness=next(words for least, words in _SURENESS if top >= least),

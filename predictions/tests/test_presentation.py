@@ -51,7 +51,6 @@ def test_an_answer_without_doubts() -> None:
             {"prediction_set": ["glioma", "meningioma"], "committed": True},
             "It cannot rule out meningioma.",
         ),
-        ({"committed": False}, "less sure here than it was"),
         ({"flagged": True, "committed": False}, "unlike those it learnt from"),
         ({"ood_score": 0.5}, "not quite like the MRI slices"),
         ({"area_key": "", "bounding_box": None}, "no clear border"),
@@ -65,6 +64,31 @@ def test_each_doubt_is_said(changes: dict[str, Any], words: str) -> None:
     assert words in doubts[0]
 
 
+def test_an_unsure_answer_names_the_next() -> None:
+    shares = {"glioma": 0.457, "meningioma": 0.534, "no_tumor": 0.005, "pituitary": 0.004}
+    changes: dict[str, Any] = {"label": "meningioma", "probabilities": shares, "committed": False}
+    finding = describe(prediction(prediction_set=["meningioma"], **changes))
+    assert "less sure here than it was" in finding.doubts[0]
+    assert finding.doubts[1:] == ["Next comes glioma, with 45.7%."]
+    finding = describe(prediction(prediction_set=["meningioma", "glioma"], **changes))
+    assert finding.doubts[1:] == ["It cannot rule out glioma."], "and it is not named twice"
+
+
+@pytest.mark.parametrize(
+    ("box", "place"),
+    [
+        ([10, 20, 40, 60], "upper left"),
+        ([110, 140, 140, 160], "left"),
+        ([140, 140, 160, 160], "middle"),
+        ([165, 250, 185, 290], "lower right"),
+    ],
+)
+def test_the_place_is_that_in_the_picture(box: list[int], place: str) -> None:
+    found = describe(prediction(bounding_box=box)).box
+    assert found
+    assert found.place == place
+
+
 def test_an_answer_it_does_not_stand_by_is_no_finding() -> None:
     both = describe(prediction(prediction_set=["glioma", "pituitary"], committed=False))
     assert both.headline == "The network does not commit itself: glioma or pituitary tumour"
@@ -73,11 +97,15 @@ def test_an_answer_it_does_not_stand_by_is_no_finding() -> None:
 
 
 def test_a_flagged_answer_comes_with_a_warning() -> None:
-    finding = describe(prediction(flagged=True, committed=False, ood_score=0.7))
+    both = ["glioma", "meningioma"]
+    finding = describe(
+        prediction(flagged=True, committed=False, ood_score=0.7, prediction_set=both)
+    )
     assert "Do not rely on this answer" in finding.warning
     assert finding.headline.startswith("No reliable answer")
     assert finding.leaning == "glioma"
     assert finding.doubts == ["The picture is unlike those it learnt from."]
+    assert not finding.among, "what a set promises does not hold for such a picture"
 
 
 def test_answers_from_before_have_neither() -> None:

@@ -279,10 +279,10 @@ class TestANewerNetwork:
     ) -> None:
         again = finish(self.again(visitor_client, old), flagged=True, committed=False)
         page = self.page(visitor_client, again)
-        assert "The finding was glioma, and is glioma, unreliable now." in page
-        assert "Glioma, unreliable" in self.page(visitor_client, old)
+        assert "The finding was glioma, and is glioma (unreliable) now." in page
+        assert "Unreliable: glioma" in self.page(visitor_client, old)
         state = visitor_client.get(reverse("state", args=[again.pk])).json()
-        assert state["short"] == "Glioma, unreliable"
+        assert state["short"] == "Unreliable: glioma"
 
     @pytest.mark.parametrize(
         ("label", "marked", "words"),
