@@ -45,9 +45,10 @@ def test_the_focus_is_where_the_mistake_was_made(client: Client) -> None:
     text = client.post(reverse("account_signup"), form).content.decode()
     assert "autofocus" in field(text, "password2")
     assert text.count("autofocus") == 1
-    text = client.post(reverse("account_login"), {"login": "a@b.org", "password": "x"})
-    assert "autofocus" in field(text.content.decode(), "login")
-    assert "The e-mail address or the password is not correct." in text.content.decode()
+    form = {"login": "ada@example.org", "password": "x"}
+    text = client.post(reverse("account_login"), form).content.decode()
+    assert "autofocus" in field(text, "login")
+    assert "The e-mail address or the password is not correct." in text
 
 
 def test_a_code_is_typed_with_digits(client: Client) -> None:

@@ -58,7 +58,7 @@ def act(client: Client, name: str, *versions: ModelVersion) -> str:
     """Choose an action and say yes where it asks."""
     form = {"action": name, "_selected_action": [row.pk for row in versions]}
     answer = client.post(LIST, form, follow=True)
-    if "from now on" in answer.content.decode().lower():
+    if "With a yes, " in answer.content.decode():
         answer = client.post(LIST, form | {"confirmed": "yes"}, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
@@ -116,7 +116,7 @@ def test_another_network_answers_only_after_a_yes(client: Client, root: User, pa
     for action, chosen, new, old in (("promote", two, two, one), ("roll_back", two, one, two)):
         form = {"action": action, "_selected_action": [chosen.pk]}
         question = " ".join(client.post(LIST, form).content.decode().split())
-        assert f"From now on <strong>{new}</strong>" in question
+        assert f"With a yes, <strong>{new}</strong>" in question
         assert f"in place of <strong>{old}</strong>" in question
         assert f'name="_selected_action" value="{chosen.pk}"' in question
         assert production_model() == old
