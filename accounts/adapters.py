@@ -19,6 +19,11 @@ from tumorsite.throttle import client_address
 class AccountAdapter(DefaultAccountAdapter):
     """Users have no user name; the e-mail address is the name."""
 
+    error_messages: ClassVar = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "The e-mail address or the password is not correct.",
+    }
+
     def get_client_ip(self, request: HttpRequest) -> str:
         """Believes as many proxies as the site's own throttle does."""
         return client_address(request)

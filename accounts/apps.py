@@ -5,6 +5,8 @@ from wagtail.users.apps import WagtailUsersAppConfig
 class AccountsConfig(AppConfig):
     default = True
     name = "accounts"
+    # allauth's own section of the admin is called "Accounts".
+    verbose_name = "People"
 
     def ready(self) -> None:
         from accounts import checks, signals, tasks  # noqa: F401  # each registers itself

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.formats import date_format
 
 from predictions.ids import uuid7
 
@@ -336,7 +337,7 @@ class Review(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Review of {self.prediction_id} by {self.reviewer_id}"
+        return f"{self.prediction.short_answer}, analysed {date_format(self.prediction.queued_at)}"
 
 
 class Access(models.Model):

@@ -227,7 +227,7 @@ def describe(prediction: Prediction) -> Finding:
     if prediction.status != Status.SUCCEEDED:
         headline = {
             Status.REJECTED: "This does not look like a brain MRI",
-            Status.CANCELLED: "This run was cancelled",
+            Status.CANCELLED: "The analysis was cancelled",
             Status.QUEUED: "No answer yet",
             Status.RUNNING: "No answer yet",
         }.get(Status(prediction.status), "The analysis failed")

@@ -16,6 +16,8 @@ ATTENTION_SIDE, ATTENTION_SHORT = 96, 24
 AREA_COLOUR = (255, 122, 0)
 OUTLINE_COLOUR = (255, 214, 0)
 CONTOUR_COLOUR = (255, 255, 255)
+# Fewer on a closed line would look like crumbs.
+_FEWEST_DASHES = 4
 
 # Control points of an even, colour-blind-safe map from dark blue over green to yellow, after the
 # idea of "viridis" (van der Walt and Smith, 2015); colours between them are interpolated.
@@ -96,8 +98,58 @@ def outline_png(mask: NDArray[np.bool_]) -> bytes:
     return _flat_png(picture, OUTLINE_COLOUR)
 
 
+def _loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
+    """The closed borders of `mask`, outer ones and those of holes.
+
+    Returns:
+        Of each, the pixels (row, column) just outside `mask` in the order of the border. They may
+        lie one pixel beyond the edge of `mask`, and one in a corner comes more than once.
+    """
+    inside = np.pad(mask, 1)
+    # Each side of a pixel that ends `mask`, as a step between two corners with `mask` on its right.
+    steps: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
+    for down, right, begin, end in (
+        (-1, 0, (0, 0), (0, 1)),
+        (0, 1, (0, 1), (1, 1)),
+        (1, 0, (1, 1), (1, 0)),
+        (0, -1, (1, 0), (0, 0)),
+    ):
+        ending = inside & ~np.roll(inside, (-down, -right), (0, 1))
+        for row, column in np.argwhere(ending).tolist():
+            steps.setdefault((row + begin[0], column + begin[1]), []).append(
+                (row + end[0], column + end[1], row + down - 1, column + right - 1)
+            )
+    loops = []
+    for start in steps:
+        loop, corner = [], start
+        while steps[corner]:
+            down, right, row, column = steps[corner].pop()
+            loop.append((row, column))
+            corner = (down, right)
+        if loop:
+            loops.append(loop)
+    return loops
+
+
+def _dashes(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Where the border of `mask` has dashes; all along those too short to be known by dashes."""
+    period = 12 * width
+    dashes = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
+    for loop in _loops(mask):
+        at = np.array(loop) + 1
+        count = len(loop) // period
+        if count >= _FEWEST_DASHES:
+            at = at[np.arange(len(loop)) * count % len(loop) < 0.55 * len(loop)]
+        dashes[at[:, 0], at[:, 1]] = True
+    for _ in range(width - 1):
+        dashes = _grown(dashes)
+    return dashes[1:-1, 1:-1]
+
+
 def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
     """The bounds of the affected area: the inner as a thin line, the outer as a dashed one.
+
+    Parts of the outer one that are too small for dashes have a whole line.
 
     Args:
         inner: bool, (height, width), surely affected.
@@ -106,12 +158,7 @@ def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
     width = max(1, round(max(outer.shape) / 360))
     picture = np.zeros_like(outer)
     around, line = _line(outer, width)
-    rows, columns = np.nonzero(line)
-    # A chessboard, turned so that no straight border runs along its fields, cuts it into dashes.
-    side = 14 * width
-    gaps = ((2 * rows + columns) // side + (rows - 2 * columns) // side) % 2 == 1
-    line[rows[gaps], columns[gaps]] = False
-    picture[around] = line
+    picture[around] = line & _dashes(outer[around], width)
     around, line = _line(inner, width)
     picture[around] |= line
     return _flat_png(picture, CONTOUR_COLOUR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from django.utils.formats import date_format
 from PIL import Image
 
 from predictions import storage
@@ -19,15 +20,20 @@ _INK = (24, 32, 38)
 _MUTED = (90, 100, 108)
 _ACCENT = (11, 110, 110)
 _PICTURE_SIDE = 900
-_COLUMN = 57.3
-_GAP = 4.0
+# Millimetres: the page's height within its margins, and a column of the two that pictures stand in.
+_BOTTOM = 297 - 14.0
+_NARROW, _GAP = 57.3, 4.0
+_WIDE = 2 * _NARROW + _GAP
+_CAPTION = 5.0
+# With less, the two in the narrow column would show nothing; with more, they have no use for it.
+_LEAST_HEIGHT, _MOST_HEIGHT = 76.0, 2 * (_NARROW + _CAPTION)
 
 _ABOUT = (
     "This is not a diagnosis. TumorSite is a tool for research and education, "
     "not a medical device. "
 )
-# The fonts that every PDF reader has know Latin-1 only.
-_PLAIN = str.maketrans({"–": "-", "’": "'", "“": '"', "”": '"'})
+# The fonts that every PDF reader has know this alphabet only.
+_ALPHABET = "windows-1252"
 
 
 class PictureLostError(Exception):
@@ -78,8 +84,8 @@ def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...])
 def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "") -> None:
     pdf.set_font("Helvetica", style, size)
     pdf.set_text_color(*colour)
-    plain = text.translate(_PLAIN).encode("latin-1", "replace").decode("latin-1")
-    pdf.multi_cell(0, size * 0.5, plain, align="L", new_x="LMARGIN", new_y="NEXT")
+    known = text.encode(_ALPHABET, "replace").decode(_ALPHABET)
+    pdf.multi_cell(0, size * 0.5, known, align="L", new_x="LMARGIN", new_y="NEXT")
 
 
 def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
@@ -90,29 +96,50 @@ def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
         _text(pdf, line, size=9)
 
 
-def _pictures(pdf: FPDF, prediction: Prediction) -> None:
-    columns = (
+def _captioned(prediction: Prediction) -> list[tuple[str, bytes]]:
+    """The pictures as PNG with what stands below them; the one that says most comes first."""
+    lines = "outline yellow"
+    if prediction.contours_key:
+        lines += ", surely affected within the thin line, possibly within the dashed"
+    area = f"Affected area: {lines}" if prediction.area_key else "Affected area (none)"
+    base, captioned = _base(prediction), []
+    for caption, kinds in (
+        (area, ("area", "outline", "contours")),
         ("Your picture", ()),
-        ("Affected area", ("area", "outline", "contours")),
         ("Attention: not the extent of a tumour", ("attention",)),
-    )
-    base = _base(prediction)
-    top, lowest = pdf.get_y(), pdf.get_y()
-    for index, (caption, kinds) in enumerate(columns):
-        # Words stand a little inside their cell; the pictures begin and end where the words do.
-        left = pdf.l_margin + pdf.c_margin + index * (_COLUMN + _GAP)
-        picture = _overlaid(base, prediction, kinds)
-        ratio = min(_COLUMN / picture.width, 74 / picture.height)
+    ):
         coded = io.BytesIO()
-        picture.save(coded, "PNG")
-        pdf.image(coded, x=left, y=top, w=picture.width * ratio, alt_text=caption)
-        pdf.set_xy(left - pdf.c_margin, top + picture.height * ratio + 1)
-        pdf.set_font("Helvetica", "", 8)
-        pdf.set_text_color(*_MUTED)
-        missing = kinds and not any(getattr(prediction, f"{kind}_key") for kind in kinds)
-        pdf.cell(_COLUMN, 4, f"{caption} (none)" if missing else caption)
-        lowest = max(lowest, pdf.get_y() + 6)
-    pdf.set_xy(pdf.l_margin, lowest)
+        _overlaid(base, prediction, kinds).save(coded, "PNG")
+        captioned.append((caption, coded.getvalue()))
+    return captioned
+
+
+def _place(
+    pdf: FPDF, picture: tuple[str, bytes], *, left: float, top: float, width: float, height: float
+) -> float:
+    """Draw a picture as large as its place allows, caption included; where it ends."""
+    caption, coded = picture
+    with Image.open(io.BytesIO(coded)) as image:
+        ratio = min(width / image.width, (height - _CAPTION) / image.height)
+        bottom = top + ratio * image.height
+        pdf.image(io.BytesIO(coded), x=left, y=top, w=ratio * image.width, alt_text=caption)
+    # Words stand a little inside their cell; the pictures begin and end where the words do.
+    pdf.set_xy(left - pdf.c_margin, bottom + 0.5)
+    pdf.set_font("Helvetica", "", 8)
+    pdf.set_text_color(*_MUTED)
+    pdf.cell(width, 4, caption)
+    return bottom + _CAPTION
+
+
+def _pictures(pdf: FPDF, pictures: list[tuple[str, bytes]], height: float) -> None:
+    """The affected area large, and beside it the picture itself and the attention."""
+    large, *small = pictures
+    top, left = pdf.get_y(), pdf.l_margin + pdf.c_margin
+    lowest = _place(pdf, large, left=left, top=top, width=_WIDE, height=height)
+    left += _WIDE + _GAP
+    for picture in small:
+        top = _place(pdf, picture, left=left, top=top, width=_NARROW, height=height / 2)
+    pdf.set_xy(pdf.l_margin, max(lowest, top) + 1)
 
 
 def _bars(pdf: FPDF, finding: Finding) -> None:
@@ -142,11 +169,12 @@ def _details(prediction: Prediction, finding: Finding) -> list[str]:
             )
         lines.append(
             f"Affected area: {percent(finding.area_percent / 100)} of the picture, within "
-            f"{right - left} x {bottom - top} pixels whose top left corner is at ({left}, {top})."
+            f"{right - left} × {bottom - top} pixels whose top left corner is at ({left}, {top})."
         )
     scan = prediction.scan
+    uploaded = date_format(scan.created_at, "DATETIME_FORMAT")
     lines += [
-        f"Picture of {scan.width} x {scan.height} pixels, {scan.created_at:%Y-%m-%d %H:%M} UTC.",
+        f"Picture of {scan.width} × {scan.height} pixels, uploaded {uploaded}.",
         f"Answered by {prediction.model_version} (weights {prediction.model_version.digest[:12]}).",
         f"Record {prediction.pk}.",
         f"SHA-256 of the pixels: {scan.sha256}.",
@@ -161,17 +189,28 @@ def report_pdf(prediction: Prediction) -> bytes:
         PictureLostError: an object of the prediction is gone or damaged.
         predictions.storage.StorageUnavailableError: the store did not answer.
     """
+    finding, pictures = describe(prediction), _captioned(prediction)
+    # What the words leave of the page is the pictures'.
+    end = _drawn(prediction, finding, pictures, _LEAST_HEIGHT).get_y()
+    height = max(_LEAST_HEIGHT, min(_MOST_HEIGHT, _LEAST_HEIGHT + _BOTTOM - end))
+    return bytes(_drawn(prediction, finding, pictures, height).output())
+
+
+def _drawn(
+    prediction: Prediction, finding: Finding, pictures: list[tuple[str, bytes]], height: float
+) -> FPDF:
+    """The page with pictures of this height, in millimetres."""
     # Half a second of import that few processes ever need.
     from fpdf import FPDF
 
-    finding = describe(prediction)
     pdf = FPDF(format="A4")
+    pdf.core_fonts_encoding = _ALPHABET
     pdf.set_margin(14)
     pdf.set_auto_page_break(auto=False)
     pdf.set_title("TumorSite report")
     pdf.set_lang("en")
     pdf.add_page()
-    _text(pdf, "TumorSite - report of one analysis", size=9, colour=_MUTED)
+    _text(pdf, "TumorSite – report of one analysis", size=9, colour=_MUTED)
     pdf.ln(2)
     _text(pdf, finding.headline, size=18, style="B")
     _text(
@@ -193,10 +232,10 @@ def report_pdf(prediction: Prediction) -> bytes:
     if finding.among:
         _text(pdf, f"Its set of answers is {finding.among}. {finding.coverage}", size=9)
     pdf.ln(2)
-    _pictures(pdf, prediction)
-    _section(pdf, "Why not surer", finding.doubts)
+    _pictures(pdf, pictures, height)
+    _section(pdf, "What speaks against it", finding.doubts)
     _section(pdf, "How often this network errs", error_rates(prediction))
     pdf.ln(4)
     for line in _details(prediction, finding):
         _text(pdf, line, size=8.5, colour=_MUTED)
-    return bytes(pdf.output())
+    return pdf

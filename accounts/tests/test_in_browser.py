@@ -178,6 +178,9 @@ def test_sign_up_verify_and_use_an_authenticator_app(visit: Visit) -> None:
     visit.fill(code="000000")
     visit.press("Sign in")
     expect(page.get_by_text("Incorrect code")).to_be_visible()
+    code = page.locator("[name=code]")
+    expect(code).to_be_focused()
+    assert code.evaluate("field => getComputedStyle(field).borderColor") == "rgb(165, 44, 27)"
     visit.fill(code=codes[0])
     visit.press("Sign in")
     page.wait_for_url("**/scans/")

@@ -78,11 +78,14 @@ def test_editor_drafts_previews_publishes_and_reverts(
     assert editor.post(preview, data).json()["is_valid"]
     shown = editor.get(preview)
     assert b"Quokkas help." in shown.content
+    assert b"A draft." in shown.content
     assert shown["X-Frame-Options"] == "SAMEORIGIN"
     assert "frame-ancestors 'self'" in shown["Content-Security-Policy"]
 
     editor.post(edit(treatment), {**data, "action-publish": "1"})
-    assert b"Quokkas help." in client.get("/learn/treatment/").content
+    published = client.get("/learn/treatment/").content
+    assert b"Quokkas help." in published
+    assert b"A draft." not in published
 
     original = links(editor, treatment, "Review this version")[-1]
     shown = editor.get(original)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from predictions.ids import first_uuid7
-from predictions.models import Scan
+from predictions.models import Prediction, Review, Scan, Status
 
 M = TypeVar("M", bound=Model)
 
@@ -106,6 +106,12 @@ class OwnerMixin:
     @admin.display(description="owner")
     def owner_kind(self, record: Any) -> str:
         return "an account" if self.scan_of(record).owner_id else "a visitor"
+
+
+def unreviewed(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """Those with an answer that nobody has read."""
+    read = Exists(Review.objects.filter(prediction=OuterRef("pk")))
+    return rows.filter(~read, status=Status.SUCCEEDED)
 
 
 def as_uuid(text: str) -> UUID | None:

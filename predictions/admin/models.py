@@ -8,7 +8,9 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.cache import cache
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
 from mltasks import seen
@@ -35,8 +37,8 @@ def predictions_by_model() -> dict[int, int]:
 @admin.register(ModelVersion)
 class ModelVersionAdmin(RecordAdmin):
     list_display = (
-        "name", "version", "short_digest", "stage", "shadow", "accuracy", "dice", "verdict",
-        "predictions", "created_at", "promoted_at",
+        "network", "standing", "accuracy", "dice", "verdict", "predictions", "registered",
+        "promoted",
     )  # fmt: skip
     list_filter = ("stage",)
     search_fields = ("name", "version", "digest", "artifact")
@@ -57,12 +59,26 @@ class ModelVersionAdmin(RecordAdmin):
                     ]
                 },
             ),
-            ("Files", {"fields": ["artifact", "digest", "created_at", "model_card"]}),
+            ("Files", {"fields": ["artifact", "digest", "created_at"]}),
+            # Thousands of lines, of which most visits need none.
+            ("Metrics and model card", {"classes": ["collapse"], "fields": ["model_card"]}),
         ]  # fmt: skip
 
-    @admin.display(description="digest")
-    def short_digest(self, version: ModelVersion) -> str:
-        return (version.artifact or version.digest)[:12]
+    @admin.display(description="network", ordering="name")
+    def network(self, version: ModelVersion) -> str:
+        return str(version)
+
+    @admin.display(description="stage", ordering="stage")
+    def standing(self, version: ModelVersion) -> str:
+        return f"{version.get_stage_display()}{', in the shadow' if version.shadow else ''}"
+
+    @admin.display(description="registered", ordering="created_at")
+    def registered(self, version: ModelVersion) -> str:
+        return date_format(version.created_at)
+
+    @admin.display(description="promoted", ordering="promoted_at")
+    def promoted(self, version: ModelVersion) -> str:
+        return date_format(version.promoted_at) if version.promoted_at else "–"
 
     @admin.display(description="accuracy")
     def accuracy(self, version: ModelVersion) -> str:
@@ -123,10 +139,10 @@ class ModelVersionAdmin(RecordAdmin):
             "<ul>{}</ul>",
             format_html_join(
                 "",
-                "<li>{} UTC: {}{}{}</li>",
+                "<li>{}: {}{}{}</li>",
                 (
                     (
-                        f"{event.at:%Y-%m-%d %H:%M}",
+                        date_format(event.at, "DATETIME_FORMAT"),
                         event.get_kind_display(),
                         f", by {name}" if (name := who(event)) else "",
                         f". {event.note}" if event.note else "",
@@ -146,13 +162,41 @@ class ModelVersionAdmin(RecordAdmin):
     def has_release_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("predictions.release_modelversion")
 
-    @admin.action(description="Put into production", permissions=["release"])
-    def promote(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+    def _asked(
+        self, request: HttpRequest, action: str, chosen: ModelVersion, *networks: ModelVersion
+    ) -> HttpResponse | None:
+        """The question whether to put another network into production; None once it is answered.
+
+        Args:
+            networks: the one to answer from now on, and the one that answers now, if any does.
+        """
+        if "confirmed" in request.POST:
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Put another network into production?",
+            "opts": self.opts,
+            "action": action,
+            "chosen": chosen,
+            "networks": networks,
+        }
+        return TemplateResponse(request, "admin/predictions/modelversion/confirm.html", context)
+
+    @admin.action(description="Put into production…", permissions=["release"])
+    def promote(
+        self, request: HttpRequest, queryset: QuerySet[ModelVersion]
+    ) -> HttpResponse | None:
         if queryset.count() != 1:
             self.message_user(request, "Choose exactly one network.", messages.ERROR)
-            return
+            return None
+        chosen, present = queryset.get(), registry.in_production()
+        # What would be refused is refused at once.
+        if chosen != present and not registry.objection(chosen, present):
+            question = self._asked(request, "promote", chosen, chosen, *filter(None, [present]))
+            if question:
+                return question
         try:
-            version = registry.promote(version=queryset.get(), by=request.user)  # type: ignore[arg-type]  # staff
+            version = registry.promote(version=chosen, by=request.user)  # type: ignore[arg-type]  # staff
         except registry.GateError as error:
             advice = 'To release it all the same: manage.py model promote … --override "reason"'
             self.message_user(request, f"Refused: {error} {advice}", messages.ERROR)
@@ -162,6 +206,7 @@ class ModelVersionAdmin(RecordAdmin):
             self.message_user(request, "The object store does not answer.", messages.ERROR)
         else:
             self.message_user(request, f"In production: {version}.", messages.SUCCESS)
+        return None
 
     @admin.action(description="Run in the shadow of production", permissions=["release"])
     def begin_shadow(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
@@ -181,11 +226,18 @@ class ModelVersionAdmin(RecordAdmin):
         said = "It runs in the shadow no more." if ended else "Nothing ran in the shadow."
         self.message_user(request, said, messages.INFO)
 
-    @admin.action(description="Roll back to the network it replaced", permissions=["release"])
-    def roll_back(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
-        if not queryset.filter(stage=ModelVersion.Stage.PRODUCTION).exists():
+    @admin.action(description="Roll back to the network it replaced…", permissions=["release"])
+    def roll_back(
+        self, request: HttpRequest, queryset: QuerySet[ModelVersion]
+    ) -> HttpResponse | None:
+        present = queryset.filter(stage=ModelVersion.Stage.PRODUCTION).first()
+        if present is None:
             self.message_user(request, "Choose the network in production.", messages.ERROR)
-            return
+            return None
+        if present.replaced:
+            question = self._asked(request, "roll_back", present, present.replaced, present)
+            if question:
+                return question
         try:
             version = registry.rollback(by=request.user)  # type: ignore[arg-type]  # staff
         except (registry.ReleaseError, ModelError) as error:
@@ -194,3 +246,4 @@ class ModelVersionAdmin(RecordAdmin):
             self.message_user(request, "The object store does not answer.", messages.ERROR)
         else:
             self.message_user(request, f"Back in production: {version}.", messages.SUCCESS)
+        return None

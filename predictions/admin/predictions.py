@@ -22,6 +22,7 @@ from predictions.admin.common import (
     found,
     owner_column,
     thumbnail,
+    unreviewed,
 )
 from predictions.models import Label, Prediction, Review, Scan, Status
 from predictions.selectors import CARD
@@ -43,23 +44,28 @@ class ReviewedFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Prediction]
     ) -> QuerySet[Prediction]:
-        reviewed = Exists(Review.objects.filter(prediction=OuterRef("pk")))
         if self.value() == "yes":
-            return queryset.filter(reviewed)
-        if self.value() == "no":
-            return queryset.filter(~reviewed, status=Status.SUCCEEDED)
-        return queryset
+            return queryset.filter(Exists(Review.objects.filter(prediction=OuterRef("pk"))))
+        return unreviewed(queryset) if self.value() == "no" else queryset
+
+
+class DoubtFilter(admin.BooleanFieldListFilter):
+    """A yes or no of the network about itself, under a title that reads well after “By”."""
+
+    def __init__(self, field: Any, *args: Any, **options: Any) -> None:
+        super().__init__(field, *args, **options)
+        self.title = f"whether it {'is ' if field.name == 'flagged' else ''}{self.title}"
 
 
 @admin.register(Prediction)
 class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display = (
-        "picture", "short_id", "reviewed", "finding", "share", "status", "queued_at",
-        "model_version",
+        "picture", "short_id", "reviewed", "finding", "status", "queued_at", "model_version",
     )  # fmt: skip
     list_display_links = ("short_id",)
     list_filter = (
-        RecentFilter, "status", "label", "flagged", "committed", ReviewedFilter, "model_version",
+        RecentFilter, "status", "label", ("flagged", DoubtFilter), ("committed", DoubtFilter),
+        ReviewedFilter, "model_version",
     )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
@@ -76,9 +82,8 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 "Details",
                 {
                     "fields": [
-                        "uncertainty", "ood_score", "flagged", "committed", "prediction_set",
-                        "area_fraction", "area_range",
-                        "bounding_box", "hottest_point", "model_version", "scan_link",
+                        "doubt", "unlikeness", "flagged", "committed", "among",
+                        "area_share", "area_bounds", "box", "hottest", "model_version", "scan_link",
                         owner_column(request),
                     ]
                 },
@@ -136,20 +141,47 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     @admin.display(description="id", ordering="id")
     def short_id(self, prediction: Prediction) -> str:
         """Its end: ids begin with the time."""
-        return f"…{str(prediction.pk)[-12:]}"
+        return f"…{str(prediction.pk)[-8:]}"
 
     @admin.display(description="finding", ordering="label")
     def finding(self, prediction: Prediction) -> str:
-        return prediction.short_answer or "–"
-
-    @admin.display(description="probability")
-    def share(self, prediction: Prediction) -> str:
         share = prediction.probabilities.get(prediction.label)
-        return "–" if share is None else f"{share:.1%}"
+        return "–" if share is None else f"{prediction.short_answer}, {share:.1%}"
 
-    @admin.display(description="reviewed", boolean=True)
-    def reviewed(self, prediction: Any) -> bool:
-        return bool(prediction.is_reviewed)
+    @admin.display(description="reviewed")
+    def reviewed(self, prediction: Any) -> str:
+        """In words: a cross would look like an error, and what has no answer needs no review."""
+        if prediction.status != Status.SUCCEEDED:
+            return "–"
+        return "Yes" if prediction.is_reviewed else "Not yet"
+
+    @admin.display(description="uncertainty (0–1)")
+    def doubt(self, prediction: Prediction) -> str:
+        return "–" if prediction.uncertainty is None else f"{prediction.uncertainty:.3f}"
+
+    @admin.display(description="unlikeness to what it learnt from (0–1)")
+    def unlikeness(self, prediction: Prediction) -> str:
+        return "–" if prediction.ood_score is None else f"{prediction.ood_score:.3f}"
+
+    @admin.display(description="labels among which the true one is with 95%")
+    def among(self, prediction: Prediction) -> str:
+        return ", ".join(Label(label).label for label in prediction.prediction_set) or "–"
+
+    @admin.display(description="share of the picture")
+    def area_share(self, prediction: Prediction) -> str:
+        return "–" if prediction.area_fraction is None else f"{prediction.area_fraction:.1%}"
+
+    @admin.display(description="share within inner and outer contour")
+    def area_bounds(self, prediction: Prediction) -> str:
+        return " to ".join(f"{share:.1%}" for share in prediction.area_range or []) or "–"
+
+    @admin.display(description="left, top, right, bottom")
+    def box(self, prediction: Prediction) -> str:
+        return ", ".join(map(str, prediction.bounding_box or [])) or "–"
+
+    @admin.display(description="x, y of most attention")
+    def hottest(self, prediction: Prediction) -> str:
+        return ", ".join(map(str, prediction.hottest_point or [])) or "–"
 
     @admin.display(description="probabilities")
     def probability_table(self, prediction: Prediction) -> str:
@@ -203,8 +235,11 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         figures = format_html_join(
             "",
             '<figure class="scan-figure"><div class="scan-layers">{}</div>'
-            "<figcaption>{}</figcaption></figure>",
-            ((self._stack(prediction, kinds, words), words) for words, kinds in layers),
+            "<figcaption>{}<br>Full size: {}</figcaption></figure>",
+            (
+                (self._stack(prediction, kinds, words), words, self._links(prediction, kinds))
+                for words, kinds in layers
+            ),
         )
         return format_html('<div class="scan-figures">{}</div>', figures)
 
@@ -222,6 +257,18 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                     "" if number else words,
                 )
                 for number, kind in enumerate(["image", *kinds])
+            ),
+        )
+
+    def _links(self, prediction: Prediction, kinds: list[str]) -> str:
+        """To the picture itself, pixel by pixel, and to what lies on it."""
+        name = "admin:predictions_prediction_picture"
+        return format_html_join(
+            ", ",
+            '<a href="{}">{}</a>',
+            (
+                (reverse(name, args=[prediction.pk, kind]), "scan" if kind == "image" else kind)
+                for kind in ["image", *kinds]
             ),
         )
 

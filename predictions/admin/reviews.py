@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 
-from predictions.admin.common import RecordAdmin, may_see_people, thumbnail
+from predictions.admin.common import (
+    CappedPaginator,
+    RecordAdmin,
+    may_see_people,
+    thumbnail,
+    unreviewed,
+)
 from predictions.models import Prediction, Review, Status
 
 if TYPE_CHECKING:
@@ -58,6 +66,12 @@ class ReviewForm(ReviewFormBase):
             "comment": forms.Textarea(attrs={"rows": 4}),
         }
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not self.instance.pk:
+            # The row's default is for `mark_reviewed`; here a verdict is what somebody chose.
+            self.fields["verdict"].initial = None
+
     def clean_prediction(self) -> Prediction:
         prediction: Prediction = self.cleaned_data["prediction"]
         if prediction.status != Status.SUCCEEDED or prediction.scan.deleted_at:
@@ -93,7 +107,9 @@ class ReviewForm(ReviewFormBase):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         prediction = self._prediction()
-        agrees = cleaned.get("verdict") == Review.Verdict.AGREES
+        if "verdict" not in cleaned:
+            return cleaned
+        agrees = cleaned["verdict"] == Review.Verdict.AGREES
         label, box = cleaned.get("corrected_label"), cleaned.get("corrected_box")
         if agrees and (label or box):
             raise ValidationError("Agreement needs no correction: choose “Corrects”, or clear it.")
@@ -120,17 +136,17 @@ def _subject(admin_: RecordAdmin, request: HttpRequest, review_id: str | None) -
 @admin.register(Review)
 class ReviewAdmin(RecordAdmin):
     form = ReviewForm
-    list_display_links = ("prediction",)
+    list_display_links = ("__str__",)
     list_filter = ("verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
     raw_id_fields = ("prediction",)
+    radio_fields: ClassVar = {"verdict": admin.VERTICAL}
     change_form_template = "admin/predictions/review/form.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         reviewer = "reviewer" if may_see_people(request) else "own"
         return [
-            "picture", "prediction", "network_says", "verdict", "corrected_label", reviewer,
-            "created_at",
+            "picture", "__str__", "verdict", "corrected_label", reviewer, "created_at",
         ]  # fmt: skip
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
@@ -146,6 +162,9 @@ class ReviewAdmin(RecordAdmin):
         form = super().get_form(request, obj, change=change, **kwargs)
         # The class is made for this request alone.
         form.reviewer = request.user  # type: ignore[attr-defined]  # ours
+        if obj is None and "prediction" in request.GET:
+            # Which result it is about was decided on the page before.
+            form.base_fields["prediction"].widget = forms.HiddenInput()
         return form
 
     def changeform_view(
@@ -157,8 +176,27 @@ class ReviewAdmin(RecordAdmin):
     ) -> HttpResponse:
         """The form, below what it is about."""
         subject = _subject(self, request, object_id)
-        context = {**(extra_context or {}), "subject": subject}
+        # Saving leads on by itself.
+        context = {**(extra_context or {}), "subject": subject, "show_save_and_add_another": False}
         return super().changeform_view(request, object_id, form_url, context)
+
+    def response_add(
+        self, request: HttpRequest, obj: Review, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """On to the next result that nobody has reviewed: the next older one, if there is one."""
+        if "_continue" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        # Ids are in the order of time.
+        rows = unreviewed(Prediction.objects.filter(scan__deleted_at__isnull=True)).order_by("-pk")
+        left = CappedPaginator(rows, 1).count
+        following = rows.filter(pk__lt=obj.prediction_id).first() or rows.first()
+        more = "+" if left == CappedPaginator.MOST else ""
+        said = f"Saved. {left}{more} left." if left else "Saved. No result is left to review."
+        self.message_user(request, said, messages.SUCCESS)
+        if following is None:
+            return redirect("admin:predictions_prediction_changelist")
+        add = reverse("admin:predictions_review_add")
+        return redirect(f"{add}?prediction={following.pk}")
 
     @admin.display(description="picture")
     def picture(self, review: Review) -> str:

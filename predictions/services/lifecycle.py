@@ -273,7 +273,9 @@ def fail(*, prediction: Prediction, code: str, message: str) -> bool:
     return failed
 
 
-def cancel(*, prediction: Prediction, message: str = "You cancelled this run.") -> bool:
+def cancel(
+    *, prediction: Prediction, message: str = "You stopped it before there was an answer."
+) -> bool:
     """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end."""
     while prediction.is_active:
         if _move(prediction, Status.CANCELLED, finished_at=timezone.now(), message=message):

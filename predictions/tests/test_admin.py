@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -323,6 +323,9 @@ def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> N
     assert "Glioma" in page
     assert "40 × 30 pixels" in page
     assert "null" not in page.partition('name="corrected_box"')[2].partition(">")[0]
+    # Nothing is agreed to by saving alone, and the result is the one chosen before.
+    assert "checked" not in page
+    assert f'<input type="hidden" name="prediction" value="{answered.pk}"' in page
     form = review_form(
         prediction=answered.pk, verdict="corrects", corrected_label="meningioma",
         corrected_box="1, 2, 10, 12", comment="Dural tail.",
@@ -343,6 +346,7 @@ def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"verdict": ""}, "This field is required"),
         ({"verdict": "corrects"}, "A correction needs the right label"),
         ({"corrected_label": "glioma"}, "Agreement needs no correction"),
         ({"verdict": "corrects", "corrected_label": "glioma"}, "That is what the network says"),
@@ -378,6 +382,51 @@ def test_one_reading_each_and_only_of_answers(
     mark_reviewed(prediction=answered, reviewer=reviewer)
     page = client.post(address("review", "add"), review_form(prediction=answered.pk))
     assert "Change that review instead" in page.content.decode()
+
+
+def test_saving_leads_to_the_next_result(
+    client: Client, reviewer: User, answered: Prediction
+) -> None:
+    newer, newest = (finish(submit(visitor=uuid4(), seed=seed)) for seed in (1, 2))
+    submit(visitor=uuid4(), seed=3)
+    client.force_login(reviewer)
+
+    def save(prediction: Prediction) -> tuple[str, str]:
+        place = f"{address('review', 'add')}?prediction={prediction.pk}"
+        answer = client.post(place, review_form(prediction=prediction.pk), follow=True)
+        ((to, _),) = answer.redirect_chain
+        return to, answer.content.decode()
+
+    to, page = save(newer)
+    assert to.endswith(f"?prediction={answered.pk}")
+    assert "Saved. 2 left." in page
+    to, page = save(answered)
+    assert to.endswith(f"?prediction={newest.pk}")
+    to, page = save(newest)
+    assert to == address("prediction")
+    assert "No result is left to review." in page
+    assert str(Review.objects.all()[0]).startswith("Glioma, analysed ")
+    # The second of two windows: what is wrong with the hidden field is said all the same.
+    place = f"{address('review', 'add')}?prediction={newest.pk}"
+    said = client.post(place, review_form(prediction=newest.pk)).content.decode()
+    assert "Change that review instead" in said.partition("<fieldset")[0]
+
+
+def test_figures_read_as_on_the_site(client: Client, root: User, answered: Prediction) -> None:
+    Prediction.objects.update(
+        uncertainty=0.04460397989760277, ood_score=0.1234567, prediction_set=["glioma"],
+        area_fraction=0.0312345, area_range=[0.01234, 0.056789],
+        queued_at=datetime(2026, 11, 30, 0, 9, tzinfo=UTC),
+    )  # fmt: skip
+    client.force_login(root)
+    page = client.get(address("prediction", "change", answered.pk)).content.decode()
+    for words in ("0.045", "0.123", ">Glioma<", "3.1%", "1.2% to 5.7%", "30 Nov 2026, 00:09 UTC"):
+        assert words in page
+    assert "0.0446" not in page
+    listed = client.get(address("prediction")).content.decode()
+    for words in ("Not yet", "Glioma, 90.0%", "By whether it is unlike what it learnt from"):
+        assert words in " ".join(listed.split())
+    assert "icon-no" not in listed
 
 
 def test_only_ones_own_reading_can_be_changed(

@@ -315,7 +315,8 @@ class TestCancel:
     def test_what_waits(self, queued: Prediction) -> None:
         assert lifecycle.cancel(prediction=queued)
         row = fresh(queued)
-        assert (row.status, row.message) == (Status.CANCELLED, "You cancelled this run.")
+        assert row.status == Status.CANCELLED
+        assert row.message == "You stopped it before there was an answer."
         assert row.finished_at is not None
 
     def test_what_was_claimed_since_the_page_was_read(self, queued: Prediction) -> None:

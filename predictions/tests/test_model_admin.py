@@ -55,9 +55,11 @@ Pair = tuple[ModelVersion, ModelVersion]
 
 
 def act(client: Client, name: str, *versions: ModelVersion) -> str:
-    answer = client.post(
-        LIST, {"action": name, "_selected_action": [row.pk for row in versions]}, follow=True
-    )
+    """Choose an action and say yes where it asks."""
+    form = {"action": name, "_selected_action": [row.pk for row in versions]}
+    answer = client.post(LIST, form, follow=True)
+    if "With a yes, " in answer.content.decode():
+        answer = client.post(LIST, form | {"confirmed": "yes"}, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -67,7 +69,7 @@ def test_the_list_and_the_page_say_what_a_release_needs(
 ) -> None:
     submit()
     page = client.get(LIST).content.decode()
-    for words in (pair[1].artifact[:12], "passed against tumorsite 1", "In production"):
+    for words in ("tumorsite 2", "passed against tumorsite 1", "In production"):
         assert words in page
     assert '<td class="field-predictions">1</td>' in page
     page = client.get(
@@ -93,6 +95,8 @@ def test_a_card_is_shown_without_the_digests_of_its_files(
     ).content.decode()
     assert "of 1,200 files" in page
     assert "0123456789" * 2 not in page
+    # It is thousands of lines long, and folded away.
+    assert "<details>" in page.partition("model-card")[0].rpartition("<fieldset")[2]
 
 
 def test_promote_and_roll_back(client: Client, root: User, pair: Pair) -> None:
@@ -105,6 +109,19 @@ def test_promote_and_roll_back(client: Client, root: User, pair: Pair) -> None:
     assert production_model() == one
     page = client.get(reverse("admin:predictions_modelversion_change", args=[one.pk]))
     assert "Put back into production, by root@example.org" in page.content.decode()
+
+
+def test_another_network_answers_only_after_a_yes(client: Client, root: User, pair: Pair) -> None:
+    one, two = pair
+    for action, chosen, new, old in (("promote", two, two, one), ("roll_back", two, one, two)):
+        form = {"action": action, "_selected_action": [chosen.pk]}
+        question = " ".join(client.post(LIST, form).content.decode().split())
+        assert f"With a yes, <strong>{new}</strong>" in question
+        assert f"in place of <strong>{old}</strong>" in question
+        assert f'name="_selected_action" value="{chosen.pk}"' in question
+        assert production_model() == old
+        client.post(LIST, form | {"confirmed": "yes"})
+        assert production_model() == new
 
 
 def test_the_gate_holds_here_too(client: Client, root: User, pair: Pair) -> None:

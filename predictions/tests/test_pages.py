@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from wagtail.models import Page
 
 from predictions.models import ModelVersion, Prediction, Status
@@ -71,6 +74,36 @@ def test_the_wait_page_says_where_it_stands(
     assert ": next" in page(browser, second.get_absolute_url())
     running = page(browser, first.get_absolute_url())
     assert re.search(r'data-step="running" aria-current="step"', running)
+
+
+def test_the_wait_page_says_when_it_takes_long(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    waiting = submit(visitor=visitor)
+    text = page(browser, waiting.get_absolute_url())
+    assert '<p class="notice" data-late hidden>' in text
+    assert re.search(r'data-late-after="([1-9]|10)"', text)
+    Prediction.objects.update(queued_at=timezone.now() - timedelta(seconds=11))
+    text = page(browser, waiting.get_absolute_url())
+    assert '<p class="notice" data-late > This takes longer than usual.' in text
+    assert "<span data-usual hidden>" in text
+    assert "Waiting: next in line" in re.sub("<.*?>", "", text)
+
+
+@pytest.mark.parametrize("name", ["account_signup", "account_login"])
+def test_sign_up_and_sign_in_lead_back(
+    browser: Client, visitor: UUID, model: ModelVersion, name: str
+) -> None:
+    result = finish(submit(visitor=visitor)).get_absolute_url()
+    links = {
+        result: f"{reverse(name)}?next={quote(result, safe='')}",
+        "/scans/?status=succeeded": f"{reverse(name)}?next=%2Fscans%2F%3Fstatus%3Dsucceeded",
+    }
+    for address, link in links.items():
+        to = re.findall(rf'href="({reverse(name)}[^"]*)"', page(browser, address))
+        assert len(to) > 1 or name == "account_login"
+        assert set(to) == {link}
+    assert f'href="{reverse(name)}?next' not in page(browser, reverse("account_reset_password"))
 
 
 def test_the_state_tells_a_script_the_same(
@@ -181,7 +214,7 @@ def test_what_came_to_nothing_says_why_and_what_next(
     assert "Run again" in text
     cancelled = submit(visitor=visitor, seed=2)
     lifecycle.cancel(prediction=cancelled)
-    assert "This run was cancelled" in page(browser, cancelled.get_absolute_url())
+    assert "The analysis was cancelled" in page(browser, cancelled.get_absolute_url())
 
 
 def test_two_scans_chosen_in_the_history_are_compared(

@@ -6,6 +6,7 @@ import hashlib
 import re
 import urllib.request
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -289,7 +290,7 @@ def words(pdf: bytes) -> str:
     """The text of a PDF whose fonts are the reader's own."""
     streams = re.findall(rb"FlateDecode.*?stream\n(.*?)\nendstream", pdf, re.DOTALL)
     shown = [re.findall(rb"\((.*?)\) Tj", zlib.decompress(stream)) for stream in streams]
-    return b" ".join(line for lines in shown for line in lines).decode("latin-1")
+    return b" ".join(line for lines in shown for line in lines).decode("cp1252")
 
 
 class TestReport:
@@ -337,6 +338,30 @@ class TestReport:
         assert len(describe(row).doubts) >= (3 if flagged else 4)
         report_pdf(row)
         assert 150 < ends[0] < 297 - 10, "millimetres"
+
+    def test_its_words_are_those_of_the_site(self, mine: Prediction) -> None:
+        row = finish(mine)
+        row.scan.created_at = datetime(2026, 11, 30, 0, 9, tzinfo=UTC)
+        said = words(report_pdf(row))
+        assert "TumorSite – report of one analysis" in said
+        assert "uploaded 30 Nov 2026, 00:09 UTC" in said
+        assert "surely affected within the thin line, possibly within the dashed" in said
+        assert "What speaks against it" in said
+
+    def test_its_pictures_take_what_the_words_leave(
+        self, mine: Prediction, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        widths: list[float] = []
+        image = FPDF.image
+
+        def noted(pdf: FPDF, *args: object, w: float, **options: object) -> object:
+            widths.append(w)
+            return image(pdf, *args, w=w, **options)  # type: ignore[arg-type,misc]
+
+        monkeypatch.setattr(FPDF, "image", noted)
+        report_pdf(finish(mine))
+        assert widths[-3] > 110, "millimetres"
+        assert min(widths[-2:]) > 50
 
     def test_it_says_how_often_the_network_errs(self, mine: Prediction) -> None:
         row = finish(mine, label=Label.GLIOMA, share=0.99)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mltasks.postprocessing import components
 from predictions import rendering
 from tests.support.pictures import opened
 
@@ -51,6 +52,30 @@ def test_contours_lie_around_their_masks_and_the_outer_is_dashed(top: int) -> No
     assert line[49, 50:60].all()
     for side in (line[top - 1, 20:100], line[100, 20:100], line[top:100, 19], line[top:100, 100]):
         assert 0.3 < side.mean() < 0.7
+
+
+def test_small_parts_of_the_outer_contour_are_drawn_whole() -> None:
+    outer = np.zeros((300, 300), np.bool_)
+    outer[100:250, 100:250] = True
+    outer[20:28, 30:37] = True
+    line = rgba(rendering.contours_png(np.zeros_like(outer), outer))[..., 3] > 0
+    small = rgba(rendering.contours_png(outer, np.zeros_like(outer)))[..., 3] > 0
+    assert np.array_equal(line[:60], small[:60])
+
+
+def test_dashes_are_even_however_the_border_runs() -> None:
+    y, x = np.mgrid[:400, :400]
+    outer = np.hypot(y - 200, x - 190) + 12 * np.sin(7 * np.arctan2(y - 200, x - 190)) < 120
+    line = rgba(rendering.contours_png(np.zeros_like(outer), outer))[..., 3] > 0
+    # Each dash is one piece of the line, diagonal steps included.
+    grown = line.copy()
+    grown[1:] |= line[:-1]
+    grown[:, 1:] |= grown[:, :-1]
+    labels, count = components(grown)
+    sizes = np.bincount(labels[line], minlength=count + 1)[1:]
+    assert count > 40
+    assert sizes.min() >= 0.6 * np.median(sizes)
+    assert sizes.max() <= 1.6 * np.median(sizes)
 
 
 def test_contours_of_all_of_a_small_picture_are_drawn() -> None:

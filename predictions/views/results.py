@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -30,6 +32,9 @@ from predictions.services.models import NoModelError
 from predictions.services.submission import run_again
 from predictions.views.submission import throttled
 from predictions.visitors import owner_of
+
+# Longer than this, and whoever waits is told that it is not as usual.
+LATE_SECONDS = 10
 
 
 def owned_or_404(request: HttpRequest, prediction_id: UUID) -> Prediction:
@@ -66,6 +71,8 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     context: dict[str, Any] = {"prediction": prediction, "scan": prediction.scan}
     if prediction.is_active:
         context["state"] = _state(prediction)
+        waited = (timezone.now() - prediction.queued_at).total_seconds()
+        context["late_after"] = max(0, math.ceil(LATE_SECONDS - waited))
         return render(request, "predictions/wait.html", context)
     context["runs"] = other_runs(prediction)
     context["finding"] = describe(prediction)
@@ -90,7 +97,7 @@ def cancel(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         # The address of a form, opened anew.
         return redirect(prediction)
     if not cancel_prediction(prediction=prediction):
-        messages.info(request, "This run had already ended.")
+        messages.info(request, "The analysis had already ended.")
     return redirect(prediction)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser import acts
 from tests.browser.conftest import Visit
@@ -107,6 +107,24 @@ def test_axe_finds_nothing_in_the_admin_s_pages_of_records(
         page.goto(f"/admin/predictions/{path}")
         found += faults(page, ADMIN)
     assert found == []
+
+
+def test_a_phone_shows_two_pictures_one_below_the_other(visit: Visit, site: Site) -> None:
+    page = visit(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
+    page.goto(pages_of_a_visit(page, site)[3])
+    films = page.locator(".film:visible")
+    boxes = [films.nth(number).bounding_box() for number in range(films.count())]
+    assert len(boxes) == 2
+    assert all(box and box["width"] > 300 for box in boxes)
+    captions = page.locator(".pane:visible figcaption").all_inner_texts()
+    assert [caption.split(":")[0] for caption in captions] == ["Left", "Right"]
+    # Fingers have no keys, and need room.
+    expect(page.get_by_text("pinch to zoom")).to_be_visible()
+    expect(page.get_by_text("arrow keys move")).to_be_hidden()
+    for button in page.locator(".viewer-controls button:visible").all():
+        box = button.bounding_box()
+        assert box
+        assert box["height"] >= 44
 
 
 def test_a_phone_needs_no_scrolling_sideways(visit: Visit, site: Site) -> None:

@@ -38,6 +38,8 @@ def test_the_page_waits_without_reload_and_becomes_the_result(visit: Visit, site
     page.evaluate("() => { window.stayed = true; }")
     page.wait_for_timeout(1500)
     assert page.evaluate("() => window.stayed") is True
+    expect(page.locator("[data-late]")).to_be_visible()
+    expect(page.locator("[data-usual]")).to_be_hidden()
     expect(page.locator("[data-announce]")).not_to_be_empty()
     address = page.url
     child.resume()
@@ -52,7 +54,7 @@ def test_a_waiting_run_can_be_cancelled(visit: Visit, site: Site) -> None:
     page.set_input_files("#images", [acts.payload(mri_png(seed=3))])
     page.wait_for_url("**/results/**")
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("h1")).to_have_text("This run was cancelled")
+    expect(page.locator("h1")).to_have_text("The analysis was cancelled")
     child.resume()
     page.get_by_role("button", name="Run again").click()
     acts.see_answer(page)
@@ -199,6 +201,13 @@ def test_by_keyboard_alone(visit: Visit) -> None:
     acts.tab_to(page, "[data-zoom=in]")
     page.keyboard.press("Enter")
     expect(page.locator("[data-zoom-value]")).not_to_have_text("100%")
+    page.locator(".film:visible").focus()
+    page.keyboard.press("+")
+    # Drawn above the picture, which covers the film's own outline as soon as it is zoomed.
+    ring = page.locator(".film:visible").evaluate(
+        "(film) => getComputedStyle(film, '::after').borderStyle"
+    )
+    assert ring == "solid"
     page.goto("/scans/")
     acts.tab_to(page, "[name=scan]")
     page.keyboard.press("Space")

@@ -225,7 +225,7 @@ class Upload {
       location.assign(result.url);
       return;
     }
-    this.say("In line");
+    this.say("Waiting");
     watch(result.state_url, {
       state: (state) => {
         const mark = element("span", `state state-${state.status}`, state.text);

@@ -29,13 +29,21 @@ function show(state) {
     if (current) step.setAttribute("aria-current", "step");
     else step.removeAttribute("aria-current");
   }
-  const place = state.place === 1 ? ": next" : state.place ? `: number ${state.place}` : "";
+  const next = state.place === 1 ? "next" : `number ${state.place}`;
+  const place = state.place ? `: ${next} in line` : "";
   part("data-place").textContent = place;
   part('data-step="queued"').classList.toggle("done", state.status === "running");
   part("data-attempt").textContent =
     state.attempt > 1 ? `: attempt ${state.attempt}, as an earlier one was cut short` : "";
   announce(state.text + place);
 }
+
+setTimeout(() => {
+  const late = part("data-late");
+  late.hidden = false;
+  part("data-usual").hidden = true;
+  announce(late.textContent?.trim() ?? "");
+}, 1000 * Number(page.dataset.lateAfter));
 
 watch(page.dataset.stateUrl ?? "", {
   state: show,

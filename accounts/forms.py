@@ -1,0 +1,76 @@
+"""allauth's forms in the words of the site, and kinder to those who mistype."""
+
+from typing import Any
+
+from allauth.account import forms as account
+from allauth.mfa.base import forms as mfa
+from allauth.mfa.totp import forms as totp
+from django import forms
+
+
+class Plain(forms.Form):
+    """No placeholder that repeats the label; after a mistake the focus is where it was made."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
+            field.label = str(field.label).capitalize()
+            if isinstance(field, forms.EmailField):
+                field.label = "E-mail address"
+            if field.widget.attrs.get("autocomplete") == "one-time-code":
+                # Those of an app and those for recovery are digits alone.
+                field.widget.attrs["inputmode"] = "numeric"
+
+    def get_context(self) -> dict[str, Any]:
+        if self.errors:
+            # What is wrong with the whole is mended from the first field on.
+            faulty = next((name for name in self.fields if name in self.errors), None)
+            name = faulty or next(iter(self.fields), None)
+            if name:
+                self.fields[name].widget.attrs["autofocus"] = True
+        return super().get_context()
+
+
+class LoginForm(Plain, account.LoginForm):
+    pass
+
+
+class SignupForm(Plain, account.SignupForm):
+    pass
+
+
+class ReauthenticateForm(Plain, account.ReauthenticateForm):
+    pass
+
+
+class AddEmailForm(Plain, account.AddEmailForm):
+    pass
+
+
+class ChangePasswordForm(Plain, account.ChangePasswordForm):
+    pass
+
+
+class SetPasswordForm(Plain, account.SetPasswordForm):
+    pass
+
+
+class ResetPasswordForm(Plain, account.ResetPasswordForm):
+    pass
+
+
+class ResetPasswordKeyForm(Plain, account.ResetPasswordKeyForm):
+    pass
+
+
+class CodeForm(Plain, mfa.AuthenticateForm):
+    pass
+
+
+class CodeAgainForm(Plain, mfa.ReauthenticateForm):
+    pass
+
+
+class ActivateTOTPForm(Plain, totp.ActivateTOTPForm):
+    pass

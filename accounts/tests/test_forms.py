@@ -1,0 +1,76 @@
+"""Forms of the account pages: the site's own words, and help after a mistake."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.test import Client
+from django.urls import reverse
+
+from accounts.tests.support import add_second_factor, sign_in, verified
+from tests.support.records import make_user
+
+pytestmark = pytest.mark.django_db
+
+
+def field(page: str, name: str) -> str:
+    found = re.search(rf'<input[^>]*name="{name}"[^>]*>', page)
+    assert found
+    return found.group()
+
+
+def page(client: Client, name: str) -> str:
+    return " ".join(client.get(reverse(name)).content.decode().split())
+
+
+@pytest.mark.parametrize("name", ["account_login", "account_signup", "account_reset_password"])
+def test_one_word_for_one_thing(client: Client, name: str) -> None:
+    text = page(client, name)
+    assert ">E-mail address</label>" in text
+    assert "placeholder" not in text
+    assert "autofocus" not in text
+
+
+def test_tab_goes_from_the_address_to_the_password(client: Client) -> None:
+    text = page(client, "account_login")
+    assert text.index('name="password"') < text.index("Forgot your password?")
+    assert "Remember me" in text
+
+
+def test_the_focus_is_where_the_mistake_was_made(client: Client) -> None:
+    form = {"email": "ada@example.org", "password1": "a long password", "password2": "another"}
+    text = client.post(reverse("account_signup"), form).content.decode()
+    assert "autofocus" in field(text, "password2")
+    assert text.count("autofocus") == 1
+    form = {"login": "ada@example.org", "password": "x"}
+    text = client.post(reverse("account_login"), form).content.decode()
+    assert "autofocus" in field(text, "login")
+    assert "The e-mail address or the password is not correct." in text
+
+
+def test_a_code_is_typed_with_digits(client: Client) -> None:
+    add_second_factor(verified())
+    sign_in(client)
+    text = page(client, "mfa_authenticate")
+    assert 'inputmode="numeric"' in field(text, "code")
+
+
+def test_a_mail_is_offered_only_where_it_would_be_sent(client: Client) -> None:
+    user = make_user()
+    client.force_login(user)
+    address = EmailAddress.objects.create(user=user, email=user.email, primary=True)
+    text = page(client, "account_email")
+    assert 'type="radio"' not in text
+    form = {"email": re.findall(r'name="email" value="(.*?)"', text)[0], "action_send": ""}
+    assert "Send the verification mail again" in text
+    client.post(reverse("account_email"), form)
+    assert len(mail.outbox) == 1
+    EmailAddress.objects.filter(pk=address.pk).update(verified=True)
+    assert "Send the verification mail again" not in page(client, "account_email")
+    EmailAddress.objects.create(user=user, email="second@example.org")
+    text = page(client, "account_email")
+    assert text.count('type="radio"') == 2
+    assert "Send the verification mail again" in text
