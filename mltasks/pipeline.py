@@ -14,7 +14,15 @@ from typing import Any
 
 from mltasks import completion, detector, evaluation, model_card, negatives, release, seen
 from mltasks.classes import CLASSES
-from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.data import (
+    DataError,
+    Record,
+    Sample,
+    data_digest,
+    load_samples,
+    masks_digest,
+    read_manifest,
+)
 from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
@@ -132,6 +140,7 @@ def train_model(
         "data": asdict(wanted),
         "data_digest": data_digest(records),
         "held_out_digest": data_digest(held_out),
+        "masks_digest": masks_digest(request.data, records),
         **seen.for_card([*learnt, *watched], start),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},

@@ -21,18 +21,19 @@ from mltasks.data import (
     is_file_name,
     mask_flag,
     mask_path,
-    read_table,
 )
+from mltasks.manifest import MANIFEST, read_rows
 
 
 def read_records(folder: Path, fold: int | None) -> list[Record]:
     """The slices of a manifest, or of one fold of it.
 
     Raises:
-        DataError: the manifest is missing or malformed, or there are no such slices.
+        DataError: the manifest is missing, malformed or not the one that dataset.json names, or
+            there are no such slices.
     """
-    path = folder / "manifest.csv"
-    _, rows = read_table(path, ("id", "label"), absent="no data to evaluate")
+    path = folder / MANIFEST
+    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
     rows = [row for row in rows if not row.get("excluded")]
@@ -66,6 +67,7 @@ def _record(path: Path, row: dict[str, str]) -> Record:
         sha256=row.get("sha256") or "",
         file=file,
         source=row.get("source") or "",
+        mask_sha256=row.get("mask_sha256") or "",
     )
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mltasks import model_card, seen
 from mltasks.corruptions import CORRUPTIONS
-from mltasks.data import DataError, data_digest, read_manifest
+from mltasks.data import DataError, data_digest, masks_digest, read_manifest
 from mltasks.doubt import REFERENCE_NAME
 from mltasks.engines import OUTPUTS, open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
@@ -50,6 +50,9 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert card["attribution"] == ["Training data: the data folder states no source."]
     held_out = [row for row in read_manifest(slices) if row.fold == 0]
     assert card["training"]["held_out_digest"] == data_digest(held_out)
+    assert card["training"]["masks_digest"] == masks_digest(slices, read_manifest(slices))
+    assert card["metrics"]["data"]["masks"] == masks_digest(slices, held_out)
+    assert card["training"]["masks_digest"] in (folder / "MODEL_CARD.md").read_text()
     learnt = seen.learnt_prefixes(row for row in read_manifest(slices) if row.fold)
     assert card["training"]["learnt_prefixes"] == learnt
     assert sorted(path.name for path in folder.iterdir()) == [
