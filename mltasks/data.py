@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +188,17 @@ def file_digest(path: Path) -> str:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
+def with_digest(folder: Path, record: Record) -> Record:
+    """The record with its image's digest: as stated or, where nothing is, that of the file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if record.sha256:
+        return record
+    return replace(record, sha256=file_digest(image_path(folder, record)))
+
+
 def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     """Read one slice and its mask as the site reads them.
 
@@ -262,6 +273,11 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
         raise DataError(f"cannot read {path}: {error.message}") from None
 
 
+def image_path(folder: Path, record: Record) -> Path:
+    """Where the image of a slice lies."""
+    return folder / "images" / record.image_name
+
+
 def mask_path(folder: Path, record: Record) -> Path | None:
     """Where the mask of a slice lies, if it has one."""
     return folder / "masks" / f"{record.id}.png" if record.has_mask else None
@@ -269,7 +285,7 @@ def mask_path(folder: Path, record: Record) -> Path | None:
 
 def load_sample(folder: Path, record: Record) -> Sample:
     """Decode one slice of a data folder; see `decode_sample`."""
-    return decode_sample(record, folder / "images" / record.image_name, mask_path(folder, record))
+    return decode_sample(record, image_path(folder, record), mask_path(folder, record))
 
 
 def load_samples(folder: Path, records: Sequence[Record]) -> list[Sample]:

@@ -201,12 +201,14 @@ def learnt_from(
 
 
 def samples_digest(samples: Iterable[Sample]) -> str:
-    """Names slices in their order, with the masks, of which the manifest need not say a digest."""
+    """Names slices in their order, with what the manifest need not say a digest of."""
     digest = hashlib.sha256()
     for sample in samples:
         record = sample.record
         stated = (record.id, record.label, record.plane, record.group, record.sha256)
         digest.update(repr(stated).encode())
+        if not record.sha256:
+            digest.update(sample.pixels.tobytes())
         if sample.mask is not None:
             digest.update(sample.mask.tobytes())
     return digest.hexdigest()

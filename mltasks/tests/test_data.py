@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mltasks.data import DataError, data_digest, load_sample, masks_digest, read_manifest
+from mltasks.data import (
+    DataError,
+    data_digest,
+    load_sample,
+    load_samples,
+    masks_digest,
+    read_manifest,
+)
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
 from mltasks.evaluation.reading import load, read_records
-from mltasks.pipeline import split
+from mltasks.pipeline import samples_digest, split
 from mltasks.training.batches import mask_known
 
 
@@ -115,6 +122,14 @@ def test_a_manifest_changed_by_hand_is_refused(folder: Path) -> None:
     for read in (read_manifest, lambda folder: read_records(folder, None)):
         with pytest.raises(DataError, match=r"manifest\.csv: its digest is .* was changed by hand"):
             read(folder)
+
+
+def test_slices_without_a_digest_are_told_apart_by_their_pixels(slices: Path) -> None:
+    """A run does not go on with other pictures of the same names."""
+    stated = load_samples(slices, read_manifest(slices)[:3])
+    unstated = [replace(own, record=replace(own.record, sha256="")) for own in stated]
+    turned = [replace(own, pixels=255 - own.pixels) for own in unstated]
+    assert len({samples_digest(some) for some in (stated, unstated, turned)}) == 3
 
 
 def test_folds_are_kept_apart(slices: Path) -> None:
