@@ -91,6 +91,11 @@ def train_model(
     records = read_manifest(request.data)
     learnt, held_out = split(records, wanted.fold)
     learnt, watched = set_aside(learnt, wanted.watch)
+    if wanted.watch and not watched:
+        raise DataError(
+            f"no group of {request.data / 'manifest.csv'} falls into the share of {wanted.watch:g} "
+            "that is to be watched: raise [data] watch, or set it to 0 to watch nothing"
+        )
     _check_classes(request.data, learnt, "to learn from")
     _check_classes(request.data, held_out, f"in fold {wanted.fold}, which is held out")
     if request.threads:

@@ -311,6 +311,17 @@ def test_a_class_that_is_missing_is_named(
         call_command("train", recipe, data=data, output=tmp_path / "model")
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_share_too_small_to_watch_anything_is_refused(
+    slices: Path, tmp_path: Path, patience: int
+) -> None:
+    recipe = write_recipe(
+        tmp_path / "tiny-1.toml", training=f"patience = {patience}", data="watch = 0.002"
+    )
+    with pytest.raises(CommandError, match=r"no group of .* into the share of 0\.002 .* raise"):
+        call_command("train", str(recipe), data=slices, output=tmp_path / "model")
+
+
 def test_a_checkpoint_of_another_run_is_refused(
     trained: Trained, slices: Path, others: Path
 ) -> None:
