@@ -78,6 +78,8 @@ def read_manifest(
 ) -> list[Record]:
     """Read and check the manifest. Rows that were excluded are left out.
 
+    So are tumours of no stated kind, of which nothing can be learnt; see `unnamed_tumors`.
+
     Args:
         folder: holds manifest.csv.
         labels: those that are accepted; `mltasks.classes.LABELS` also takes tumours of no
@@ -89,9 +91,15 @@ def read_manifest(
             manifest is not the one that dataset.json names.
     """
     path = folder / MANIFEST
-    rows = read_rows(folder, REQUIRED, absent="no training data")
+    rows = _in_use(folder)
+    known = [row for row in rows if row["label"] != TUMOR or TUMOR in labels]
+    if rows and not known:
+        raise DataError(
+            f"{path}: every row is a tumour of no stated kind: the data can be audited and serve "
+            "to evaluate tumour or none, but not to train"
+        )
     try:
-        records = [_record(row, labels, needs_folds) for row in rows if not row.get("excluded")]
+        records = [_record(row, labels, needs_folds) for row in known]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
     ids = set[str]()
@@ -102,6 +110,21 @@ def read_manifest(
     return records
 
 
+def unnamed_tumors(folder: Path) -> int:
+    """How many slices of the manifest show a tumour of no stated kind.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    return sum(row["label"] == TUMOR for row in _in_use(folder))
+
+
+def _in_use(folder: Path) -> list[dict[str, str]]:
+    """The rows of the manifest that were not excluded."""
+    rows = read_rows(folder, REQUIRED, absent="no training data")
+    return [row for row in rows if not row.get("excluded")]
+
+
 def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:
     if None in row.values():
         raise ValueError(f"the row of {row['id']!r} has too few columns")
@@ -109,11 +132,6 @@ def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Re
     for name in (row["id"], file):
         if not is_file_name(name or "x"):
             raise ValueError(f"{name!r} cannot be the name of a file; rename it")
-    if row["label"] == TUMOR and TUMOR not in labels:
-        raise ValueError(
-            f"{row['id']} is a tumour of no stated kind: the data can be audited and serve to "
-            "evaluate tumour or none, but not to train"
-        )
     if row["label"] not in labels:
         raise ValueError(f"unknown label {row['label']!r} of {row['id']}")
     fold = row["fold"].strip()

@@ -22,6 +22,7 @@ from mltasks.data import (
     load_samples,
     masks_digest,
     read_manifest,
+    unnamed_tumors,
 )
 from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
@@ -115,6 +116,8 @@ def train_model(
         drawn=wanted.drawn_held_out,
     )
     report(f"{len(samples)} slices, {len(others)} other pictures")
+    if unnamed := unnamed_tumors(request.data):
+        report(f"tumours of no stated kind, left out: {unnamed}")
     run = Run(
         config,
         samples,

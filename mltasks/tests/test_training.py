@@ -219,6 +219,7 @@ def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path:
 def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: Path) -> None:
     data = shutil.copytree(slices, tmp_path / "data")
     text = (data / "manifest.csv").read_text()
+    text = text.replace("slice0,glioma", "slice0,tumor")
     (data / "manifest.csv").write_text(text.replace(",128,160,1,", ",128,160,0,"))
     shutil.rmtree(data / "masks")
     training = "lesions = 0.5\nhealthy = 0.5\nepochs = 1"
@@ -228,6 +229,8 @@ def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: P
     call_command("train", recipe, data=data, output=tmp_path / "model", stdout=out)
     config.run_functions_eagerly(run_eagerly=False)
     assert "no expert's mask to measure areas by" in out.getvalue()
+    assert "35 slices" in out.getvalue()
+    assert "tumours of no stated kind, left out: 1" in out.getvalue()
     card = json.loads((tmp_path / "model" / CARD_NAME).read_text())
     assert card["metrics"]["validation"]["dice"]["n"] == 0
     assert card["metrics"]["validation"]["accuracy"]["value"] is not None

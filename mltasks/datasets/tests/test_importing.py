@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from mltasks.classes import LABELS
-from mltasks.data import DataError, load_sample, read_manifest
+from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
 from mltasks.datasets import importing
 from mltasks.datasets.form import pseudonym, read_dataset
 from mltasks.datasets.tests.conftest import (
@@ -204,13 +204,17 @@ def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
     save(picture(2), source / "no" / "1 no.jpg")
     importing.run(request(source, tmp_path / "out", **MADE))
     assert sorted(row.label for row in read_dataset(tmp_path / "out").rows) == ["no_tumor", "tumor"]
-    with pytest.raises(DataError, match="a tumour of no stated kind"):
-        read_manifest(tmp_path / "out", needs_folds=False)
+    assert [own.label for own in read_manifest(tmp_path / "out", needs_folds=False)] == ["no_tumor"]
+    assert unnamed_tumors(tmp_path / "out") == 1
     records = read_manifest(tmp_path / "out", labels=LABELS, needs_folds=False)
     with pytest.raises(ValueError, match="not in tuple"):
         _ = next(r for r in records if r.label == "tumor").target
     with pytest.raises(DataError, match=r"split the data with manage\.py dataset split"):
         read_manifest(tmp_path / "out", labels=LABELS)
+    shutil.rmtree(source / "no")
+    importing.run(request(source, tmp_path / "yes", layout="classes", **MADE))
+    with pytest.raises(DataError, match="every row is a tumour of no stated kind"):
+        read_manifest(tmp_path / "yes", needs_folds=False)
 
 
 def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:
