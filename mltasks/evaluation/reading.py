@@ -1,9 +1,10 @@
 """Reads any labelled set for evaluation, also one that knows less than the training data.
 
 Needed are `id` and `label`; the label may also be `tumor`, for a tumour of unknown kind. Where
-`group`, `plane`, `fold`, `source`, `has_mask` or `sha256` are not stated, each slice is a group
-of its own, the source is what stands before the number in its id, a mask is looked for, and the
-file's digest is not checked. Rows that say why they are `excluded` are left out, as in training.
+`group`, `plane`, `fold`, `source`, `has_mask` or `sha256` are not stated, the slices of a patient
+are a group or, without `patient`, each slice is one of its own, the source is what stands before
+the number in its id, a mask is looked for, and the file's digest is not checked. Rows that say why
+they are `excluded` are left out, as in training.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _record(path: Path, row: dict[str, str]) -> Record:
         label=label,
         plane=row.get("plane") or "",
         fold=int(row["fold"]) if (row.get("fold") or "").isdigit() else 0,
-        group=row.get("group") or identity,
+        group=row.get("group") or row.get("patient") or identity,
         has_mask=_has_mask(path, row.get("has_mask") or "", identity),
         sha256=row.get("sha256") or "",
         file=file,
