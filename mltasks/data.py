@@ -6,11 +6,10 @@ A manifest may have more columns; `mltasks.datasets.form` describes them. Those 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,13 @@ from PIL import Image
 
 from mltasks.classes import CLASSES, TUMOR
 from mltasks.images import Decoded, ImageError, decode, orient
+from mltasks.manifest import MANIFEST, DataError, read_rows
 from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
 _MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
-
-class DataError(ValueError):
-    """The data folder is missing something; the message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +35,7 @@ class Record:
         fold: -1 if the data is not split.
         file: name of the image below images/, if it is not `<id>.jpg`.
         source: name of the collection it came from.
+        mask_sha256: of the mask's file; empty if nothing states it.
     """
 
     id: str
@@ -50,6 +47,7 @@ class Record:
     sha256: str
     file: str = ""
     source: str = ""
+    mask_sha256: str = ""
 
     @property
     def target(self) -> int:
@@ -80,6 +78,8 @@ def read_manifest(
 ) -> list[Record]:
     """Read and check the manifest. Rows that were excluded are left out.
 
+    So are tumours of no stated kind, of which nothing can be learnt; see `unnamed_tumors`.
+
     Args:
         folder: holds manifest.csv.
         labels: those that are accepted; `mltasks.classes.LABELS` also takes tumours of no
@@ -87,12 +87,19 @@ def read_manifest(
         needs_folds: whether data that is not split yet is refused.
 
     Raises:
-        DataError: the folder, the file or a column is missing, or a row is malformed.
+        DataError: the folder, the file or a column is missing, a row is malformed, or the
+            manifest is not the one that dataset.json names.
     """
-    path = folder / "manifest.csv"
-    _, rows = read_table(path, REQUIRED, absent="no training data")
+    path = folder / MANIFEST
+    rows = _in_use(folder)
+    known = [row for row in rows if row["label"] != TUMOR or TUMOR in labels]
+    if rows and not known:
+        raise DataError(
+            f"{path}: every row is a tumour of no stated kind: the data can be audited and serve "
+            "to evaluate tumour or none, but not to train"
+        )
     try:
-        records = [_record(row, labels, needs_folds) for row in rows if not row.get("excluded")]
+        records = [_record(row, labels, needs_folds) for row in known]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
     ids = set[str]()
@@ -103,35 +110,19 @@ def read_manifest(
     return records
 
 
-def read_table(
-    path: Path, columns: Sequence[str], *, absent: str, remedy: str = ""
-) -> tuple[bytes, list[dict[str, str]]]:
-    """The content of a CSV file, and its rows by the names in its first line.
-
-    A row with too few columns has None in those it lacks, one with too many has them under None.
-
-    Args:
-        columns: that it must have.
-        absent, remedy: what is said before and after, if it cannot be read.
+def unnamed_tumors(folder: Path) -> int:
+    """How many slices of the manifest show a tumour of no stated kind.
 
     Raises:
-        DataError: it cannot be read, is no such table, has no rows, or lacks a column.
+        DataError: the manifest cannot be read.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{absent}: cannot read {path} ({error.strerror}){remedy}") from None
-    try:
-        # Excel puts a mark before the first column's name.
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    missing = [column for column in columns if column not in rows[0]]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
-    return content, rows
+    return sum(row["label"] == TUMOR for row in _in_use(folder))
+
+
+def _in_use(folder: Path) -> list[dict[str, str]]:
+    """The rows of the manifest that were not excluded."""
+    rows = read_rows(folder, REQUIRED, absent="no training data")
+    return [row for row in rows if not row.get("excluded")]
 
 
 def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:
@@ -141,11 +132,6 @@ def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Re
     for name in (row["id"], file):
         if not is_file_name(name or "x"):
             raise ValueError(f"{name!r} cannot be the name of a file; rename it")
-    if row["label"] == TUMOR and TUMOR not in labels:
-        raise ValueError(
-            f"{row['id']} is a tumour of no stated kind: the data can be audited and serve to "
-            "evaluate tumour or none, but not to train"
-        )
     if row["label"] not in labels:
         raise ValueError(f"unknown label {row['label']!r} of {row['id']}")
     fold = row["fold"].strip()
@@ -165,6 +151,7 @@ def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Re
         sha256=row["sha256"],
         file=file,
         source=row.get("source", ""),
+        mask_sha256=row.get("mask_sha256", ""),
     )
 
 
@@ -187,9 +174,47 @@ def is_file_name(name: str) -> bool:
 
 
 def data_digest(records: Iterable[Record]) -> str:
-    """SHA-256 over the sorted lines `id label group sha256`: names exactly this data."""
+    """SHA-256 over the sorted lines `id label group sha256`: names exactly these slices.
+
+    Their masks have a digest of their own, `masks_digest`: who has learnt from these slices has
+    done so whatever masks they have by now.
+    """
     lines = sorted(f"{r.id} {r.label} {r.group} {r.sha256}\n" for r in records)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def masks_digest(folder: Path, records: Iterable[Record]) -> str:
+    """SHA-256 over the sorted lines `id sha256` of the masks' files; empty if there are none.
+
+    Raises:
+        DataError: a mask cannot be read.
+    """
+    found = ((record.id, mask_path(folder, record)) for record in records)
+    lines = sorted(f"{name} {file_digest(path)}\n" for name, path in found if path is not None)
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+def with_digest(folder: Path, record: Record) -> Record:
+    """The record with its image's digest: as stated or, where nothing is, that of the file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if record.sha256:
+        return record
+    return replace(record, sha256=file_digest(image_path(folder, record)))
 
 
 def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
@@ -200,7 +225,7 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     says that nobody has outlined the tumour, not that there is none.
 
     Args:
-        record: its digest is checked where it states one.
+        record: the digests it states are checked.
         image, mask: the files; no mask where there is none.
 
     Raises:
@@ -210,7 +235,7 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     pixels = np.array(to_grey(picture.pixels))
     if mask is None:
         return Sample(record, pixels, None)
-    area = marked(*_read(mask))
+    area = marked(*_read(mask, record.mask_sha256))
     if area.shape != pixels.shape:
         (height, width), (rows, columns) = area.shape, pixels.shape
         raise DataError(
@@ -253,7 +278,7 @@ def _labels(image: Image.Image) -> Pixels | None:
     return entries if np.ptp(palette[used[used < len(palette)]], axis=1).any() else None
 
 
-def _read(path: Path, sha256: str = "") -> tuple[bytes, Decoded]:
+def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
     """A file's content, and the picture in it."""
     try:
         content = path.read_bytes()
@@ -266,6 +291,11 @@ def _read(path: Path, sha256: str = "") -> tuple[bytes, Decoded]:
         raise DataError(f"cannot read {path}: {error.message}") from None
 
 
+def image_path(folder: Path, record: Record) -> Path:
+    """Where the image of a slice lies."""
+    return folder / "images" / record.image_name
+
+
 def mask_path(folder: Path, record: Record) -> Path | None:
     """Where the mask of a slice lies, if it has one."""
     return folder / "masks" / f"{record.id}.png" if record.has_mask else None
@@ -273,7 +303,7 @@ def mask_path(folder: Path, record: Record) -> Path | None:
 
 def load_sample(folder: Path, record: Record) -> Sample:
     """Decode one slice of a data folder; see `decode_sample`."""
-    return decode_sample(record, folder / "images" / record.image_name, mask_path(folder, record))
+    return decode_sample(record, image_path(folder, record), mask_path(folder, record))
 
 
 def load_samples(folder: Path, records: Sequence[Record]) -> list[Sample]:

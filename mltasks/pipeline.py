@@ -14,7 +14,16 @@ from typing import Any
 
 from mltasks import completion, detector, evaluation, model_card, negatives, release, seen
 from mltasks.classes import CLASSES
-from mltasks.data import DataError, Record, Sample, data_digest, load_samples, read_manifest
+from mltasks.data import (
+    DataError,
+    Record,
+    Sample,
+    data_digest,
+    load_samples,
+    masks_digest,
+    read_manifest,
+    unnamed_tumors,
+)
 from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
@@ -83,6 +92,11 @@ def train_model(
     records = read_manifest(request.data)
     learnt, held_out = split(records, wanted.fold)
     learnt, watched = set_aside(learnt, wanted.watch)
+    if wanted.watch and not watched:
+        raise DataError(
+            f"no group of {request.data / 'manifest.csv'} falls into the share of {wanted.watch:g} "
+            "that is to be watched: raise [data] watch, or set it to 0 to watch nothing"
+        )
     _check_classes(request.data, learnt, "to learn from")
     _check_classes(request.data, held_out, f"in fold {wanted.fold}, which is held out")
     if request.threads:
@@ -102,6 +116,8 @@ def train_model(
         drawn=wanted.drawn_held_out,
     )
     report(f"{len(samples)} slices, {len(others)} other pictures")
+    if unnamed := unnamed_tumors(request.data):
+        report(f"tumours of no stated kind, left out: {unnamed}")
     run = Run(
         config,
         samples,
@@ -132,6 +148,7 @@ def train_model(
         "data": asdict(wanted),
         "data_digest": data_digest(records),
         "held_out_digest": data_digest(held_out),
+        "masks_digest": masks_digest(request.data, records),
         **seen.for_card([*learnt, *watched], start),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
@@ -192,12 +209,14 @@ def learnt_from(
 
 
 def samples_digest(samples: Iterable[Sample]) -> str:
-    """Names slices in their order, with the masks, of which the manifest need not say a digest."""
+    """Names slices in their order, with what the manifest need not say a digest of."""
     digest = hashlib.sha256()
     for sample in samples:
         record = sample.record
         stated = (record.id, record.label, record.plane, record.group, record.sha256)
         digest.update(repr(stated).encode())
+        if not record.sha256:
+            digest.update(sample.pixels.tobytes())
         if sample.mask is not None:
             digest.update(sample.mask.tobytes())
     return digest.hexdigest()

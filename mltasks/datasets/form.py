@@ -26,13 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from mltasks.classes import LABELS
-from mltasks.data import REQUIRED, DataError, is_file_name, mask_flag, read_table
+from mltasks.data import REQUIRED, DataError, is_file_name, mask_flag
 from mltasks.drafts import replacing
+from mltasks.manifest import (
+    FORMAT,
+    INFO,
+    MANIFEST,
+    NEXT,
+    finish_replacement,
+    mismatch,
+    read_info,
+    read_table,
+)
 
-FORMAT = 1
-MANIFEST, INFO = "manifest.csv", "dataset.json"
-# A manifest that is about to take the place of the old one.
-_NEXT = "manifest.csv.next"
 COLUMNS = (
     *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
     # SHA-256 of the mask's file; name of the image's file below images/.
@@ -147,7 +153,7 @@ def read_dataset(folder: Path) -> Dataset:
     Raises:
         DataError: there is no manifest, or it is no such table.
     """
-    _finish_replacement(folder)
+    finish_replacement(folder)
     path = folder / MANIFEST
     content, table = read_table(
         path,
@@ -167,18 +173,10 @@ def read_dataset(folder: Path) -> Dataset:
             continue
         seen.add(row.id)
         rows.append(row)
-    info = _read_info(folder)
-    digest = hashlib.sha256(content).hexdigest()
-    if info and info.get("digest") != digest:
-        faults.append(
-            Fault(
-                "digest",
-                MANIFEST,
-                f"its digest is {digest[:12]}…, {INFO} says {str(info.get('digest'))[:12]}…: the "
-                "manifest was changed by hand; import the folder anew to accept the change",
-            )
-        )
-    return Dataset(folder, rows, info, digest, faults)
+    info = read_info(folder)
+    if why := mismatch(info, content):
+        faults.append(Fault("digest", MANIFEST, why))
+    return Dataset(folder, rows, info, hashlib.sha256(content).hexdigest(), faults)
 
 
 def collections(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -250,21 +248,6 @@ def _row(cells: Mapping[str, str]) -> Row:
     )
 
 
-def _read_info(folder: Path) -> dict[str, Any]:
-    path = folder / INFO
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise DataError(
-            f"{path} is not of format {FORMAT}: it was written by another version of this project"
-        )
-    return info
-
-
 def manifest_bytes(rows: Iterable[Row]) -> bytes:
     """manifest.csv of these rows, sorted by id, so that equal data has equal digests."""
     ordered = sorted(rows, key=lambda row: row.id)
@@ -303,23 +286,12 @@ def replace_rows(data: Dataset, rows: Sequence[Row], info: Mapping[str, Any]) ->
     digest = hashlib.sha256(content).hexdigest()
     info = {**info, "format": FORMAT, "digest": digest}
     try:
-        write_file(data.folder / _NEXT, content)
+        write_file(data.folder / NEXT, content)
         write_file(data.folder / INFO, info_bytes(info))
-        (data.folder / _NEXT).replace(data.folder / MANIFEST)
+        (data.folder / NEXT).replace(data.folder / MANIFEST)
     except OSError as error:
         raise DataError(f"cannot write to {data.folder}: {error.strerror}") from error
     return replace(data, rows=tuple(rows), info=info, digest=digest)
-
-
-def _finish_replacement(folder: Path) -> None:
-    """Step 3 of `replace_rows`, if it was not reached."""
-    waiting = folder / _NEXT
-    try:
-        content = waiting.read_bytes()
-    except OSError:
-        return
-    if _read_info(folder).get("digest") == hashlib.sha256(content).hexdigest():
-        waiting.replace(folder / MANIFEST)
 
 
 def pseudonym(patient: str, key: str) -> str:

@@ -225,16 +225,17 @@ class _Importer:
         try:
             row = self._row(item)
         except ImageError as error:
-            return LeftOut(where, error.message)
+            return LeftOut(where, error.message, patient=item.patient)
         except ValueError as error:
-            return LeftOut(where, str(error), copy=isinstance(error, _CopyError))
+            copy = isinstance(error, _CopyError)
+            return LeftOut(where, str(error), copy=copy, patient=item.patient)
         self._taken[row.id] = row
         return row
 
     def hidden(self, found: LeftOut) -> LeftOut:
         """The same without a patient's name where files are named after patients."""
         if not self._layout.patients:
-            return found
+            return replace(found, where=self._named(found.where, found.patient))
         path = PurePath(found.where)
         names = [pseudonym(name, self._request.patient_key) for name in path.parts[:-1]]
         number = re.search(r"_(\d+)(_mask)?$", path.stem)
@@ -252,17 +253,16 @@ class _Importer:
                 raise ValueError("no tumour, and yet it has a mask")
             mask = None  # a blank one says the same as none
         mask_content = b"" if mask is None else encode_png(mask.astype(np.uint8) * 255)
-        patient = item.patient
-        if patient and not is_pseudonym(patient):
-            patient = pseudonym(patient, self._request.patient_key)
+        patient = self._pseudonym(item.patient)
         digest = hashlib.sha256(content).hexdigest()
-        name = self._free_id(item.id.replace("{patient}", patient), item.label, digest, suffix)
+        wanted = self._named(item.id, item.patient)
+        name = self._free_id(wanted, item.label, digest, suffix)
         fields: dict[str, Any] = {
             "group": patient or name,
             "source": self._info["name"],
             "licence": self._info["licence"],
             "part": item.part,
-            "origin": item.origin,
+            "origin": self._named(item.origin, item.patient),
         }
         # What a manifest said before goes first, as long as it said anything (fold 0 is something).
         fields |= {key: value for key, value in item.known.items() if value or value == 0}
@@ -284,6 +284,16 @@ class _Importer:
         if mask_content:
             (self._folder / row.mask).write_bytes(mask_content)
         return row
+
+    def _pseudonym(self, patient: str) -> str:
+        """Of a patient as the download names them; empty if it names none."""
+        if not patient or is_pseudonym(patient):
+            return patient
+        return pseudonym(patient, self._request.patient_key)
+
+    def _named(self, text: str, patient: str) -> str:
+        """With the pseudonym where a layout has left its place."""
+        return text.replace("{patient}", self._pseudonym(patient)) if patient else text
 
     def _group(self, wanted: str, patient: str, source: str) -> str:
         """The group's name or, if the older set has it of another collection, after this one's.

@@ -28,7 +28,8 @@ class Item:
         channel: which colour channel of the file is the image; None for all, as grey.
         mask: file of its mask, or bool (height, width); None if it has none.
         patient: the patient as the download names them; only a pseudonym is kept.
-        origin: the file below the download's folder; empty where its name names a patient.
+        origin: the file below the download's folder; empty where its name names a patient. As in
+            the id, {patient} stands for the pseudonym.
         needs_mask: whether an image whose mask is empty is left out.
         known: further fields of `form.Row` that the layout knows.
     """
@@ -52,11 +53,13 @@ class LeftOut:
 
     Attributes:
         copy: whether an image of the same bytes and label was taken.
+        patient: the patient as the download names them, for whom {patient} stands in `where`.
     """
 
     where: str
     reason: str
     copy: bool = False
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)

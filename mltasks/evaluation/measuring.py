@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mltasks import seen
-from mltasks.data import DataError, Record, data_digest, read_manifest
+from mltasks.data import DataError, Record, data_digest, masks_digest, read_manifest
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
 from mltasks.evaluation.figures import refusal_summary, summary
@@ -56,12 +56,16 @@ def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
     """What is measured, and how it lies to what the model of this card was made from.
 
     `learnt` says whether training saw some of these very slices.
+
+    Raises:
+        DataError: a mask cannot be read.
     """
     learnt_from = card.get("training", {}).get("data_digest")
     whole, digest = _set_digest(request.folder), data_digest(request.records)
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
+        "masks": masks_digest(request.folder, request.records),
         "set": whole,
         "fold": request.fold,
         "learnt_from": learnt_from,

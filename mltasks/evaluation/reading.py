@@ -1,9 +1,10 @@
 """Reads any labelled set for evaluation, also one that knows less than the training data.
 
 Needed are `id` and `label`; the label may also be `tumor`, for a tumour of unknown kind. Where
-`group`, `plane`, `fold`, `source`, `has_mask` or `sha256` are not stated, each slice is a group
-of its own, the source is what stands before the number in its id, a mask is looked for, and the
-file's digest is not checked. Rows that say why they are `excluded` are left out, as in training.
+`group`, `plane`, `fold`, `source`, `has_mask` or `sha256` are not stated, the slices of a patient
+are a group or, without `patient`, each slice is one of its own, the source is what stands before
+the number in its id, a mask is looked for, and the file's digest is not checked. Rows that say why
+they are `excluded` are left out, as in training.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from mltasks.data import (
     is_file_name,
     mask_flag,
     mask_path,
-    read_table,
 )
+from mltasks.manifest import MANIFEST, read_rows
 
 
 def read_records(folder: Path, fold: int | None) -> list[Record]:
     """The slices of a manifest, or of one fold of it.
 
     Raises:
-        DataError: the manifest is missing or malformed, or there are no such slices.
+        DataError: the manifest is missing, malformed or not the one that dataset.json names, or
+            there are no such slices.
     """
-    path = folder / "manifest.csv"
-    _, rows = read_table(path, ("id", "label"), absent="no data to evaluate")
+    path = folder / MANIFEST
+    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
     rows = [row for row in rows if not row.get("excluded")]
@@ -61,11 +63,12 @@ def _record(path: Path, row: dict[str, str]) -> Record:
         label=label,
         plane=row.get("plane") or "",
         fold=int(row["fold"]) if (row.get("fold") or "").isdigit() else 0,
-        group=row.get("group") or identity,
+        group=row.get("group") or row.get("patient") or identity,
         has_mask=_has_mask(path, row.get("has_mask") or "", identity),
         sha256=row.get("sha256") or "",
         file=file,
         source=row.get("source") or "",
+        mask_sha256=row.get("mask_sha256") or "",
     )
 
 

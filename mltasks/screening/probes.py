@@ -100,13 +100,14 @@ def _probe(shown: Iterator[Shown], size: int) -> Probe:
         targets.append(target)
         groups.append(group)
         masks.append(None if mask is None else mask_cells(mask, geometry) > _MARKED)
-    return Probe(np.stack(images), np.array(targets), masks, np.array(groups))
+    shape = (len(images), size, size)
+    return Probe(np.reshape(images, shape), np.array(targets), masks, np.array(groups))
 
 
 def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
     """The probes by name: unchanged, twelve corruptions (middle and strong), other sequences,
     without a skull, with tumours moved into healthy slices, with tumours of another brightness,
-    and as mere outlines.
+    and as mere outlines. Those of which there is none, as without masks, are left out.
 
     Args:
         samples: held-out slices; kept in memory in every form, size² bytes each.
@@ -124,18 +125,18 @@ def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
             changed = corruptions.unlike(sample.pixels, name, sample.record.id)
             yield changed, sample.mask, sample.record.target, sample.record.group
 
-    return {
-        PLAIN: _probe(((s.pixels, s.mask, s.record.target, s.record.group) for s in samples), size),
-        **{name: _probe(corrupted(name), size) for name in corruptions.CORRUPTIONS},
-        **{name: _probe(unlike(name), size) for name in corruptions.UNLIKE},
-        STRIPPED: _probe(map(_stripped, samples), size),
-        MOVED: _probe(_moved(samples), size),
-        DARK: _probe(_repainted(samples, bright=False), size),
-        BRIGHT: _probe(_repainted(samples, bright=True), size),
-        OUTLINES: _probe(
-            ((outline(s.pixels), None, s.record.target, s.record.group) for s in samples), size
-        ),
+    shown = {
+        PLAIN: ((s.pixels, s.mask, s.record.target, s.record.group) for s in samples),
+        **{name: corrupted(name) for name in corruptions.CORRUPTIONS},
+        **{name: unlike(name) for name in corruptions.UNLIKE},
+        STRIPPED: map(_stripped, samples),
+        MOVED: _moved(samples),
+        DARK: _repainted(samples, bright=False),
+        BRIGHT: _repainted(samples, bright=True),
+        OUTLINES: ((outline(s.pixels), None, s.record.target, s.record.group) for s in samples),
     }
+    probes = {name: _probe(slices, size) for name, slices in shown.items()}
+    return {name: probe for name, probe in probes.items() if len(probe.target)}
 
 
 def score(engine: Engine, probe: Probe) -> dict[str, Any]:

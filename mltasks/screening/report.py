@@ -34,6 +34,11 @@ _FIGURES = {
 _DETAILS = (PLAIN, *corruptions.CORRUPTIONS, *corruptions.UNLIKE, STRIPPED, MOVED)
 
 
+def _has(scores: dict[str, Any], figure: str, probes: tuple[str, ...]) -> bool:
+    """Whether the figure was measured on all of these: without masks, some are not."""
+    return all(name in scores and scores[name][figure]["value"] is not None for name in probes)
+
+
 def _scores(runs: list[dict[str, Any]], figure: str, probes: tuple[str, ...]) -> Array:
     """In hundredths, float64 (runs,): the mean over some probes."""
     return 100 * np.array(
@@ -52,10 +57,11 @@ def table(result: dict[str, Any]) -> str:
     """Effects by factor as a Markdown table, those that stand out of the noise in bold."""
     designed, none, design = _split(result)
     names = list(result["factors"])
-    scores = np.stack([_scores(designed, figure, probes) for _, figure, probes in _COLUMNS], axis=1)
+    columns = [own for own in _COLUMNS if _has(none["scores"], *own[1:])]
+    scores = np.stack([_scores(designed, figure, probes) for _, figure, probes in columns], axis=1)
     found = effects(design, scores)
     noise = margin(found)
-    heads = [name for name, _, _ in _COLUMNS]
+    heads = [name for name, _, _ in columns]
     lines = ["| there or not | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, row in zip(names, found, strict=True):
         cells = [
@@ -63,7 +69,7 @@ def table(result: dict[str, Any]) -> str:
             for value, limit in zip(row, noise, strict=True)
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    without = [_scores([none], figure, probes)[0] for _, figure, probes in _COLUMNS]
+    without = [_scores([none], figure, probes)[0] for _, figure, probes in columns]
     for name, cells in (
         ("noise, 95%", [f"±{limit:.1f}" for limit in noise]),
         ("*network with all of them*", [f"{value:.1f}" for value in scores[0]]),
@@ -91,11 +97,13 @@ def models_table(found: dict[str, dict[str, Any]]) -> str:
     ]
     lines = ["| shown | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for probe, figure in rows:
+        if not all(_has(scores, figure, (probe,)) for scores in found.values()):
+            continue
         cells = []
         for scores in found.values():
             own = scores[probe][figure]
-            low, high = own["ci95"]
-            cells.append(f"{100 * own['value']:.1f} ({100 * low:.0f}–{100 * high:.0f})")
+            bounds = "–".join(f"{100 * bound:.0f}" for bound in own["ci95"] or ())
+            cells.append(f"{100 * own['value']:.1f} ({bounds or 'no interval'})")
         lines.append(f"| {probe}: {_FIGURES[figure]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -108,8 +116,9 @@ def draw(result: dict[str, Any]) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    designed, _, design = _split(result)
-    scores = np.stack([_scores(designed, "accuracy", (name,)) for name in _DETAILS], axis=1)
+    designed, none, design = _split(result)
+    details = [name for name in _DETAILS if _has(none["scores"], "accuracy", (name,))]
+    scores = np.stack([_scores(designed, "accuracy", (name,)) for name in details], axis=1)
     found = effects(design, scores)
     beyond = np.abs(found) > margin(found)
     names = list(result["factors"])
@@ -131,7 +140,7 @@ def draw(result: dict[str, Any]) -> bytes:
             color="white" if abs(value) > 0.65 * reach else "black",
             fontweight="bold" if beyond[row, column] else "normal",
         )
-    axes.set_xticks(range(len(_DETAILS)), _DETAILS, rotation=45, ha="left", fontsize=9)
+    axes.set_xticks(range(len(details)), details, rotation=45, ha="left", fontsize=9)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.tick_params(length=0)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mltasks.data import DataError, data_digest, load_sample, read_manifest
-from mltasks.pipeline import split
+from mltasks.data import (
+    DataError,
+    data_digest,
+    load_sample,
+    load_samples,
+    masks_digest,
+    read_manifest,
+)
+from mltasks.datasets.form import Dataset, read_dataset, replace_rows
+from mltasks.evaluation.reading import load, read_records
+from mltasks.pipeline import samples_digest, split
 from mltasks.training.batches import mask_known
 
 
@@ -64,6 +75,61 @@ def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:
     records = read_manifest(slices)
     assert data_digest(records) == data_digest(records[::-1])
     assert data_digest(records) != data_digest(records[1:])
+
+
+def stated(folder: Path) -> Dataset:
+    """The folder with all digests stated, as an import leaves it."""
+    data = read_dataset(folder)
+    rows = [
+        replace(row, mask_sha256=hashlib.sha256((folder / row.mask).read_bytes()).hexdigest())
+        if row.has_mask
+        else row
+        for row in data.rows
+    ]
+    return replace_rows(data, rows, {})
+
+
+def test_masks_have_a_digest_of_their_own(slices: Path, folder: Path) -> None:
+    """Who has learnt from these slices has done so whatever masks they have by now."""
+    records, before = read_manifest(folder), masks_digest(slices, read_manifest(slices))
+    assert masks_digest(folder, records[::-1]) == before
+    assert masks_digest(folder, [own for own in records if not own.has_mask]) == ""
+    assert data_digest(read_manifest(stated(folder).folder)) == data_digest(records)
+    Image.fromarray(np.zeros((160, 128), np.uint8)).save(folder / "masks" / "slice0.png")
+    assert masks_digest(folder, records) != before
+
+
+def test_another_mask_than_the_manifests_is_refused(folder: Path) -> None:
+    stated(folder)
+    mask = folder / "masks" / "slice0.png"
+    Image.fromarray(np.full((160, 128), 255, np.uint8)).save(mask)
+    message = rf"{mask} is not the file of the manifest: its digest differs"
+    with pytest.raises(DataError, match=message):
+        load_sample(folder, next(own for own in read_manifest(folder) if own.id == "slice0"))
+    with pytest.raises(DataError, match=message):
+        load(folder, next(own for own in read_records(folder, None) if own.id == "slice0"))
+
+
+def test_a_manifest_changed_by_hand_is_refused(folder: Path) -> None:
+    data = stated(folder)
+    # Broken off before the last step: the manifest that dataset.json names is not in place yet.
+    old = (folder / "manifest.csv").read_bytes()
+    replace_rows(data, data.rows[1:], data.info)
+    (folder / "manifest.csv").rename(folder / "manifest.csv.next")
+    (folder / "manifest.csv").write_bytes(old)
+    assert len(read_manifest(folder)) == len(read_records(folder, None)) == 43
+    rewrite(folder, label="pituitary")
+    for read in (read_manifest, lambda folder: read_records(folder, None)):
+        with pytest.raises(DataError, match=r"manifest\.csv: its digest is .* was changed by hand"):
+            read(folder)
+
+
+def test_slices_without_a_digest_are_told_apart_by_their_pixels(slices: Path) -> None:
+    """A run does not go on with other pictures of the same names."""
+    stated = load_samples(slices, read_manifest(slices)[:3])
+    unstated = [replace(own, record=replace(own.record, sha256="")) for own in stated]
+    turned = [replace(own, pixels=255 - own.pixels) for own in unstated]
+    assert len({samples_digest(some) for some in (stated, unstated, turned)}) == 3
 
 
 def test_folds_are_kept_apart(slices: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 
-from mltasks.training import RecipeError, find_recipe, parse_recipe, read_recipe
+from mltasks.network import NetworkConfig
+from mltasks.training import RecipeError, config, find_recipe, parse_recipe, read_recipe
+from mltasks.training.config import DataConfig, TrainingConfig
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
@@ -30,11 +34,29 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ({"training": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"training": {"epochs": "3"}}, r"\[training\] epochs must be of type int"),
         ({"training": {"epochs": True}}, "must be of type int"),
-        ({"training": {"epochs": 0}}, "must be 1 or more"),
+        ({"training": {"epochs": 0}}, r"\[training\] epochs must be 1 or more"),
+        ({"training": {"negatives": -1}}, "negatives must be 0 or more"),
+        ({"training": {"learning_rate": -1}}, "learning_rate must be from 1e-08 to 1"),
+        ({"training": {"learning_rate": math.nan}}, "learning_rate must be from"),
+        ({"training": {"weight_decay": math.inf}}, "weight_decay must be from 0 to below 1"),
+        ({"training": {"ema": 1}}, "ema must be from 0 to below 1"),
+        ({"training": {"lesions": 7}}, "lesions must be from 0 to 1"),
+        ({"training": {"lesions": 0.6, "healthy": 0.5}}, "no more than 1 together"),
+        ({"training": {"smoothing": 2}}, "smoothing must be from 0 to below 1"),
+        ({"training": {"frozen_blocks": -1}}, "frozen_blocks must be from 0"),
+        ({"training": {"patience": -3}}, "patience must be 0 or more"),
+        ({"training": {"seed": -1}}, "seed must be from 0"),
+        ({"network": {"dropout": 2}}, r"\[network\] dropout must be from 0 to below 1"),
+        ({"network": {"size": 0}}, "size must be from 32 to 2048"),
+        ({"network": {"size": 50}}, "size must be a multiple of 32"),
+        ({"network": {"decoder": [8, 8, 0, 8]}}, "decoder must be 1 or more"),
+        ({"data": {"fold": -1}}, r"\[data\] fold must be 0 or more"),
+        ({"data": {"drawn": -5}}, "drawn must be 0 or more"),
+        ({"data": {"per_source": 0}}, "per_source must be 1 or more"),
         ({"training": {"pretrained": 1}}, "must be of type bool"),
         ({"training": {"precision": "half"}}, "precision must be one of auto"),
         ({"training": {"patience": 2}}, r"needs \[data\] watch"),
-        ({"training": {"start_share": 0.5}}, "start_share .* needs start"),
+        ({"training": {"start_share": 0.5}}, "start_share needs start"),
         ({"training": {"start": "m", "start_share": 1.0}}, "from 0 to below 1"),
         ({"training": 3}, "is expected where 3 stands"),
         ({"network": {"decoder": [1, 2]}}, "list of 4 whole numbers"),
@@ -49,6 +71,29 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
 def test_what_cannot_be_followed_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         parse_recipe(values, name="odd")
+
+
+def test_every_number_has_bounds() -> None:
+    own_checks = {"repeats", "width"}
+    for table, kind in (
+        ("network", NetworkConfig),
+        ("training", TrainingConfig),
+        ("data", DataConfig),
+    ):
+        numbers = {
+            name
+            for name, hint in get_type_hints(kind).items()
+            if hint not in {bool, str, NetworkConfig, dict[str, float]}
+        }
+        assert set(config._BOUNDS[table]) == numbers - own_checks, table
+
+
+def test_what_replaces_a_value_is_checked_as_well(tmp_path: Path) -> None:
+    """Before any data is read: there is none."""
+    path = tmp_path / "own.toml"
+    path.write_text("[network]\nsize = 64\n")
+    with pytest.raises(CommandError, match=r"\[training\] epochs must be 1 or more"):
+        call_command("train", str(path), data=tmp_path, output=tmp_path / "out", epochs=0)
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from mltasks import model_card, release
 from mltasks.data import DataError, data_digest, read_manifest
-from mltasks.datasets.form import FORMAT, info_bytes
+from mltasks.datasets.form import read_dataset, replace_rows
 from mltasks.drafts import beside, put_in_place, recover
 from mltasks.inference import CARD_NAME, ModelError, read_model
 from tests.support.disks import full_disk
@@ -156,7 +156,8 @@ def test_the_same_calibration_leaves_the_figures(folder: Path) -> None:
 
 
 def described(folder: Path, info: dict[str, Any]) -> list[str]:
-    (folder / "dataset.json").write_bytes(info_bytes({"format": FORMAT, **info}))
+    data = read_dataset(folder)
+    replace_rows(data, data.rows, info)
     return release.data_sources(folder, read_manifest(folder))
 
 

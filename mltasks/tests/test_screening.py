@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mltasks.data import DataError, load_samples, read_manifest
 from mltasks.engines import Outputs
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Floats
-from mltasks.screening import PlanError, probes, read_plan, runs
+from mltasks.screening import PlanError, probes, read_plan, report, runs
 from mltasks.screening.design import LARGEST, effects, margin, plackett_burman
 from tests.support.disks import full_disk
 
@@ -161,6 +162,26 @@ def test_cells_are_marked_as_by_their_mean() -> None:
     means = np.arange(4 * 255 + 1) / 4
     shares = (means / 255).astype(np.float32)
     np.testing.assert_array_equal(shares > probes._MARKED, means > 127)
+
+
+def test_without_masks_there_is_less_to_show(slices: Path) -> None:
+    samples = [replace(own, mask=None) for own in load_samples(slices, read_manifest(slices)[:8])]
+    shown = probes.build(samples, 32)
+    assert probes.OUTLINES in shown
+    assert not {probes.MOVED, probes.DARK, probes.BRIGHT} & set(shown)
+    scores = {name: probes.score(_Knowing(own), own) for name, own in shown.items()}
+    lines = report.models_table({"knowing": scores}).splitlines()
+    assert lines[2].startswith("| unchanged: right class, % | 100.0 (")
+    assert not any("Dice" in line for line in lines)
+    scores[probes.PLAIN]["accuracy"]["ci95"] = None
+    assert "| 100.0 (no interval) |" in report.models_table({"knowing": scores})
+    rows = [{"on": {"one": n in {0, 1}, "two": n in {0, 2}}, "scores": scores} for n in range(5)]
+    result = {"runs": rows, "factors": {"one": [], "two": []}}
+    assert report.table(result).splitlines()[0] == (
+        "| there or not | unchanged | twelve corruptions | other sequences | skull stripped "
+        "| tumour told from outlines |"
+    )
+    assert b"<svg" in report.draw(result)
 
 
 def _made_up(plan: Any, on: dict[str, bool], *_: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mltasks import model_card, seen
 from mltasks.corruptions import CORRUPTIONS
-from mltasks.data import DataError, data_digest, read_manifest
+from mltasks.data import DataError, data_digest, masks_digest, read_manifest
 from mltasks.doubt import REFERENCE_NAME
 from mltasks.engines import OUTPUTS, open_engine
 from mltasks.inference import CARD_NAME, WEIGHTS_NAME
@@ -50,6 +50,9 @@ def test_the_folder_describes_itself(trained: Trained, slices: Path) -> None:
     assert card["attribution"] == ["Training data: the data folder states no source."]
     held_out = [row for row in read_manifest(slices) if row.fold == 0]
     assert card["training"]["held_out_digest"] == data_digest(held_out)
+    assert card["training"]["masks_digest"] == masks_digest(slices, read_manifest(slices))
+    assert card["metrics"]["data"]["masks"] == masks_digest(slices, held_out)
+    assert card["training"]["masks_digest"] in (folder / "MODEL_CARD.md").read_text()
     learnt = seen.learnt_prefixes(row for row in read_manifest(slices) if row.fold)
     assert card["training"]["learnt_prefixes"] == learnt
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -216,6 +219,7 @@ def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path:
 def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: Path) -> None:
     data = shutil.copytree(slices, tmp_path / "data")
     text = (data / "manifest.csv").read_text()
+    text = text.replace("slice0,glioma", "slice0,tumor")
     (data / "manifest.csv").write_text(text.replace(",128,160,1,", ",128,160,0,"))
     shutil.rmtree(data / "masks")
     training = "lesions = 0.5\nhealthy = 0.5\nepochs = 1"
@@ -225,6 +229,8 @@ def test_a_collection_without_masks_can_be_learnt_from(slices: Path, tmp_path: P
     call_command("train", recipe, data=data, output=tmp_path / "model", stdout=out)
     config.run_functions_eagerly(run_eagerly=False)
     assert "no expert's mask to measure areas by" in out.getvalue()
+    assert "35 slices" in out.getvalue()
+    assert "tumours of no stated kind, left out: 1" in out.getvalue()
     card = json.loads((tmp_path / "model" / CARD_NAME).read_text())
     assert card["metrics"]["validation"]["dice"]["n"] == 0
     assert card["metrics"]["validation"]["accuracy"]["value"] is not None
@@ -306,6 +312,17 @@ def test_a_class_that_is_missing_is_named(
     words = rf"manifest\.csv has no slice of meningioma {where}: add some"
     with pytest.raises(CommandError, match=words):
         call_command("train", recipe, data=data, output=tmp_path / "model")
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_share_too_small_to_watch_anything_is_refused(
+    slices: Path, tmp_path: Path, patience: int
+) -> None:
+    recipe = write_recipe(
+        tmp_path / "tiny-1.toml", training=f"patience = {patience}", data="watch = 0.002"
+    )
+    with pytest.raises(CommandError, match=r"no group of .* into the share of 0\.002 .* raise"):
+        call_command("train", str(recipe), data=slices, output=tmp_path / "model")
 
 
 def test_a_checkpoint_of_another_run_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,57 @@ from mltasks.network import LITE0, NetworkConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What a number may be: from `least`, to `most` or, if that is open, to below it."""
+
+    least: float
+    most: float = math.inf
+    open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value < self.most or (value == self.most and not self.open)
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"{self.least:g} or more"
+        return f"from {self.least:g} to {'below ' if self.open else ''}{self.most:g}"
+
+
+_COUNT, _NUMBER, _SHARE = _Bounds(1), _Bounds(0), _Bounds(0, 1)
+# Of a share of which all would leave nothing.
+_PART = _Bounds(0, 1, open=True)
+# By table and key; of lists, each number.
+_BOUNDS = {
+    "network": {"size": _Bounds(32, 2048), "decoder": _COUNT, "dropout": _PART},
+    "training": {
+        "epochs": _COUNT,
+        "slices": _COUNT,
+        "negatives": _NUMBER,
+        "learning_rate": _Bounds(1e-8, 1),
+        "warm_up": _Bounds(0, 100),
+        "weight_decay": _PART,
+        "frozen_blocks": _Bounds(0, 100),
+        "ema": _PART,
+        "start_share": _PART,
+        "lesions": _SHARE,
+        "healthy": _SHARE,
+        "smoothing": _PART,
+        "mask_weight": _Bounds(0, 1000),
+        "brain_weight": _Bounds(0, 1000),
+        "patience": _NUMBER,
+        "seed": _Bounds(0, 2**32 - 1),
+    },
+    "data": {
+        "fold": _NUMBER,
+        "watch": _Bounds(0, 0.5, open=True),
+        "drawn": _NUMBER,
+        "drawn_held_out": _NUMBER,
+        "per_source": _COUNT,
+    },
+}
 
 
 class RecipeError(ValueError):
@@ -95,11 +147,31 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a TOML file says."""
+    """All that a TOML file says.
+
+    Raises:
+        RecipeError: a value is out of its bounds, or does not fit another one.
+    """
 
     name: str
     training: TrainingConfig
     data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        training, data = self.training, self.data
+        _within("network", training.network)
+        _within("training", training)
+        _within("data", data)
+        if training.network.size % 32:
+            raise RecipeError("[network] size must be a multiple of 32")
+        if training.precision not in PRECISIONS:
+            raise RecipeError(f"[training] precision must be one of {', '.join(PRECISIONS)}")
+        if training.start_share and not training.start:
+            raise RecipeError("[training] start_share needs start")
+        if training.lesions + training.healthy > 1:
+            raise RecipeError("[training] lesions and healthy must be no more than 1 together")
+        if training.patience and not data.watch:
+            raise RecipeError("[training] patience needs [data] watch above 0, or it sees nothing")
 
 
 def recipe_names(folder: Path = RECIPES) -> list[str]:
@@ -133,7 +205,7 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         RecipeError: the file is missing, no TOML, has a key nobody knows, or a value of the
-            wrong kind.
+            wrong kind or out of its bounds.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -167,12 +239,6 @@ def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
         network=network,
         chances={change: float(chance) for change, chance in chances.items()},
     )
-    if training.precision not in PRECISIONS:
-        raise RecipeError(f"[training] precision must be one of {', '.join(PRECISIONS)}")
-    if training.epochs < 1 or training.slices < 1:
-        raise RecipeError("[training] epochs and slices must be 1 or more")
-    if not 0 <= training.start_share < 1 or (training.start_share and not training.start):
-        raise RecipeError("[training] start_share must be from 0 to below 1, and needs start")
     if min(network.repeats) < 1:
         raise RecipeError("[network] repeats must all be 1 or more")
     if training.pretrained and not training.start and network.repeats != LITE0:
@@ -181,11 +247,15 @@ def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
             "weights: set [training] pretrained to false"
         )
     data = _build(DataConfig, values.get("data", {}), "data")
-    if not 0 <= data.watch < 0.5:
-        raise RecipeError("[data] watch must be from 0 to below 0.5")
-    if training.patience and not data.watch:
-        raise RecipeError("[training] patience needs [data] watch above 0, or it sees nothing")
     return Recipe(name, training, data)
+
+
+def _within(table: str, config: Any) -> None:
+    """Refuse numbers that are out of bounds; NaN is out of all."""
+    for key, bounds in _BOUNDS[table].items():
+        value = getattr(config, key)
+        if not all(one in bounds for one in (value if isinstance(value, tuple) else (value,))):
+            raise RecipeError(f"[{table}] {key} must be {bounds}")
 
 
 def _known(values: Any, names: set[str], what: str) -> None:

@@ -20,7 +20,15 @@ from django.utils import timezone
 
 import mltasks
 from mltasks import evaluation, gate, release
-from mltasks.data import DataError, Record, data_digest, load_samples, read_manifest
+from mltasks.data import (
+    DataError,
+    Record,
+    data_digest,
+    load_samples,
+    masks_digest,
+    read_manifest,
+    with_digest,
+)
 from mltasks.evaluation import Results
 from mltasks.evaluation.robustness import changed_once
 from mltasks.inference import load_analyzer
@@ -59,17 +67,10 @@ def held_out(folder: Path, fold: int) -> HeldOut:
         mltasks.data.DataError: the folder cannot be used, or the fold is empty.
     """
     manifest = read_manifest(folder)
-    records = [record for record in manifest if record.fold == fold]
+    records = [with_digest(folder, record) for record in manifest if record.fold == fold]
     if not records:
         raise DataError(f"{folder / 'manifest.csv'} has no slices in fold {fold}")
-    digest = hashlib.sha256(data_digest(records).encode())
-    for record in sorted(records, key=lambda one: one.id):
-        if record.has_mask:
-            path = folder / "masks" / f"{record.id}.png"
-            try:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-            except OSError as error:
-                raise DataError(f"cannot read {path}: {error.strerror}") from None
+    digest = hashlib.sha256((data_digest(records) + masks_digest(folder, records)).encode())
     return HeldOut(folder, fold, manifest, records, digest.hexdigest())
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from PIL import Image
+from PIL import Image, ImageOps
 from pytest_django import Settings
 
 from mltasks import evaluation
@@ -133,6 +134,19 @@ def test_a_second_comparison_measures_nothing_again(
     monkeypatch.setattr(comparing, "code_digest", lambda: "f" * 64)
     assert compare(candidate=candidate, data=data) == first
     assert len(measured) == 3
+
+
+def test_other_images_are_other_data_where_no_digest_is_stated(tmp_path: Path) -> None:
+    """Else figures measured before would be taken for those of the changed image."""
+    data = write_data(tmp_path / "data", 44)
+    manifest = data / "manifest.csv"
+    manifest.write_text(re.sub(r",\w{64}$", ",", manifest.read_text(), flags=re.MULTILINE))
+    before = held_out(data, 1).digest
+    assert held_out(data, 1).digest == before
+    path = data / "images" / "slice0.jpg"
+    with Image.open(path) as image:
+        ImageOps.invert(image).save(path)
+    assert held_out(data, 1).digest != before
 
 
 def test_other_masks_are_other_data(slices: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from mltasks.classes import LABELS
-from mltasks.data import DataError, load_sample, read_manifest
+from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
 from mltasks.datasets import importing
 from mltasks.datasets.form import pseudonym, read_dataset
 from mltasks.datasets.tests.conftest import (
@@ -122,9 +122,80 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     assert rows["training_glioma_tumor_image_3"].file == "training_glioma_tumor_image_3.png"
     assert (row.source, row.licence) == ("Drawn", "CC0")
     assert left_out(tmp_path / "out") == {
-        "Training/else/a.jpg": "its folder is not named after a class",
+        "Training/else/a.jpg": "none of its folders is named after a class: glioma, glioma_tumor, "
+        "meningioma, meningioma_tumor, pituitary, pituitary_tumor, notumor, no_tumor, no, healthy, "
+        "normal, yes",
         "Training/glioma/labels.txt": "not a picture",
     }
+
+
+def test_pictures_whose_names_say_the_same_are_all_taken(tmp_path: Path) -> None:
+    source = tmp_path / "named"
+    uid = "1.2.840.113619.2." + "55.3." * 30
+    names = ["张三_1", "李四_1", "Петров_1", "image (1)", "image(1)", f"{uid}1", f"{uid}2"]
+    for number, name in enumerate(names):
+        save(picture(number), source / "glioma" / f"{name}.jpg")
+    save(picture(20), source / "glioma" / "image_1.JPG")
+    save(picture(21), source / "glioma" / "image_1.png")
+    save(picture(22), source / "no" / "1.jpg")
+    importing.run(request(source, tmp_path / "out", **MADE))
+    assert left_out(tmp_path / "out") == {}
+    rows = read_dataset(tmp_path / "out").rows
+    assert {row.origin for row in rows} == {
+        str(path.relative_to(source)) for path in source.rglob("*.*") if path.is_file()
+    }
+    importing.run(request(source, tmp_path / "again", **MADE))
+    assert [row.id for row in read_dataset(tmp_path / "again").rows] == [row.id for row in rows]
+
+
+def test_a_folder_for_each_patient_of_a_class(tmp_path: Path) -> None:
+    source = tmp_path / "hospital"
+    glioma, none = source / "Training" / "glioma", source / "Training" / "Healthy"
+    for number, series in enumerate(("axial", "axial", "t1 sagittal")):
+        save(picture(number), glioma / "Meyer Ada" / series / f"Meyer {number}.jpg")
+    save(picture(5), glioma / "axial" / "images" / "loose.jpg")
+    save(picture(6), glioma / "Meyer Ada" / "masks" / "Meyer 0.png")
+    save(picture(7), none / "Meyer Ada" / "Meyer 9.jpg")
+    (none / "Meyer Ada" / "Meyer.txt").write_text("x")
+    (none / "Meyer Ada" / "broken Meyer.jpg").write_bytes(b"no picture")
+    save(picture(8), none / "p2" / "1.jpg")
+    shutil.copytree(none / "p2", source / "again" / "Training" / "Healthy" / "p2")
+    importing.run(request(source, tmp_path / "out", patient_key="secret", **MADE))
+    rows = read_dataset(tmp_path / "out").rows
+    ada, other = (pseudonym(name, "secret") for name in ("Meyer Ada", "p2"))
+    found = {row.origin: (row.label, row.group, row.plane, row.part) for row in rows}
+    assert found == {
+        f"Training/glioma/{ada}/1.jpg": ("glioma", ada, "axial", "train"),
+        f"Training/glioma/{ada}/2.jpg": ("glioma", ada, "axial", "train"),
+        f"Training/glioma/{ada}/4.jpg": ("glioma", ada, "", "train"),
+        "Training/glioma/axial/images/loose.jpg": (
+            *("glioma", "training_glioma_axial_images_loose", "axial", "train"),
+        ),
+        f"Training/Healthy/{ada}/1.jpg": ("no_tumor", ada, "", "train"),
+        f"Training/Healthy/{other}/1.jpg": ("no_tumor", other, "", "train"),
+    }
+    assert f"training_glioma_{ada}_0001" in {row.id for row in rows}
+    assert left_out(tmp_path / "out") == {
+        f"Training/glioma/{ada}/3.png": "in a folder of masks, which this layout does not take",
+        f"Training/Healthy/{ada}/2.txt": "not a picture",
+        f"Training/Healthy/{ada}/3.jpg": "This file is not a picture we can read. Please use "
+        "JPEG, PNG, WebP, TIFF or BMP.",
+        f"again/Training/Healthy/{other}/1.jpg": "an exact copy of one in a folder less",
+    }
+    for path in (tmp_path / "out").rglob("*"):
+        assert "meyer" not in path.name.lower()
+        assert path.is_dir() or b"meyer" not in path.read_bytes().lower()
+
+
+def test_a_single_class_is_taken_when_asked_for(tmp_path: Path) -> None:
+    save(picture(1), tmp_path / "one" / "normal" / "1.jpg")
+    save(picture(2), tmp_path / "one" / "cyst" / "1.jpg")
+    with pytest.raises(DataError, match=r"called glioma, .* one class alone is not guessed, but"):
+        importing.run(request(tmp_path / "one", tmp_path / "out", **MADE))
+    for number, place in enumerate((tmp_path / "one", tmp_path / "one" / "normal")):
+        output = tmp_path / f"out{number}"
+        importing.run(request(place, output, layout="classes", **MADE))
+        assert [row.label for row in read_dataset(output).rows] == ["no_tumor"]
 
 
 def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
@@ -133,13 +204,17 @@ def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
     save(picture(2), source / "no" / "1 no.jpg")
     importing.run(request(source, tmp_path / "out", **MADE))
     assert sorted(row.label for row in read_dataset(tmp_path / "out").rows) == ["no_tumor", "tumor"]
-    with pytest.raises(DataError, match="a tumour of no stated kind"):
-        read_manifest(tmp_path / "out", needs_folds=False)
+    assert [own.label for own in read_manifest(tmp_path / "out", needs_folds=False)] == ["no_tumor"]
+    assert unnamed_tumors(tmp_path / "out") == 1
     records = read_manifest(tmp_path / "out", labels=LABELS, needs_folds=False)
     with pytest.raises(ValueError, match="not in tuple"):
         _ = next(r for r in records if r.label == "tumor").target
     with pytest.raises(DataError, match=r"split the data with manage\.py dataset split"):
         read_manifest(tmp_path / "out", labels=LABELS)
+    shutil.rmtree(source / "no")
+    importing.run(request(source, tmp_path / "yes", layout="classes", **MADE))
+    with pytest.raises(DataError, match="every row is a tumour of no stated kind"):
+        read_manifest(tmp_path / "yes", needs_folds=False)
 
 
 def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""The table of a data folder, and what dataset.json beside it says of that table."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+MANIFEST, INFO = "manifest.csv", "dataset.json"
+# A manifest that is about to take the place of the old one.
+NEXT = "manifest.csv.next"
+
+
+class DataError(ValueError):
+    """The data folder is missing something; the message says what."""
+
+
+def read_rows(folder: Path, columns: Sequence[str], *, absent: str) -> list[dict[str, str]]:
+    """The manifest's rows, see `read_table`; refused if dataset.json names another manifest.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or was changed by hand.
+    """
+    finish_replacement(folder)
+    path = folder / MANIFEST
+    content, rows = read_table(path, columns, absent=absent)
+    if why := mismatch(read_info(folder), content):
+        raise DataError(f"{path}: {why}")
+    return rows
+
+
+def mismatch(info: Mapping[str, Any], content: bytes) -> str:
+    """Why this is not the manifest that dataset.json names; empty if it is, or none is named.
+
+    Args:
+        info: content of dataset.json; empty if there is none.
+        content: of manifest.csv.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    if not info or info.get("digest") == digest:
+        return ""
+    return (
+        f"its digest is {digest[:12]}…, {INFO} says {str(info.get('digest'))[:12]}…: the "
+        "manifest was changed by hand; import the folder anew to accept the change"
+    )
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, absent: str, remedy: str = ""
+) -> tuple[bytes, list[dict[str, str]]]:
+    """The content of a CSV file, and its rows by the names in its first line.
+
+    A row with too few columns has None in those it lacks, one with too many has them under None.
+
+    Args:
+        columns: that it must have.
+        absent, remedy: what is said before and after, if it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, is no such table, has no rows, or lacks a column.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{absent}: cannot read {path} ({error.strerror}){remedy}") from None
+    try:
+        # Excel puts a mark before the first column's name.
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8: {error}") from None
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    missing = [column for column in columns if column not in rows[0]]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    return content, rows
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """The content of dataset.json; empty if there is none.
+
+    Raises:
+        DataError: it cannot be read, or is of another format.
+    """
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise DataError(
+            f"{path} is not of format {FORMAT}: it was written by another version of this project"
+        )
+    return info
+
+
+def finish_replacement(folder: Path) -> None:
+    """Step 3 of `datasets.form.replace_rows`, if it was not reached."""
+    waiting = folder / NEXT
+    try:
+        content = waiting.read_bytes()
+    except OSError:
+        return
+    if read_info(folder).get("digest") == hashlib.sha256(content).hexdigest():
+        waiting.replace(folder / MANIFEST)
