@@ -229,6 +229,15 @@ def test_a_database_that_is_away_is_named(refused: Callable[..., str]) -> None:
     assert "secret" not in said
 
 
+def test_a_broker_that_is_away_is_named(refused: Callable[..., str]) -> None:
+    said = refused(BROKER_URL="redis://:secret@127.0.0.1:9/0")
+    assert (
+        "TumorSite cannot start: The server of BROKER_URL cannot be used" in said.splitlines()[-1]
+    )
+    assert "Traceback" not in said
+    assert "secret" not in said
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
