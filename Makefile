@@ -18,7 +18,7 @@ $(shell for folder in .venv .venv-deploy .venv-checkov; do \
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make run      the whole site on http://127.0.0.1:8000 (PORT and DATA_DIR are honoured)"
+	@echo "make run      the whole site on http://localhost:8000 (PORT and DATA_DIR are honoured)"
 	@echo "make test     every test, with branch coverage"
 	@echo "make check    lint, types, import rules, templates, migrations, deployment, dependencies"
 	@echo "make check-deploy   chart, images, playbooks, workflows, by the real tools"

@@ -2,18 +2,32 @@
 
 import base64
 import hashlib
-from typing import ClassVar
+import logging
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import User
+from tumorsite.http import problem
 from tumorsite.throttle import client_address
+
+logger = logging.getLogger(__name__)
+
+# Asked for by somebody who wants nothing but this mail. Both, or the answer would tell whether
+# there is such an account.
+RESET_MAILS = ("account/email/password_reset_key", "account/email/unknown_account")
+UNSENT = (
+    "No mail could be sent, as the mail server does not take any at the moment. Please ask for it "
+    "again in a few minutes."
+)
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -31,6 +45,37 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """The form again would look as if nothing had happened."""
         return reverse("account")
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Without a mail server the mail is lost, but not the step that it belongs to.
+
+        Raises:
+            ImmediateHttpResponse: the page that says so, where there is no more to the step.
+        """
+        try:
+            super().send_mail(template_prefix, email, context)
+        except OSError as error:  # what the library for SMTP raises is one, too
+            # Its text may name the receiver.
+            logger.error("a mail could not be sent: %s", type(error).__name__)
+            if template_prefix in RESET_MAILS:
+                raise ImmediateHttpResponse(problem(self.request, 503, UNSENT)) from None
+            self.request.mail_is_lost = True
+
+    def add_message(
+        self,
+        request: HttpRequest,
+        level: int,
+        message_template: str | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Says that a mail was sent only if it was."""
+        if message_template == "account/messages/email_confirmation_sent.txt" and hasattr(
+            request, "mail_is_lost"
+        ):
+            messages.error(request, UNSENT)
+        else:
+            super().add_message(request, level, message_template, *args, **kwargs)
 
 
 class MFAAdapter(DefaultMFAAdapter):

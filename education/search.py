@@ -5,11 +5,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from wagtail.search.query import Or, PlainText
+
 from education.models import InfoPage, LearnIndexPage
 
 MAX_QUERY = 100
 MAX_WORDS = 8
 SNIPPET_LENGTH = 220
+# What people type, and what the pages have, which are in British English: American spellings, and
+# everyday words.
+OUR_WORDS = tuple(
+    (re.compile(typed), ours)
+    for typed, ours in (
+        (r"^tumor(?!i)", "tumour"),
+        (r"^edema", "oedema"),
+        (r"^hem(?=a[nrt]|o)", "haem"),
+        (r"(?<!a)emi(?=a$|c$)", "aemi"),
+        (r"^anesth", "anaesth"),
+        (r"^pediatr", "paediatr"),
+        (r"^(esophag|estrogen)", r"o\1"),
+        (r"^color(?!e)", "colour"),
+        (r"^center$", "centre"),
+        (r"^fiber", "fibre"),
+        (r"^behavior", "behaviour"),
+        (r"^gray$", "grey"),
+        (r"^(ir)?radiation$", "radiotherapy"),
+        (r"^chemo$", "chemotherapy"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +53,34 @@ def words_of(query: str) -> list[str]:
     return [re.sub(r"(?<=\w{4})s$", "", word) for word in found]
 
 
+def in_our_words(words: list[str]) -> list[str]:
+    """The same words as the pages have them."""
+    found = []
+    for word in words:
+        for typed, ours in OUR_WORDS:
+            word = typed.sub(ours, word)  # noqa: PLW2901  # one after another
+        found.append(word)
+    return found
+
+
 def search(words: list[str]) -> Sequence[InfoPage]:
-    """Published pages that have every word in their title, summary or text, best first."""
+    """Published pages that have every word in their title, summary or text, best first.
+
+    As typed or in our words: an editor may have quoted an American name.
+    """
     index = LearnIndexPage.objects.live().first()
     if index is None or not words:
         return []
     pages = index.get_children().live().public().specific()
-    found: Sequence[InfoPage] = pages.autocomplete(" ".join(words))
+    queries = dict.fromkeys(" ".join(way) for way in (words, in_our_words(words)))
+    found: Sequence[InfoPage] = pages.autocomplete(Or([PlainText(query) for query in queries]))
     return found
 
 
 def snippet(page: InfoPage, words: list[str]) -> list[Piece]:
     """The part of the text where a word is first found; else the start of the summary."""
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})\w*", re.IGNORECASE)
+    either = "|".join(map(re.escape, words + in_our_words(words)))
+    pattern = re.compile(rf"(?<!\w)(?:{either})\w*", re.IGNORECASE)
     text = " ".join(page.text.split())
     match = pattern.search(text)
     if match is None:

@@ -90,12 +90,23 @@ def _publish(page: Page) -> None:
     page.save_revision(log_action=True).publish()
 
 
-def _set_site(index: LearnIndexPage) -> None:
-    """The operator's SITE_URL is the site's address; Wagtail's greeting page makes way."""
+def set_address(site: Site) -> bool:
+    """SITE_URL decides the address, which Wagtail keeps in the database; to be saved by the caller.
+
+    Returns:
+        Whether it was another one.
+    """
+    before = (site.hostname, site.port)
     address = urlsplit(settings.SITE_URL)
-    site = Site.objects.filter(is_default_site=True).first() or Site(is_default_site=True)
-    site.hostname = address.hostname or "localhost"
+    site.hostname = address.hostname
     site.port = address.port or (443 if address.scheme == "https" else 80)
+    return (site.hostname, site.port) != before
+
+
+def _set_site(index: LearnIndexPage) -> None:
+    """The site begins with our pages; Wagtail's greeting page makes way."""
+    site = Site.objects.filter(is_default_site=True).first() or Site(is_default_site=True)
+    set_address(site)
     site.site_name = settings.WAGTAIL_SITE_NAME
     greeting = None
     if not site.pk or not LearnIndexPage.objects.filter(pk=site.root_page_id).exists():

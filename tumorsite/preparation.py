@@ -12,10 +12,8 @@ import pkgutil
 import secrets
 from collections.abc import Callable, Iterator
 from errno import ENOENT
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import django
 from allauth.account.models import EmailAddress
@@ -26,8 +24,10 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
-from wagtail.models import Page, Site
+from wagtail.models import Site
 
+from education import seeding
+from education.models import LearnIndexPage
 from tumorsite.settings.values import values
 
 ACCOUNTS = {"demo user": "demo@tumorsite.example", "administrator": "admin@tumorsite.example"}
@@ -103,22 +103,16 @@ def register_model() -> Iterator[str]:
 
 def seed_pages() -> Iterator[str]:
     """The first pages. Once there are some they are the editors', who may also delete them."""
-    index = import_module("education.models").LearnIndexPage
-    if not index.objects.exists():
+    if not LearnIndexPage.objects.exists():
         # It logs three lines for each page.
         logging.getLogger("wagtail").setLevel(logging.WARNING)
-        call_command("seed_pages", stdout=StringIO())
-        yield f"{Page.objects.descendant_of(index.objects.get()).count()} pages made"
+        yield f"{len(seeding.seed())} pages made"
 
 
 def set_site_address() -> Iterator[str]:
-    """Wagtail keeps the address of the site in the database; SITE_URL and PORT decide it."""
-    address = urlsplit(settings.SITE_URL)
-    host = address.hostname or "localhost"
-    port = address.port or (443 if address.scheme == "https" else 80)
-    site = Site.objects.get(is_default_site=True)
-    if (site.hostname, site.port) != (host, port):
-        site.hostname, site.port = host, port
+    """Wagtail's, where an editor has left one."""
+    site = Site.objects.filter(is_default_site=True).first()
+    if site and seeding.set_address(site):
         site.save()
         yield f"site address set to {settings.SITE_URL}"
 

@@ -18,13 +18,14 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.adapters import AccountAdapter, MFAAdapter
+from accounts.adapters import UNSENT, AccountAdapter, MFAAdapter
 from accounts.checks import staff_second_factor
 from accounts.models import User
 from accounts.tasks import clear_sessions
-from accounts.tests.support import SECRET, add_second_factor, sign_in, totp, verified
+from accounts.tests.support import PASSWORD, SECRET, add_second_factor, sign_in, totp, verified
 from predictions.models import ModelVersion
 from tests.support.pictures import png
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -164,3 +165,42 @@ def test_no_identity_in_the_logs(
     for secret in ("grace", "hopper", "staff@", "nobody", "correct horse"):
         assert secret not in text.lower()
     assert mail.outbox
+
+
+@pytest.fixture
+def no_mail_server(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+
+
+@pytest.mark.usefixtures("no_mail_server")
+def test_sign_up_without_a_mail_server(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    form = {"email": "grace@example.org", "password1": "correct horse"}
+    answer = client.post(
+        reverse("account_signup"), {**form, "password2": form["password1"]}, follow=True
+    )
+    assert answer.redirect_chain == [(reverse("history"), 302)]
+    page = answer.content.decode()
+    assert UNSENT in page
+    assert "mail sent to" not in page
+    assert client.session["_auth_user_id"]
+    assert "a mail could not be sent: ConnectionRefusedError" in caplog.text
+    assert "grace" not in caplog.text
+
+
+@pytest.mark.usefixtures("no_mail_server")
+@pytest.mark.parametrize("email", ["staff@example.org", "nobody@example.org"])
+def test_a_reset_without_a_mail_server(client: Client, staff: User, email: str) -> None:
+    answer = client.post(reverse("account_reset_password"), {"email": email})
+    assert answer.status_code == 503
+    assert UNSENT in answer.content.decode()
+
+
+@pytest.mark.usefixtures("no_mail_server")
+def test_a_change_without_a_mail_server(client: Client, staff: User) -> None:
+    """The change is made; the mail that tells of it is all that is lost."""
+    sign_in(client, staff.email)
+    form = {"oldpassword": PASSWORD, "password1": "correct horse", "password2": "correct horse"}
+    assert client.post(reverse("account_change_password"), form).status_code == 302
+    staff.refresh_from_db()
+    assert staff.check_password("correct horse")

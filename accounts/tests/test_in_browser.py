@@ -258,6 +258,15 @@ def test_a_passkey(visit: Visit) -> None:
     expect(page.get_by_role("alert")).to_contain_text("No passkey was used")
 
 
+def test_where_passkeys_do_not_work_there_is_a_way_to_where_they_do(visit: Visit) -> None:
+    there = f"{visit.site.url}/account/login/?next=/learn/"
+    visit.page.goto(there.replace("localhost", "127.0.0.1"))
+    visit.press("Use a passkey")
+    expect(visit.page.get_by_role("alert")).to_contain_text("the site’s own address")
+    visit.page.get_by_role("link", name="Open this page at localhost").click()
+    visit.page.wait_for_url(there)
+
+
 def test_password_reset(visit: Visit) -> None:
     email = "forgetful@example.org"
     page = visit.page

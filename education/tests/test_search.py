@@ -6,7 +6,7 @@ from django.test import Client
 from hypothesis import given, strategies as st
 
 from education.models import LearnIndexPage, TopicPage, TumourPage
-from education.search import MAX_QUERY, search, snippet, words_of
+from education.search import MAX_QUERY, in_our_words, search, snippet, words_of
 
 pytestmark = pytest.mark.data_layer
 
@@ -30,6 +30,47 @@ def test_finds_the_page_about_it_first(pages: list[str], query: str, first: str)
 
 def test_finds_words_of_the_glossary(pages: list[str]) -> None:
     assert "Glossary" in titles("dural tail")
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"),
+    [
+        ("tumor", "tumour"),
+        ("brain tumors", "brain tumours"),
+        ("edema", "oedema"),
+        ("radiation", "radiotherapy"),
+        ("gray", "grey"),
+    ],
+)
+def test_american_and_everyday_words_find_the_same(pages: list[str], typed: str, ours: str) -> None:
+    assert set(titles(typed)) == set(titles(ours)) != set()
+
+
+def test_an_american_name_on_a_page_is_found_beside_them(pages: list[str]) -> None:
+    before = titles("radiotherapy")
+    page = TopicPage.objects.get(slug="how-mri-works")
+    page.body.append(("paragraph", "<p>An MRI uses no radiation.</p>"))
+    page.save_revision().publish()
+    assert set(titles("radiation")) == {*before, page.title}
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"),
+    [
+        ("hemorrhage", "haemorrhage"),
+        ("hemangioblastoma", "haemangioblastoma"),
+        ("hemisphere", "hemisphere"),
+        ("leukemia", "leukaemia"),
+        ("anemia", "anaemia"),
+        ("oedema", "oedema"),
+        ("tumorigenic", "tumorigenic"),
+        ("colorectal", "colorectal"),
+        ("esophagus", "oesophagus"),
+    ],
+)
+def test_words_in_our_spelling(typed: str, ours: str) -> None:
+    assert in_our_words([typed]) == [ours]
+    assert in_our_words([ours]) == [ours]
 
 
 def test_every_word_must_be_there(pages: list[str]) -> None:
@@ -83,6 +124,10 @@ def test_snippet_shows_the_find_in_its_sentence(glioma: TumourPage) -> None:
     assert [piece.text for piece in pieces if piece.found] == ["Oligodendroglioma"]
     assert len("".join(piece.text for piece in pieces)) < 240
     assert pieces[0].text.startswith("… ")
+
+
+def test_snippet_shows_the_find_in_our_words(glioma: TumourPage) -> None:
+    assert "tumour" in [piece.text.lower() for piece in snippet(glioma, ["tumor"]) if piece.found]
 
 
 def test_snippet_falls_back_to_the_summary(glioma: TumourPage) -> None:

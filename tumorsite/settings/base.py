@@ -6,7 +6,7 @@ from tumorsite.settings.values import values
 # BASE_DIR is the project's folder, in which manage.py lies.
 DATA_DIR = values.DATA_DIR
 DEBUG = values.DEBUG
-SITE_URL = values.SITE_URL.rstrip("/") or f"http://127.0.0.1:{values.PORT}"
+SITE_URL = values.SITE_URL.rstrip("/") or f"http://localhost:{values.PORT}"
 
 ROOT_URLCONF = "tumorsite.urls"
 WSGI_APPLICATION = "tumorsite.wsgi.application"

@@ -6,6 +6,7 @@ disagree. A secret may be given as NAME or, as a path to a file that holds it, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from tumorsite.settings.url_parsers import addresses, broker, database, sentry_dsn, url
+from tumorsite.settings.url_parsers import addresses, broker, database, origin, sentry_dsn, url
 
 # Django's own check asks for as many.
 KEY_LENGTH = 50
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
+_HOST_NAME = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[a-f0-9:.]+\]", re.IGNORECASE)
 
 
 def text(value: str) -> str:
@@ -63,6 +65,16 @@ def choice(*options: str) -> Callable[[str], str]:
 
 def names(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def host_names(value: str) -> list[str]:
+    found = names(value)
+    if not found or not all(map(_HOST_NAME.fullmatch, found)):
+        raise ValueError(
+            "must be host names such as tumorsite.example, without https:// and port, separated by "
+            "commas"
+        )
+    return found
 
 
 def path(value: str) -> Path:
@@ -132,10 +144,15 @@ TABLE: tuple[Setting, ...] = (
         "Earlier signing keys, separated by spaces: what they signed or encrypted stays good.",
         secret=True,
     ),
-    Setting("ALLOWED_HOSTS", names, "localhost,127.0.0.1,[::1]", "Host names the site answers to."),
+    Setting(
+        "ALLOWED_HOSTS",
+        host_names,
+        "localhost,127.0.0.1,[::1]",
+        "Host names the site answers to.",
+    ),
     Setting(
         "SITE_URL",
-        url("http", "https", optional=True),
+        origin,
         "",
         "Public address of the site; https turns on secure cookies, HSTS and the redirect.",
     ),

@@ -86,6 +86,7 @@ CACHES = {
     "default": {
         "BACKEND": "tumorsite.cache.ForgivingRedisCache",
         "LOCATION": _cache_url(CELERY_BROKER_URL),
+        "KEY_FUNCTION": "tumorsite.cache.hidden_key",
         "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 0.5},
     }
 }

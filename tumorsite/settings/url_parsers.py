@@ -41,6 +41,14 @@ def url(*schemes: str, optional: bool = False) -> Callable[[str], str]:
     return parse
 
 
+def origin(value: str) -> str:
+    url("http", "https", optional=True)(value)
+    parts = urlsplit(value)
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must end after host and port: the site cannot be below a path")
+    return value
+
+
 def database(value: str) -> str:
     url("sqlite", "postgres", "postgresql", optional=True)(value)
     if value:

@@ -13,6 +13,7 @@ from tumorsite.supervisor.probe import HealthProbe
 
 BACKLOG = 512
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only where to ask
+LOOPBACK = {"127.0.0.1", "::1"}
 
 
 def read_settings(embedded: EmbeddedBroker | None) -> Any:
@@ -60,8 +61,10 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 
 
 def address_of(values: Any) -> str:
-    """The site's address as a person types it."""
+    """The site's address as a person types it. Browsers allow passkeys at names only."""
     host = ANY_ADDRESS.get(values.HOST, values.HOST)
+    if host in LOOPBACK:
+        host = "localhost"
     host = f"[{host}]" if ":" in host else host
     return str(values.SITE_URL.rstrip("/") or f"http://{host}:{values.PORT}")
 

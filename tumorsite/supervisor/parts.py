@@ -104,10 +104,29 @@ def _say_ready(sender: object = None, **_: Any) -> None:
     os.write(1, READY + b"\n")
 
 
+def _ask_broker() -> None:
+    """Queue and cache, as without them no part would ever be ready, nor say why.
+
+    Raises:
+        SystemExit: one of them does not answer; says what the server or its absence says.
+    """
+    from django.conf import settings
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    for url in (settings.CELERY_BROKER_URL, settings.CACHES["default"]["LOCATION"]):
+        try:
+            with Redis.from_url(str(url), socket_connect_timeout=5, socket_timeout=5) as server:
+                server.ping()
+        except RedisError as error:
+            raise SystemExit(f"The server of BROKER_URL cannot be used: {error}") from None
+
+
 def _prepare() -> None:
     from django.core.management import call_command
     from django.core.management.base import CommandError
 
+    _ask_broker()
     try:
         call_command("prepare")
     except CommandError as error:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from allauth.account.models import EmailAddress
 from pytest_django import Settings
+from wagtail.models import Site
 
 from accounts.models import User
 from accounts.services.erasure import finish_erasures, request_erasure
-from tumorsite.preparation import make_accounts
+from tumorsite.preparation import make_accounts, set_site_address
 
 pytestmark = pytest.mark.django_db
 
@@ -63,3 +64,16 @@ def test_a_database_from_elsewhere_gets_no_accounts(accounts: Path) -> None:
     User.objects.create_user("ada@example.org", "a long password")
     assert list(make_accounts()) == []
     assert not accounts.exists()
+
+
+def test_the_address_follows_the_setting(settings: Settings) -> None:
+    settings.SITE_URL = "https://scans.example.org"
+    assert len(list(set_site_address())) == 1
+    site = Site.objects.get(is_default_site=True)
+    assert (site.hostname, site.port) == ("scans.example.org", 443)
+    assert list(set_site_address()) == []
+
+
+def test_without_a_default_site_there_is_no_address_to_set() -> None:
+    Site.objects.all().delete()
+    assert list(set_site_address()) == []

@@ -67,6 +67,14 @@ def test_the_page_of_settings_is_the_table() -> None:
         ("SITE_URL", "tumorsite.example"),
         ("SITE_URL", "https://"),
         ("SITE_URL", "https://[::1"),
+        ("SITE_URL", "https://example.org/tumor"),
+        ("SITE_URL", "https://example.org/?tumor"),
+        ("SITE_URL", "https://somebody@example.org"),
+        ("ALLOWED_HOSTS", ""),
+        ("ALLOWED_HOSTS", "https://example.org"),
+        ("ALLOWED_HOSTS", "example.org;localhost"),
+        ("ALLOWED_HOSTS", "localhost,example.org:8000"),
+        ("ALLOWED_HOSTS", "example.org/tumor"),
         ("SENTRY_DSN", "https://key@host:port/7"),
         ("INFERENCE_ENGINE", "abacus"),
         ("STAFF_MFA", "never"),
@@ -92,6 +100,7 @@ def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str
         ("BROKER_URL", "redis://host"),
         ("EMAIL_URL", "file:///var/mails"),
         ("SITE_URL", "https://tumorsite.example:8443"),
+        ("SITE_URL", "https://tumorsite.example/"),
     ],
 )
 def test_a_good_address_is_kept_as_it_is(name: str, value: str) -> None:
@@ -126,6 +135,8 @@ def test_names_are_split_and_paths_are_of_the_project(tmp_path: Path) -> None:
         {"ALLOWED_HOSTS": "a.example, b.example,", "DATA_DIR": "data", "TRAINING_DATA": "x y"}
     )
     assert values.ALLOWED_HOSTS == ["a.example", "b.example"]
+    hosts = ["*", ".Example-1.org", "192.0.2.7", "[2001:db8::7]"]
+    assert hosts == load({"ALLOWED_HOSTS": ",".join(hosts)}).ALLOWED_HOSTS
     assert values.DATA_DIR == BASE_DIR / "data"
     assert values.TRAINING_DATA == BASE_DIR / "x y"
     assert tmp_path == load({"DATA_DIR": str(tmp_path)}).DATA_DIR

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.http import Browser
 from tests.support.processes import PATIENCE, wait_until
 from tumorsite.tests.supervised import Supervised, survivors
 
@@ -60,7 +61,9 @@ def test_it_says_where_the_site_is_and_who_may_enter(site: Supervised) -> None:
     text = site.text()
     for part in PARTS:
         assert f"{part} is ready" in text
-    assert f"http://127.0.0.1:{site.port}" in text
+    # By the name at which browsers allow passkeys.
+    assert f"TumorSite is ready:  http://localhost:{site.port}\n" in text
+    assert Browser(f"http://localhost:{site.port}").get("/").status == 200
     assert set(accounts) == {"demo user", "administrator"}
     for who in accounts.values():
         assert who["email"] in text
@@ -222,6 +225,15 @@ def test_a_wrong_model_is_named(
 def test_a_database_that_is_away_is_named(refused: Callable[..., str]) -> None:
     said = refused(DATABASE_URL="postgres://nobody:secret@127.0.0.1:9/none")
     assert "TumorSite cannot start: The database cannot be used" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert "secret" not in said
+
+
+def test_a_broker_that_is_away_is_named(refused: Callable[..., str]) -> None:
+    said = refused(BROKER_URL="redis://:secret@127.0.0.1:9/0")
+    assert (
+        "TumorSite cannot start: The server of BROKER_URL cannot be used" in said.splitlines()[-1]
+    )
     assert "Traceback" not in said
     assert "secret" not in said
 

@@ -204,9 +204,11 @@ def test_why_a_port_cannot_be_had(number: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("host", "site_url", "address"),
     [
-        ("127.0.0.1", "", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "", "http://127.0.0.1:8000"),  # noqa: S104  # a setting, not a socket
-        ("::", "", "http://[::1]:8000"),
+        ("127.0.0.1", "", "http://localhost:8000"),
+        ("0.0.0.0", "", "http://localhost:8000"),  # noqa: S104  # a setting, not a socket
+        ("::", "", "http://localhost:8000"),
+        ("192.0.2.7", "", "http://192.0.2.7:8000"),
+        ("2001:db8::7", "", "http://[2001:db8::7]:8000"),
         ("::1", "https://tumorsite.example/", "https://tumorsite.example"),
     ],
 )

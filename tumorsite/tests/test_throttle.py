@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 
 import pytest
@@ -11,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import Settings
+from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.disks import full_disk
@@ -116,6 +118,18 @@ def test_addresses_are_forgotten_after_their_minute(
     assert throttle.retry_after("test", "another", 1) == 0
     assert not throttle._used_up
     assert [key for key in throttle._local if "someone" in key] == []
+
+
+@pytest.mark.django_db
+def test_no_address_reaches_the_server_of_the_cache(client: Client, settings: Settings) -> None:
+    """Neither by our own counts nor by those of the library for sign-in."""
+    who = {"login": "grace@example.org", "password": "wrong password"}
+    client.post(reverse("account_login"), who, REMOTE_ADDR="203.0.113.9")
+    with Redis.from_url(settings.CACHES["default"]["LOCATION"]) as server:
+        keys = b" ".join(server.keys())
+    assert keys
+    assert b"203.0.113" not in keys
+    assert hashlib.sha256(b"grace@example.org").hexdigest().encode() not in keys
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 /* Says what happened when a passkey was not used, instead of leaving the page silent. */
 const place = document.getElementById("passkey-error");
+// Browsers refuse passkeys at these, and allow them at this machine's name.
+const LOOPBACK = ["127.0.0.1", "[::1]"];
 
 const SENTENCES = {
   NotAllowedError: "No passkey was used. You can try again, or sign in another way.",
@@ -11,6 +13,14 @@ document.addEventListener("allauth.error", (event) => {
   event.preventDefault();
   const name = event.detail.exception?.name;
   place.textContent = SENTENCES[name] ?? "This browser could not use a passkey here.";
+  if (name === "SecurityError" && LOOPBACK.includes(location.hostname)) {
+    const link = document.createElement("a");
+    const there = new URL(location.href);
+    there.hostname = "localhost";
+    link.href = there.href;
+    link.textContent = `Open this page at ${there.host}`;
+    place.append(" ", link);
+  }
 });
 
 document.addEventListener("click", () => {
