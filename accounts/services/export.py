@@ -19,6 +19,7 @@ from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
 from predictions.selectors import Filters, export_rows, scans_of
+from predictions.services.auditing import record_export
 from predictions.visitors import Owner
 
 README = """\
@@ -140,13 +141,14 @@ def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
 
 
 def _pictures(user: User, missing: list[str], unread: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every picture that can be read.
+    """Name and content of every picture that can be read; each scan's are written down before.
 
     Args:
         missing, unread: get the names of those that storage no longer has, or could not give.
     """
     failures = 0
     for scans in exported_scans(user):
+        record_export(scans=scans, user=user)
         for scan in scans:
             for key, name in _keys(scan, scan.predictions.all()):
                 if failures == MOST_FAILURES:

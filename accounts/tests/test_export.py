@@ -121,6 +121,17 @@ def test_its_table_and_pictures(client: Client, ada: User, answered: Prediction)
     assert "could not be found" not in archive.read("tumorsite-data/README.txt").decode()
 
 
+def test_the_pictures_in_it_are_written_down(
+    client: Client, ada: User, answered: Prediction
+) -> None:
+    submit(owner=make_user("bob@example.org"), seed=5)
+    opened(fetch(client))
+    (access,) = Access.objects.all()
+    assert (access.scan_id, access.kind, access.user) == (answered.scan_id, "export", ada)
+    data = json.loads(opened(fetch(client)).read("tumorsite-data/data.json"))
+    assert [row["what"] for row in data["scans"][0]["handed_out"]] == ["export"]
+
+
 def test_nobody_elses_scans_are_in_it(ada: User, answered: Prediction) -> None:
     other = finish(submit(owner=make_user("bob@example.org"), seed=5))
     finish(submit(visitor=uuid4(), seed=6))

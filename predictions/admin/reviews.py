@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -14,6 +15,7 @@ from django.urls import reverse
 from predictions.admin.common import (
     CappedPaginator,
     RecordAdmin,
+    found,
     may_see_people,
     thumbnail,
     unreviewed,
@@ -137,8 +139,12 @@ def _subject(admin_: RecordAdmin, request: HttpRequest, review_id: str | None) -
 class ReviewAdmin(RecordAdmin):
     form = ReviewForm
     list_display_links = ("__str__",)
-    list_filter = ("verdict", "corrected_label")
+    list_filter = ("created_at", "verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
+    search_fields = ("prediction__id",)
+    search_help_text = (
+        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
+    )
     raw_id_fields = ("prediction",)
     radio_fields: ClassVar = {"verdict": admin.VERTICAL}
     change_form_template = "admin/predictions/review/form.html"
@@ -148,6 +154,19 @@ class ReviewAdmin(RecordAdmin):
         return [
             "picture", "__str__", "verdict", "corrected_label", reviewer, "created_at",
         ]  # fmt: skip
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Review], search_term: str
+    ) -> tuple[QuerySet[Review], bool]:
+        if search_term:
+            queryset = found(
+                request,
+                queryset,
+                search_term,
+                ids=["prediction", "prediction__scan"],
+                scan="prediction__scan__",
+            )
+        return queryset, False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         fields = ["prediction", "verdict", "corrected_label", "corrected_box", "comment"]

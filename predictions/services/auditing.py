@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from predictions.models import Access, Prediction
+from predictions.models import Access, Prediction, Scan
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -21,4 +22,11 @@ def record_access(
         kind=kind,
         user=user,
         visitor=None if user else visitor,
+    )
+
+
+def record_export(*, scans: Iterable[Scan], user: User) -> None:
+    """Write down who is about to receive all pictures of these scans: a line for each scan."""
+    Access.objects.bulk_create(
+        [Access(scan_id=scan.pk, kind="export", user=user) for scan in scans]
     )

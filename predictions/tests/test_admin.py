@@ -177,6 +177,10 @@ def test_searches(client: Client, root: User, reviewer: User, answered: Predicti
         assert hits(name, str(uuid4())) == 0
         assert hits(name, "Lovelace") == 0
         assert hits(name, "") == 2
+    Review.objects.create(prediction=answered, reviewer=root, verdict=Review.Verdict.AGREES)
+    for term in (str(answered.pk), str(answered.scan_id), "ada@example.org", ""):
+        assert hits("review", term) == 1
+    assert hits("review", str(uuid4())) == 0
     assert hits("scan", str(answered.scan_id)) == 1
     assert hits("prediction", str(answered.pk)) == 1
     assert hits("prediction", str(answered.scan_id)) == 1
