@@ -15,7 +15,7 @@ from mltasks.images import encode_png
 from predictions import storage
 from predictions.models import ACTIVE, Prediction, Scan, Status
 from predictions.rendering import thumbnail_png
-from predictions.services.models import production_model
+from predictions.services.registry import production_model
 from predictions.tasks import analyze_prediction
 from predictions.visitors import Owner
 

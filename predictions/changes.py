@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from predictions import storage
 from predictions.models import Label, Prediction, Status
-
-Mask = NDArray[np.bool_]
+from predictions.rendering import area_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +29,6 @@ class Changes:
     overlap: float | None
 
 
-def _area(prediction: Prediction) -> Mask:
-    """The affected area on the scan's own pixels."""
-    with Image.open(storage.stream(prediction.area_key), formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGBA"))[..., 3] > 0
-
-
 def _overlap(before: Prediction, after: Prediction) -> float:
     """Dice of the affected areas of two answers about the same picture, 0 to 1.
 
@@ -47,7 +36,7 @@ def _overlap(before: Prediction, after: Prediction) -> float:
         OSError, ValueError, SyntaxError: an area is gone or damaged; the last is Pillow's.
         predictions.storage.StorageUnavailableError: the store did not answer.
     """
-    one, two = _area(before), _area(after)
+    one, two = (area_of(storage.stream(run.area_key)) for run in (before, after))
     return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
 
 

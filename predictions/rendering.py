@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,16 @@ def area_png(mask: NDArray[np.bool_]) -> bytes:
         mask: bool, (height, width).
     """
     return _flat_png(mask, AREA_COLOUR)
+
+
+def area_of(png: BinaryIO) -> NDArray[np.bool_]:
+    """The mask that `area_png` was given: bool, (height, width).
+
+    Raises:
+        OSError, ValueError, SyntaxError: it is damaged; Pillow has no one error for that.
+    """
+    with Image.open(png, formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
 def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -20,8 +20,7 @@ from mltasks.engines import ModelError
 from mltasks.inference import Analyzer, load_analyzer, read_model
 from predictions.models import ModelEvent, ModelVersion, Prediction, Status
 from predictions.services import artifacts, lifecycle
-from predictions.services.models import NoModelError, production_model
-from predictions.services.registry import note_event
+from predictions.services.registry import NoModelError, note_event, production_model
 from predictions.storage import StorageUnavailableError
 
 logger = logging.getLogger(__name__)

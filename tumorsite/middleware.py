@@ -35,8 +35,6 @@ class ThrottleMiddleware:
 class UploadLimitMiddleware:
     """Refuses a body that is too large by its announced length, or that finds no room here."""
 
-    # Room for the other fields of a form and for several files at once.
-    FILES_AT_ONCE = 10
     # A browser shows no answer while it is still sending, so a small excess is read to its end.
     DRAIN_BYTES = 256 * 1024 * 1024
 
@@ -48,7 +46,7 @@ class UploadLimitMiddleware:
             length = int(request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
             length = 0
-        if length <= settings.MAX_UPLOAD_BYTES * self.FILES_AT_ONCE:
+        if length <= settings.MAX_UPLOAD_BYTES * settings.UPLOADS_AT_ONCE:
             return self.get_response(request)
         self._drain(request, length)
         megabytes = settings.MAX_UPLOAD_BYTES // (1024 * 1024)

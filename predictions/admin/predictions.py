@@ -26,7 +26,7 @@ from predictions.admin.common import (
 )
 from predictions.models import Label, Prediction, Review, Scan, Status
 from predictions.selectors import CARD
-from predictions.services.models import NoModelError
+from predictions.services.registry import NoModelError
 from predictions.services.reviewing import NothingToReviewError, mark_reviewed
 from predictions.services.submission import run_again
 from predictions.views.pictures import deliver

@@ -32,6 +32,10 @@ _RELEASES = (Kind.BUNDLED, Kind.PROMOTED, Kind.OVERRIDDEN, Kind.ROLLED_BACK)
 _SHORTEST_ID = 6
 
 
+class NoModelError(Exception):
+    """No network is in production, so nothing can be analysed."""
+
+
 class ReleaseError(Exception):
     """What was asked for cannot be done; the message says why."""
 
@@ -48,8 +52,20 @@ def note_event(
 
 
 def in_production() -> ModelVersion | None:
-    """The network that answers, if there is one; its card is read when it is asked for."""
-    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).defer("card").first()
+    """The network that answers, if there is one; card and verdict are read when asked for."""
+    return ModelVersion.objects.filter(stage=Stage.PRODUCTION).defer("card", "gate").first()
+
+
+def production_model() -> ModelVersion:
+    """The network that new predictions use.
+
+    Raises:
+        NoModelError: none is in production.
+    """
+    present = in_production()
+    if present is None:
+        raise NoModelError
+    return present
 
 
 def find(text: str) -> ModelVersion:

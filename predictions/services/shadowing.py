@@ -24,6 +24,7 @@ from mltasks.inference import Analysis, Analyzer
 from predictions import storage
 from predictions.ids import first_uuid7
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer, Status
+from predictions.rendering import area_of
 from predictions.services import artifacts
 from predictions.services.registry import ReleaseError, Stage, note_event
 
@@ -168,8 +169,7 @@ def _overlap(row: Prediction, found: Analysis) -> float | None:
     """Intersection over union of the two areas, on the scan's own pixels."""
     theirs = np.zeros_like(found.area)
     if row.area_key:
-        with Image.open(storage.stream(row.area_key), formats=["PNG"]) as image:
-            theirs = np.asarray(image.convert("RGBA"))[..., 3] > 0
+        theirs = area_of(storage.stream(row.area_key))
     union = int((found.area | theirs).sum())
     return None if union == 0 else int((found.area & theirs).sum()) / union
 

@@ -21,7 +21,7 @@ from predictions.ids import uuid7
 from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan
 from predictions.rendering import thumbnail_png
 from predictions.services.lifecycle import enqueue
-from predictions.services.models import production_model
+from predictions.services.registry import production_model
 from tumorsite.observability import tracing
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def submit_scan(
     Raises:
         mltasks.images.ImageError: the file cannot be used.
         BusyError: it is large, and so are others that came before.
-        predictions.services.models.NoModelError: no network is in production.
+        predictions.services.registry.NoModelError: no network is in production.
         predictions.storage.StorageUnavailableError: the object store is down.
     """
     with ExitStack() as held:

@@ -19,7 +19,7 @@ from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
-from predictions.services.models import NoModelError, production_model
+from predictions.services.registry import NoModelError, production_model
 
 logger = logging.getLogger(__name__)
 

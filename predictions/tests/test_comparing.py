@@ -19,8 +19,7 @@ from predictions import storage
 from predictions.models import ModelVersion
 from predictions.services import comparing, notifying, registry
 from predictions.services.comparing import HeldOut, compare, held_out
-from predictions.services.models import production_model
-from predictions.services.registry import GateError, ReleaseError
+from predictions.services.registry import GateError, ReleaseError, production_model
 from tests.support.mailbox import Mailbox, open_mailbox, text_of
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
 from tests.support.processes import free_port

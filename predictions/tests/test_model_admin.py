@@ -12,7 +12,7 @@ from django.urls import reverse
 from accounts.models import User
 from predictions.models import ModelVersion
 from predictions.services import registry
-from predictions.services.models import production_model
+from predictions.services.registry import production_model
 from tests.support.networks import write_network
 from tests.support.records import make_user, submit
 

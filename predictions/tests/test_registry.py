@@ -21,8 +21,7 @@ from mltasks.inference import ModelError
 from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
 from predictions.services import artifacts, registry, sweeping
-from predictions.services.models import NoModelError, production_model
-from predictions.services.registry import GateError, ReleaseError
+from predictions.services.registry import GateError, NoModelError, ReleaseError, production_model
 from tests.support.networks import write_network
 from tests.support.records import make_model
 

@@ -18,7 +18,7 @@ from mltasks.images import ImageError
 from predictions import storage
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.services import submission, sweeping
-from predictions.services.models import NoModelError
+from predictions.services.registry import NoModelError
 from predictions.services.submission import display_name, run_again
 from predictions.storage import StorageUnavailableError
 from tests.settings import TEST_VALKEY

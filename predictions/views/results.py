@@ -28,7 +28,7 @@ from predictions.selectors import (
 )
 from predictions.services.deletion import delete_scans
 from predictions.services.lifecycle import cancel as cancel_prediction
-from predictions.services.models import NoModelError
+from predictions.services.registry import NoModelError
 from predictions.services.submission import run_again
 from predictions.views.submission import throttled
 from predictions.visitors import owner_of

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_safe
 
 from mltasks.images import ImageError
 from predictions.model_figures import model_figures
-from predictions.models import ModelVersion, Prediction
+from predictions.models import Prediction
 from predictions.selectors import recent_scans
-from predictions.services.models import NoModelError
+from predictions.services.registry import NoModelError, in_production
 from predictions.services.submission import BusyError, display_name, submit_scan
 from predictions.storage import StorageUnavailableError
 from predictions.visitors import owner_of
@@ -25,7 +25,6 @@ from tumorsite.http import problem, wants_json
 from tumorsite.throttle import client_address, retry_after
 
 FIELD = "images"
-MOST_AT_ONCE = 10
 
 NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
 NO_MODEL = "No network is in service at the moment. Please try again later."
@@ -40,13 +39,13 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _home_context(request: HttpRequest) -> dict[str, Any]:
-    return {"recent": recent_scans(owner_of(request)), "most_at_once": MOST_AT_ONCE}
+    return {"recent": recent_scans(owner_of(request)), "most_at_once": settings.UPLOADS_AT_ONCE}
 
 
 @require_safe
 def about_model(request: HttpRequest) -> HttpResponse:
     """What the network in service is, and how often it errs."""
-    model = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION).first()
+    model = in_production()
     figures = model_figures(model.card) if model else None
     return render(request, "predictions/about_model.html", {"model": model, "figures": figures})
 
@@ -59,8 +58,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         return refused
     if not files:
         return _answer(request, [], [("", "No picture was chosen. Choose one or more first.")], 400)
-    if len(files) > MOST_AT_ONCE:
-        fault = f"Please send up to {MOST_AT_ONCE} pictures at once."
+    if len(files) > settings.UPLOADS_AT_ONCE:
+        fault = f"Please send up to {settings.UPLOADS_AT_ONCE} pictures at once."
         return _answer(request, [], [("", fault)], 400)
     queued: list[Prediction] = []
     faults: list[tuple[str, str]] = []

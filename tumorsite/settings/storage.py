@@ -86,6 +86,8 @@ DATASET_STORE = {
 }
 DATASET_PATIENT_KEY = values.DATASET_PATIENT_KEY
 
+# Files of one upload; a few more are still read, so that the page itself can say so.
+UPLOADS_AT_ONCE = 10
 MAX_UPLOAD_BYTES = values.MAX_UPLOAD_MB * 1024 * 1024
 MAX_PIXELS = values.MAX_MEGAPIXELS * 1_000_000
 # Smaller files stay in memory; a form field alone never needs more than this.
