@@ -149,7 +149,7 @@ def test_a_result_links_to_its_page_while_that_is_published(
     assert 'href="/learn/">About glioma' in text
 
 
-def test_a_flagged_result_warns_and_says_which_it_may_be(
+def test_a_flagged_result_warns_and_promises_nothing(
     browser: Client, visitor: UUID, model: ModelVersion
 ) -> None:
     prediction = finish(
@@ -161,11 +161,21 @@ def test_a_flagged_result_warns_and_says_which_it_may_be(
     )
     text = page(browser, prediction.get_absolute_url())
     assert "Do not rely on this answer" in text
-    assert "Its set of answers is <strong>glioma or meningioma</strong>" in text
-    assert "For this set alone, nothing is promised." in text
+    assert "in 95 of 100" not in text, "a set promises nothing for such a picture"
     state = browser.get(reverse("state", args=[prediction.pk])).json()
     assert state["prediction_set"] == ["glioma", "meningioma"]
     assert (state["flagged"], state["committed"]) == (True, False)
+
+
+def test_a_set_of_answers_comes_with_what_it_promises(
+    browser: Client, visitor: UUID, model: ModelVersion
+) -> None:
+    prediction = finish(
+        submit(visitor=visitor), committed=False, prediction_set=("glioma", "meningioma")
+    )
+    text = page(browser, prediction.get_absolute_url())
+    assert "Its set of answers is <strong>glioma or meningioma</strong>" in text
+    assert "For this set alone, nothing is promised." in text
 
 
 def test_a_result_from_before_says_nothing_of_sets(
