@@ -42,10 +42,11 @@ def mismatch(info: Mapping[str, Any], content: bytes) -> str:
         content: of manifest.csv.
     """
     digest = hashlib.sha256(content).hexdigest()
-    if not info or info.get("digest") == digest:
+    named = info.get("digest")
+    if not named or named == digest:
         return ""
     return (
-        f"its digest is {digest[:12]}…, {INFO} says {str(info.get('digest'))[:12]}…: the "
+        f"its digest is {digest[:12]}…, {INFO} says {str(named)[:12]}…: the "
         "manifest was changed by hand; import the folder anew to accept the change"
     )
 
@@ -82,7 +83,7 @@ def read_table(
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """The content of dataset.json; empty if there is none.
+    """The content of dataset.json; empty if there is none, or one of another program's.
 
     Raises:
         DataError: it cannot be read, or is of another format.
@@ -94,7 +95,10 @@ def read_info(folder: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    # Others call a file of theirs so, too; ours state a format.
+    if isinstance(info, dict) and "format" not in info:
+        return {}
+    if not isinstance(info, dict) or info["format"] != FORMAT:
         raise DataError(
             f"{path} is not of format {FORMAT}: it was written by another version of this project"
         )
@@ -102,11 +106,22 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def finish_replacement(folder: Path) -> None:
-    """Step 3 of `datasets.form.replace_rows`, if it was not reached."""
+    """Step 3 of `datasets.form.replace_rows`, if it was not reached.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
     waiting = folder / NEXT
     try:
         content = waiting.read_bytes()
     except OSError:
         return
     if read_info(folder).get("digest") == hashlib.sha256(content).hexdigest():
-        waiting.replace(folder / MANIFEST)
+        try:
+            waiting.replace(folder / MANIFEST)
+        except FileNotFoundError:
+            return  # Another reader was faster.
+        except OSError as error:
+            raise DataError(
+                f"{waiting} is to take the place of {MANIFEST}, and cannot: {error.strerror}"
+            ) from None

@@ -111,6 +111,7 @@ def train_model(
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
     # Read before hours of training, so that what is missing is said now.
+    validation, masks = load_samples(request.data, held_out), masks_digest(request.data, records)
     held_out_others = held_out_pictures(
         None if request.negatives is None else request.negatives / HOLDOUT,
         drawn=wanted.drawn_held_out,
@@ -148,7 +149,7 @@ def train_model(
         "data": asdict(wanted),
         "data_digest": data_digest(records),
         "held_out_digest": data_digest(held_out),
-        "masks_digest": masks_digest(request.data, records),
+        "masks_digest": masks,
         **seen.for_card([*learnt, *watched], start),
         "slices": len(samples),
         "other_pictures": {"drawn": wanted.drawn, "real": len(others) - wanted.drawn},
@@ -156,7 +157,6 @@ def train_model(
         "libraries": _versions(),
         **({"run": request.run} if request.run else {}),
     }
-    validation = load_samples(request.data, held_out)
     report(f"calibrating on {len(validation)} slices of fold {wanted.fold}")
     extras = completion.complete(
         card,

@@ -20,7 +20,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -288,7 +288,8 @@ def replace_rows(data: Dataset, rows: Sequence[Row], info: Mapping[str, Any]) ->
     try:
         write_file(data.folder / NEXT, content)
         write_file(data.folder / INFO, info_bytes(info))
-        (data.folder / NEXT).replace(data.folder / MANIFEST)
+        with suppress(FileNotFoundError):  # A reader may have done it already.
+            (data.folder / NEXT).replace(data.folder / MANIFEST)
     except OSError as error:
         raise DataError(f"cannot write to {data.folder}: {error.strerror}") from error
     return replace(data, rows=tuple(rows), info=info, digest=digest)

@@ -135,6 +135,7 @@ class CalibrationError:
         self, confidence: Array, right: Array, among: Array | None = None, *, bins: int = 15
     ) -> None:
         self._inside = np.ones(len(right)) if among is None else np.asarray(among, np.float64)
+        self._right = np.asarray(right, np.bool_)
         index = np.minimum((confidence * bins).astype(int), bins - 1)
         self._off = np.eye(bins)[index] * (self._inside * (confidence - right))[:, None]
 
@@ -146,11 +147,13 @@ class CalibrationError:
         return np.asarray(np.abs(self._gaps(weights)).sum(axis=1))
 
     def interval(self, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
-        """At least 95%, the figure give or take how far the bins of draws lie from those found.
+        """About 95%: the figure give or take how far the bins of draws lie from those found.
 
         Chance moves bins apart and never together, so draws have a larger error than what they
         are drawn from, and their percentiles may leave out the figure itself. The sum of how far
-        the bins are off, though, differs from the true one by no more than the bins do.
+        the bins are off, though, differs from the true one by no more than the bins do. Where all
+        answers are right, or none, draws say the same: there how often they are is known no better
+        than to Wilson's bound by the groups.
         """
         found = self._gaps(np.ones((1, len(groups))))
         moved = _drawn(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,
@@ -158,6 +161,9 @@ class CalibrationError:
         if not moved.size:
             return None
         value, by = float(np.abs(found).sum()), float(np.quantile(moved, 0.95))
+        inside = self._inside > 0
+        if len(set(self._right[inside].tolist())) == 1:
+            by = max(by, proportion_interval(0, len(np.unique(groups[inside])))[1])
         return [round(max(0.0, value - by), 4), round(min(1.0, value + by), 4)]
 
 

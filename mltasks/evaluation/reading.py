@@ -63,13 +63,19 @@ def _record(path: Path, row: dict[str, str]) -> Record:
         label=label,
         plane=row.get("plane") or "",
         fold=int(row["fold"]) if (row.get("fold") or "").isdigit() else 0,
-        group=row.get("group") or row.get("patient") or identity,
+        group=row.get("group") or _of_patient(row) or identity,
         has_mask=_has_mask(path, row.get("has_mask") or "", identity),
         sha256=row.get("sha256") or "",
         file=file,
         source=row.get("source") or "",
         mask_sha256=row.get("mask_sha256") or "",
     )
+
+
+def _of_patient(row: dict[str, str]) -> str:
+    """A group for each patient of a source: "1" is the first patient of many."""
+    patient = row.get("patient")
+    return f"patient {patient} of {row.get('source') or 'this set'}" if patient else ""
 
 
 def _has_mask(path: Path, stated: str, identity: str) -> bool:

@@ -124,6 +124,13 @@ def test_a_manifest_changed_by_hand_is_refused(folder: Path) -> None:
             read(folder)
 
 
+@pytest.mark.parametrize("info", ['{"format": 1, "name": "x"}', '{"channel_names": {"0": "T1"}}'])
+def test_what_names_no_manifest_says_nothing_of_it(folder: Path, info: str) -> None:
+    """A dataset.json of ours without a digest, or one of another program's."""
+    (folder / "dataset.json").write_text(info)
+    assert len(read_manifest(folder)) == len(read_records(folder, None)) == 44
+
+
 def test_slices_without_a_digest_are_told_apart_by_their_pixels(slices: Path) -> None:
     """A run does not go on with other pictures of the same names."""
     stated = load_samples(slices, read_manifest(slices)[:3])

@@ -256,7 +256,12 @@ def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
         held += low == 0
     assert held >= 26
     always = bootstrap.calibration_error(np.full(60, 0.9), np.zeros(60, np.bool_))
-    assert bootstrap.stated(always, np.arange(60))["ci95"] == [0.9, 0.9]
+    by = bootstrap.proportion_interval(0, 60)[1]
+    assert bootstrap.stated(always, np.arange(60))["ci95"] == pytest.approx([0.9 - by, 0.9 + by])
+    right = bootstrap.calibration_error(np.full(60, 0.995), np.ones(60, np.bool_))
+    low, high = bootstrap.stated(right, np.arange(60) // 10)["ci95"]
+    assert low == 0
+    assert high > 0.3, "six groups say little, however many slices they are"
 
 
 def test_the_calibration_error_leaves_out_what_does_not_count() -> None:

@@ -52,7 +52,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(folder: Path) -> None:
 def test_slices_of_a_patient_are_a_group_where_none_is_stated(folder: Path) -> None:
     """Else intervals would count them as independent."""
     write_manifest(folder, "id,label,group,patient\na,glioma,g,p\nb,glioma,,p\nc,glioma,,\n")
-    assert [record.group for record in read_records(folder, None)] == ["g", "p", "c"]
+    assert [record.group for record in read_records(folder, None)] == [
+        *("g", "patient p of this set", "c"),
+    ]
 
 
 def test_the_column_file_names_the_picture(folder: Path) -> None:

@@ -200,7 +200,8 @@ def test_a_card_says_what_was_fitted_to_its_own_slices() -> None:
     after = model_card.text(card)
     assert "| calibration error, cross-fitted | 1.0% (0.4–5.1) |" in after
     assert "| plain | 907 | 96.7% (90.0–99.0) | 1.0% (0.4–5.1) |" in after
-    assert "713 tumours in 37 groups, cross-fitted likewise: mean Dice 0.840 (0.800–0.900)" in after
+    assert "713 tumours in 37 groups, cross-fitted likewise" in after
+    assert "on the network's own grid 0.840 (0.800–0.900)" in after
     assert "79.0% (65.0–90.0)" in after
     assert "not cross-fitted" not in after
 

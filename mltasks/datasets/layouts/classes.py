@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-from collections import Counter
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,13 +36,21 @@ _LABELS = {
     "normal": NO_TUMOR,
     "yes": TUMOR,
 }
-_PARTS = {"training": "train", "train": "train", "testing": "test", "test": "test"}
+_PARTS = {
+    **dict.fromkeys(("training", "train"), "train"),
+    **dict.fromkeys(("testing", "test"), "test"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+}
 _PLANES = {"axial", "coronal", "sagittal"}
 _MASKS = {"mask", "masks", "segmentation", "segmentations"}
 # Folders below a class that are not called after a patient.
-_NO_PATIENT = {*_PARTS, *_PLANES, *_MASKS, "image", "images", "slices"}
+_NO_PATIENT = {
+    *_PARTS, *_PLANES, *_MASKS, "image", "images", "slices", "raw", "original", "augmented",
+    "png", "jpg", "jpeg", "tif", "tiff", "bmp", "t1", "t1c", "t1ce", "t1gd", "t2", "flair",
+}  # fmt: skip
 _NAMES = ", ".join(_LABELS)
 _NO_CLASS = f"none of its folders is named after a class: {_NAMES}"
+_TWO_CLASSES = "its folders are named after two classes: move it below one"
 
 
 def _key(name: str) -> str:
@@ -91,18 +99,25 @@ class _Place:
     above: tuple[str, ...]
 
 
-def _place(folder: Path, where: PurePath) -> _Place | None:
-    """What the folders above a file tell; None if none of them is named after a class.
+def _labels(folder: Path, where: PurePath) -> set[str]:
+    """The classes that the folders above a file are named after, or else the whole download's."""
+    keys = [_key(name) for name in where.parts[:-1]]
+    found = {_LABELS[key] for key in keys if key in _LABELS}
+    return found or {_LABELS[key] for key in [_key(folder.resolve().name)] if key in _LABELS}
 
-    The nearest class counts. The first folder between it and the picture is the patient, whatever
-    lies below: a patient's series must not be taken for patients of their own.
+
+def _place(folder: Path, where: PurePath) -> _Place | None:
+    """What the folders above a file tell; None if they name no class, or two.
+
+    The first folder between class and picture is the patient, whatever lies below: a patient's
+    series must not be taken for patients of their own.
     """
     names = where.parts[:-1]
     found = [number for number, name in enumerate(names) if _key(name) in _LABELS]
-    at = found[-1] if found else -1
-    label = _LABELS.get(_key(names[at] if found else folder.resolve().name))
-    if label is None:
+    labels = _labels(folder, where)
+    if len(labels) != 1:
         return None
+    at, label = found[-1] if found else -1, labels.pop()
     telling = (
         number for number in range(at + 1, len(names)) if _key(names[number]) not in _NO_PATIENT
     )
@@ -118,20 +133,19 @@ def _place(folder: Path, where: PurePath) -> _Place | None:
 
 def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
     taken = set[str]()
-    # How many files of a patient there were so far.
-    counts = Counter[tuple[str, str]]()
     for path in files_below(folder):
         where = path.relative_to(folder)
         place = _place(folder, where)
         if place is None:
-            yield LeftOut(str(where), _NO_CLASS)
+            why = _TWO_CLASSES if _labels(folder, where) else _NO_CLASS
+            yield LeftOut(_vague(path, where), why)
             continue
         if place.patient:
-            # Names of a patient's files may be of the patient, too: a number takes their place.
-            own = slug("/".join(place.above)), place.patient
-            counts[own] += 1
-            name = f"{own[0]}_{{patient}}_{counts[own]:04d}".lstrip("_")
-            shown = "/".join((*place.above, "{patient}", f"{counts[own]}{path.suffix}"))
+            # Names of a patient's files may be of the patient, too. What is in them stays the same
+            # where others are added, so that a grown folder is not taken a second time.
+            number = _digest(path)
+            name = f"{slug('/'.join(place.above))}_{{patient}}_{number}".lstrip("_")
+            shown = "/".join((*place.above, "{patient}", f"{number}{path.suffix}"))
         else:
             name, shown = _free_name(where, taken), str(where)
         if why := _unfit(where):
@@ -150,6 +164,24 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
                 part=place.part,
                 origin=shown,
             )
+
+
+def _digest(path: Path) -> str:
+    """The beginning of a file's SHA-256; if it cannot be read, whoever decodes it will say so."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError:
+        return "unread"
+
+
+def _vague(path: Path, where: PurePath) -> str:
+    """A file's place, without what lies deep enough to be called after a patient."""
+    folders = where.parts[:-1]
+    known = itertools.takewhile(lambda name: _key(name) in _NO_PATIENT, folders)
+    shown = folders[: sum(1 for _ in known) + 1]
+    if shown == folders:
+        return str(where)
+    return "/".join((*shown, "…", f"{_digest(path)}{path.suffix}"))
 
 
 def _unfit(where: PurePath) -> str:

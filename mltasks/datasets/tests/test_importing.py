@@ -20,6 +20,7 @@ from mltasks.classes import LABELS
 from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
 from mltasks.datasets import importing
 from mltasks.datasets.form import pseudonym, read_dataset
+from mltasks.datasets.layouts import classes
 from mltasks.datasets.tests.conftest import (
     MADE,
     left_out,
@@ -160,31 +161,74 @@ def test_a_folder_for_each_patient_of_a_class(tmp_path: Path) -> None:
     (none / "Meyer Ada" / "broken Meyer.jpg").write_bytes(b"no picture")
     save(picture(8), none / "p2" / "1.jpg")
     shutil.copytree(none / "p2", source / "again" / "Training" / "Healthy" / "p2")
+    save(picture(9), source / "metastasis" / "Meyer Ada" / "1.jpg")
+    save(picture(10), glioma / "Meyer Ada" / "normal" / "1.jpg")
     importing.run(request(source, tmp_path / "out", patient_key="secret", **MADE))
     rows = read_dataset(tmp_path / "out").rows
+
+    def beginning(*names: str) -> str:
+        content = source.joinpath(*names).read_bytes()
+        return hashlib.sha256(content).hexdigest()[:12]
+
+    first, second = (
+        beginning("Training", "glioma", "Meyer Ada", "axial", f"Meyer {one}.jpg") for one in (0, 1)
+    )
+    folder, healthy = ("Training", "glioma", "Meyer Ada"), ("Training", "Healthy", "Meyer Ada")
+    p2 = beginning("Training", "Healthy", "p2", "1.jpg")
     ada, other = (pseudonym(name, "secret") for name in ("Meyer Ada", "p2"))
     found = {row.origin: (row.label, row.group, row.plane, row.part) for row in rows}
     assert found == {
-        f"Training/glioma/{ada}/1.jpg": ("glioma", ada, "axial", "train"),
-        f"Training/glioma/{ada}/2.jpg": ("glioma", ada, "axial", "train"),
-        f"Training/glioma/{ada}/4.jpg": ("glioma", ada, "", "train"),
+        f"Training/glioma/{ada}/{first}.jpg": ("glioma", ada, "axial", "train"),
+        f"Training/glioma/{ada}/{second}.jpg": ("glioma", ada, "axial", "train"),
+        f"Training/glioma/{ada}/{beginning(*folder, 't1 sagittal', 'Meyer 2.jpg')}.jpg": (
+            *("glioma", ada, "", "train"),
+        ),
         "Training/glioma/axial/images/loose.jpg": (
             *("glioma", "training_glioma_axial_images_loose", "axial", "train"),
         ),
-        f"Training/Healthy/{ada}/1.jpg": ("no_tumor", ada, "", "train"),
-        f"Training/Healthy/{other}/1.jpg": ("no_tumor", other, "", "train"),
+        f"Training/Healthy/{ada}/{beginning(*healthy, 'Meyer 9.jpg')}.jpg": (
+            *("no_tumor", ada, "", "train"),
+        ),
+        f"Training/Healthy/{other}/{p2}.jpg": ("no_tumor", other, "", "train"),
     }
-    assert f"training_glioma_{ada}_0001" in {row.id for row in rows}
+    assert f"training_glioma_{ada}_{first}" in {row.id for row in rows}
     assert left_out(tmp_path / "out") == {
-        f"Training/glioma/{ada}/3.png": "in a folder of masks, which this layout does not take",
-        f"Training/Healthy/{ada}/2.txt": "not a picture",
-        f"Training/Healthy/{ada}/3.jpg": "This file is not a picture we can read. Please use "
-        "JPEG, PNG, WebP, TIFF or BMP.",
-        f"again/Training/Healthy/{other}/1.jpg": "an exact copy of one in a folder less",
+        f"Training/glioma/{ada}/{beginning(*folder, 'masks', 'Meyer 0.png')}.png": (
+            "in a folder of masks, which this layout does not take"
+        ),
+        f"Training/Healthy/{ada}/{beginning(*healthy, 'Meyer.txt')}.txt": "not a picture",
+        f"Training/Healthy/{ada}/{beginning(*healthy, 'broken Meyer.jpg')}.jpg": (
+            "This file is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP."
+        ),
+        f"again/Training/Healthy/{other}/{p2}.jpg": "an exact copy of one in a folder less",
+        f"metastasis/…/{beginning('metastasis', 'Meyer Ada', '1.jpg')}.jpg": classes._NO_CLASS,
+        f"Training/glioma/…/{beginning(*folder, 'normal', '1.jpg')}.jpg": classes._TWO_CLASSES,
     }
     for path in (tmp_path / "out").rglob("*"):
         assert "meyer" not in path.name.lower()
         assert path.is_dir() or b"meyer" not in path.read_bytes().lower()
+
+
+def test_a_folder_that_has_grown_is_not_taken_twice(tmp_path: Path) -> None:
+    source = tmp_path / "hospital"
+    for number in (1, 2):
+        save(picture(number), source / "glioma" / "Meyer Ada" / f"m{number}.jpg")
+        save(picture(number + 5), source / "no" / "val" / f"{number}.jpg")
+    importing.run(request(source, tmp_path / "out", patient_key="secret", **MADE))
+    save(picture(3), source / "glioma" / "Meyer Ada" / "a.jpg")
+    importing.run(
+        request(
+            source,
+            tmp_path / "new",
+            patient_key="secret",
+            onto=tmp_path / "out",
+            **MADE,
+        )
+    )
+    rows = read_dataset(tmp_path / "new").rows
+    assert len({row.sha256 for row in rows}) == len(rows) == 5
+    assert {row.part for row in rows} == {"", "validation"}
+    assert sum(bool(row.patient) for row in rows) == 3, "a part is no patient"
 
 
 def test_a_single_class_is_taken_when_asked_for(tmp_path: Path) -> None:
