@@ -20,7 +20,7 @@ OUR_WORDS = tuple(
         (r"^tumor(?!i)", "tumour"),
         (r"^edema", "oedema"),
         (r"^hem(?=a[nrt]|o)", "haem"),
-        (r"(?<!a)emi(?=a$|c$)", "aemi"),
+        (r"^((?:an|leuk|isch|ur|septic|hypox|glyc)?)emi(?=a$|c$)", r"\1aemi"),
         (r"^anesth", "anaesth"),
         (r"^pediatr", "paediatr"),
         (r"^(esophag|estrogen)", r"o\1"),

@@ -9,7 +9,6 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
-from django.utils.formats import date_format
 
 from predictions.ids import uuid7
 
@@ -337,7 +336,8 @@ class Review(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.prediction.short_answer}, analysed {date_format(self.prediction.queued_at)}"
+        # The admin's log keeps it when scan and review are gone: no finding, no date.
+        return f"Review of {self.prediction_id}"
 
 
 class Access(models.Model):

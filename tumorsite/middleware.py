@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -76,5 +77,10 @@ class UploadLimitMiddleware:
 
     def _drain(self, request: HttpRequest, left: int) -> None:
         left = min(left, self.DRAIN_BYTES)
+        with suppress(UnreadablePostError):  # Whoever sends may give up.
+            self._read(request, left)
+
+    @staticmethod
+    def _read(request: HttpRequest, left: int) -> None:
         while left > 0 and (chunk := request.read(min(left, 1024 * 1024))):
             left -= len(chunk)

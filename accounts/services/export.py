@@ -14,7 +14,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.selectors import account_facts, exported_facts, exported_scans
+from accounts.selectors import CHUNK, account_facts, exported_facts, exported_scans
 from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
@@ -127,7 +127,15 @@ def _json(user: User, now: datetime) -> Iterator[str]:
 
 
 def _csv(user: User) -> Iterator[str]:
-    return csv_lines(export_rows(Owner(user=user), Filters()).iterator(chunk_size=500))
+    return csv_lines(_rows(user))
+
+
+def _rows(user: User) -> Iterator[Prediction]:
+    """Every prediction, some hundred at a time; see `selectors.exported_scans`."""
+    rest = rows = export_rows(Owner(user=user), Filters())
+    while chunk := list(rest[:CHUNK]):
+        yield from chunk
+        rest = rows.filter(pk__lt=chunk[-1].pk)
 
 
 def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 "Details",
                 {
                     "fields": [
-                        "doubt", "unlikeness", "flagged", "committed", "among",
+                        "entropy", "unlikeness", "flagged", "committed", "among",
                         "area_share", "area_bounds", "box", "hottest", "model_version", "scan_link",
                         owner_column(request),
                     ]
@@ -156,16 +156,18 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         return "Yes" if prediction.is_reviewed else "Not yet"
 
     @admin.display(description="uncertainty (0–1)")
-    def doubt(self, prediction: Prediction) -> str:
+    def entropy(self, prediction: Prediction) -> str:
         return "–" if prediction.uncertainty is None else f"{prediction.uncertainty:.3f}"
 
     @admin.display(description="unlikeness to what it learnt from (0–1)")
     def unlikeness(self, prediction: Prediction) -> str:
         return "–" if prediction.ood_score is None else f"{prediction.ood_score:.3f}"
 
-    @admin.display(description="labels among which the true one is with 95%")
+    @admin.display(description="set of answers")
     def among(self, prediction: Prediction) -> str:
-        return ", ".join(Label(label).label for label in prediction.prediction_set) or "–"
+        labels = ", ".join(Label(label).label for label in prediction.prediction_set)
+        # Its 95% are of slices like those tested.
+        return f"{labels} (no promise)" if labels and prediction.flagged else labels or "–"
 
     @admin.display(description="share of the picture")
     def area_share(self, prediction: Prediction) -> str:

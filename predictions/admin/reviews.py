@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.formats import date_format
 
 from predictions.admin.common import (
     CappedPaginator,
@@ -138,7 +139,7 @@ def _subject(admin_: RecordAdmin, request: HttpRequest, review_id: str | None) -
 @admin.register(Review)
 class ReviewAdmin(RecordAdmin):
     form = ReviewForm
-    list_display_links = ("__str__",)
+    list_display_links = ("about",)
     list_filter = ("created_at", "verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
     search_fields = ("prediction__id",)
@@ -152,7 +153,7 @@ class ReviewAdmin(RecordAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         reviewer = "reviewer" if may_see_people(request) else "own"
         return [
-            "picture", "__str__", "verdict", "corrected_label", reviewer, "created_at",
+            "picture", "about", "verdict", "corrected_label", reviewer, "created_at",
         ]  # fmt: skip
 
     def get_search_results(
@@ -220,6 +221,11 @@ class ReviewAdmin(RecordAdmin):
     @admin.display(description="picture")
     def picture(self, review: Review) -> str:
         return thumbnail(review.prediction_id)
+
+    @admin.display(description="result")
+    def about(self, review: Review) -> str:
+        told = review.prediction
+        return f"{told.short_answer}, analysed {date_format(told.queued_at)}"
 
     @admin.display(description="the network says")
     def network_says(self, review: Review) -> str:

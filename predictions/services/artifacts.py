@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -30,6 +31,7 @@ PREFIX = "models/"
 # A network that neither answers nor runs in the shadow stays on a disk for so long after its last
 # use: whoever goes back to it within days finds it there.
 UNUSED = timedelta(days=7)
+GONE = ".gone-"
 _AGAIN = "put it back with: manage.py model register FOLDER"
 
 
@@ -159,7 +161,12 @@ def local(artifact: str) -> Path:
             if not folder.is_dir():
                 raise
     # Before the check, which takes a while: another worker may be clearing up.
-    folder.touch()
+    try:
+        os.utime(folder)
+    except FileNotFoundError:
+        fetch(artifact=artifact, target=folder)
+    except OSError as error:
+        raise ModelError(f"cannot use {folder}: {error.strerror}") from None
     _prune(folder.parent)
     try:
         verify(folder, artifact)
@@ -178,9 +185,11 @@ def _prune(root: Path) -> None:
     limit = time.time() - UNUSED.total_seconds()
     for folder in root.iterdir():
         # Another worker may have been first.
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if folder.name not in kept and folder.stat().st_mtime < limit:
-                shutil.rmtree(folder, ignore_errors=True)
+                # In one step: half a folder would be taken for a damaged one.
+                gone = folder.with_name(f"{GONE}{folder.name.removeprefix(GONE)}")
+                shutil.rmtree(folder.rename(gone), ignore_errors=True)
 
 
 def stored() -> Iterator[tuple[str, datetime]]:

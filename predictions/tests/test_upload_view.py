@@ -62,7 +62,8 @@ class TestTaken:
 
         post(client, file(png(seed=1)), file(png(seed=2)), file(b"", name="no.png"), json=False)
         assert reload(client.get("/scans/").content) == ["60"], "time to read the fault"
-        assert reload(client.get("/scans/").content) == ["5"]
+        assert reload(client.get("/scans/").content) == ["20"]
+        assert reload(client.get("/scans/?name=a").content) == [], "whoever looks is not disturbed"
         for row in Prediction.objects.all():
             finish(row)
         assert reload(client.get("/scans/").content) == []

@@ -51,8 +51,9 @@ def scans(request: HttpRequest) -> HttpResponse:
         return redirect(f"{request.path}?{query.urlencode()}")
     context = {
         "page": page,
-        # Without scripts the page reloads itself until all have their answers.
-        "waiting": any(scan.latest.is_active for scan in page.scans),  # type: ignore[attr-defined]  # set by the selector
+        # Without scripts the page reloads itself until all have their answers; not where somebody
+        # is looking for something, whose choices would be lost.
+        "waiting": not query and any(scan.latest.is_active for scan in page.scans),  # type: ignore[attr-defined]  # set by the selector
         "filters": filters,
         "filtered": filters != Filters(),
         "query": query.urlencode(),

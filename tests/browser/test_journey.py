@@ -135,7 +135,7 @@ def test_what_the_site_asks_to_send_later_is_sent_by_itself(visit: Visit) -> Non
         name = f"{number}.png"
         page.set_input_files("#images", [acts.payload(mri_png(seed=31 + number), name)])
         expect(items.nth(number)).to_contain_text("sent automatically in 4 seconds")
-        expect(page.locator("[data-upload-status]")).to_contain_text(f"{name}: The site takes")
+        expect(page.locator("[data-upload-status]")).to_contain_text(f"{name}: The site accepts")
     for number in range(2):
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
 

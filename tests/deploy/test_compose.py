@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -142,6 +143,11 @@ def test_people_can_be_told(compose: dict[str, Any]) -> None:
     general = compose["services"]["general"]
     assert general["environment"]["NOTIFY_URLS_FILE"] == "/run/secrets/notify_urls"
     assert not compose["networks"][general["networks"][-1]], "it can send"
+    others = [own for name, own in compose["services"].items() if name != "general"]
+    assert not any("notify" in json.dumps(own).lower() for own in others)
+    site = compose["services"]["web"]
+    assert set(general["secrets"]) == {*site["secrets"], "notify_urls"}
+    assert general["environment"].items() >= site["environment"].items()
 
 
 def test_requests_end_before_the_web_is_killed(compose: dict[str, Any]) -> None:

@@ -92,6 +92,10 @@ MAX_UPLOAD_BYTES = values.MAX_UPLOAD_MB * 1024 * 1024
 MAX_PIXELS = values.MAX_MEGAPIXELS * 1_000_000
 # Smaller files stay in memory; a form field alone never needs more than this.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "tumorsite.uploads.UnnamedFileUploadHandler",
+]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = 50

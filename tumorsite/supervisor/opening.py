@@ -63,7 +63,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 def address_of(values: Any) -> str:
     """The site's address as a person types it. Browsers allow passkeys at names only."""
     host = ANY_ADDRESS.get(values.HOST, values.HOST)
-    if host in LOOPBACK:
+    if host in LOOPBACK and {"localhost", "*"} & set(values.ALLOWED_HOSTS):
         host = "localhost"
     host = f"[{host}]" if ":" in host else host
     return str(values.SITE_URL.rstrip("/") or f"http://{host}:{values.PORT}")

@@ -215,7 +215,15 @@ def test_why_a_port_cannot_be_had(number: int, said: str) -> None:
 def test_the_address_a_person_types(host: str, site_url: str, address: str) -> None:
     from tumorsite.settings.env import Values
 
-    assert opening.address_of(Values(HOST=host, PORT=8000, SITE_URL=site_url)) == address
+    values = Values(HOST=host, PORT=8000, SITE_URL=site_url, ALLOWED_HOSTS=["localhost"])
+    assert opening.address_of(values) == address
+
+
+def test_the_address_is_one_that_the_site_answers_to() -> None:
+    from tumorsite.settings.env import Values
+
+    values = Values(HOST="127.0.0.1", PORT=8000, SITE_URL="", ALLOWED_HOSTS=["127.0.0.1"])
+    assert opening.address_of(values) == "http://127.0.0.1:8000"
 
 
 def test_a_terminal_gets_colours_and_one_that_is_stopped_does_not_block(

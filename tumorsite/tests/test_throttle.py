@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import tempfile
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -20,6 +24,7 @@ from tests.support.processes import free_port
 from tumorsite import throttle
 from tumorsite.cache import ForgivingRedisCache
 from tumorsite.middleware import NO_ROOM, UploadLimitMiddleware
+from tumorsite.uploads import UnnamedFileUploadHandler
 
 
 def ok(request: HttpRequest) -> HttpResponse:
@@ -195,6 +200,36 @@ def test_a_form_that_finds_no_room_is_told_so(client: Client) -> None:
         )
     assert answer.status_code == 503
     assert answer.json() == {"error": NO_ROOM}
+
+
+def test_no_name_is_left_of_a_file_that_is_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process takes an original with it, metadata and all."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    handler = UnnamedFileUploadHandler()
+    handler.new_file("images", "scan.jpg", "image/jpeg", 6)
+    handler.receive_data_chunk(b"abc", 0)
+    handler.receive_data_chunk(b"def", 3)
+    assert list(tmp_path.iterdir()) == []
+    file = handler.file_complete(6)
+    assert (file.name, file.size, file.read()) == ("scan.jpg", 6, b"abcdef")
+
+
+def test_who_finds_no_room_and_leaves_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(BytesIO):
+        def read(self, *args: object) -> bytes:
+            raise OSError("connection reset")
+
+    def full(request: HttpRequest) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(WSGIRequest, "POST", property(full))
+    request = RequestFactory().post("/scans/", {"images": "x"})
+    request._stream = Gone()
+    answer = UploadLimitMiddleware(ok).process_view(request, ok, (), {})
+    assert answer is not None
+    assert answer.status_code == 503
 
 
 def test_who_breaks_off_sending_is_left_to_the_check_of_the_form() -> None:
