@@ -13,8 +13,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
+from accounts import selectors
 from accounts.models import User
-from accounts.selectors import CHUNK, account_facts, exported_facts, exported_scans
+from accounts.selectors import account_facts, exported_facts, exported_scans
 from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
@@ -133,7 +134,7 @@ def _csv(user: User) -> Iterator[str]:
 def _rows(user: User) -> Iterator[Prediction]:
     """Every prediction, some hundred at a time; see `selectors.exported_scans`."""
     rest = rows = export_rows(Owner(user=user), Filters())
-    while chunk := list(rest[:CHUNK]):
+    while chunk := list(rest[: selectors.CHUNK]):
         yield from chunk
         rest = rows.filter(pk__lt=chunk[-1].pk)
 

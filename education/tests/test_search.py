@@ -65,6 +65,9 @@ def test_an_american_name_on_a_page_is_found_beside_them(pages: list[str]) -> No
         ("oedema", "oedema"),
         ("tumorigenic", "tumorigenic"),
         ("colorectal", "colorectal"),
+        ("academic", "academic"),
+        ("epidemic", "epidemic"),
+        ("ischemic", "ischaemic"),
         ("esophagus", "oesophagus"),
     ],
 )

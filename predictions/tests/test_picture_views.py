@@ -356,7 +356,7 @@ class TestReport:
 
         def noted(pdf: FPDF, *args: object, w: float, **options: object) -> object:
             widths.append(w)
-            return image(pdf, *args, w=w, **options)  # type: ignore[arg-type,misc]
+            return image(pdf, *args, w=w, **options)  # type: ignore[arg-type,misc]  # passed on as they come
 
         monkeypatch.setattr(FPDF, "image", noted)
         report_pdf(finish(mine))

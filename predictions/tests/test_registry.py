@@ -204,6 +204,20 @@ class TestFetch:
         assert set(copies[old].parent.iterdir()) == left
         assert artifacts.local(old.artifact) == copies[old], "fetched anew"
 
+    def test_one_that_another_worker_clears_away_meanwhile_is_fetched_anew(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        version = registry.register(folder=make())
+        copy, utime = artifacts.local(version.artifact), os.utime
+
+        def gone(folder: Path) -> None:
+            shutil.rmtree(folder)
+            utime(folder)
+
+        monkeypatch.setattr(artifacts.os, "utime", gone)
+        assert artifacts.local(version.artifact) == copy
+        assert (copy / "model.onnx").is_file()
+
     def test_a_flipped_bit_on_disk_is_named(self, make: Make) -> None:
         version = registry.register(folder=make())
         copy = artifacts.local(version.artifact)
