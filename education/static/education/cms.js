@@ -1,4 +1,5 @@
-/* Lets Wagtail's editor work without inline scripts.
+// @ts-check
+/** Lets Wagtail's editor work without inline scripts.
  *
  * A few of its widgets start themselves by an inline script, which the content security policy
  * forbids. Each is one call with JSON arguments, so it is read as data and made from here; any
@@ -10,23 +11,26 @@ const FUNCTIONS = new Set(["initDateChooser", "initDateTimeChooser", "initTimeCh
 const CLASSES = new Set(["PageChooser"]);
 const started = new WeakSet();
 
+/** @param {HTMLScriptElement} script */
 function start(script) {
   if (script.src || started.has(script)) {
     return;
   }
-  const [, isNew, name, args] = CALL.exec(script.textContent.trim()) ?? [];
+  const [, isNew, name, args] = CALL.exec(script.textContent?.trim() ?? "") ?? [];
   if (!(isNew ? CLASSES : FUNCTIONS).has(name)) {
     return;
   }
   started.add(script);
   const values = JSON.parse(`[${args}]`);
+  const widget = /** @type {any} */ (window)[name];
   if (isNew) {
-    new window[name](...values);
+    new widget(...values);
   } else {
-    window[name](...values);
+    widget(...values);
   }
 }
 
+/** @param {ParentNode} root */
 function startAll(root) {
   root.querySelectorAll("script").forEach(start);
 }
