@@ -347,6 +347,18 @@ def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Na
     return named if folder is None else named + _real(_part(folder, HOLDOUT), _USUAL.per_source)
 
 
+def real_pictures(folder: Path) -> Named:
+    """All pictures in `folder/<source>/`, with their source.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    found = negatives.real(folder, _USUAL.per_source)
+    if not found:
+        raise DataError(f"no usable picture in {folder}/<source>/")
+    return found
+
+
 def _part(folder: Path, wanted: str) -> Path:
     """The folder, unless it plainly is the one above the part wanted, or the other part.
 

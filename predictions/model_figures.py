@@ -48,6 +48,23 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What became of slices of other people, scanners and sequences, of one source or of all.
+
+    Attributes:
+        wrong_and_sure: share of them that it named wrongly with 90% or more.
+    """
+
+    name: str
+    n: int
+    groups: int
+    right: float
+    refused: float
+    warned: float
+    wrong_and_sure: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClassFigures:
     """How the network did on the slices of one class.
 
@@ -120,7 +137,8 @@ class Figures:
         refused: real MRI slices that it refused.
         warned: real slices that it answered with the warning not to rely on it; none by a network
             from before there was one, likewise `taken_warned`.
-        taken: other pictures that it answered without a warning; `sources` says which.
+        taken: other pictures that it answered without a warning; `sources` says which, and has
+            other parts of the body, too.
         taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
         misplaced: share of areas that do not touch the experts' at all; its interval is None in
@@ -131,6 +149,8 @@ class Figures:
         worsened_n, unworsened: how many slices were made worse, and its accuracy on these before.
         worsened_classes: how many of these show each finding; empty in cards from before they
             were chosen finding by finding.
+        elsewhere: by source, then of all; empty in cards that do not state it.
+        elsewhere_tumors: how many of those slices show a tumour.
     """
 
     n: int
@@ -154,6 +174,8 @@ class Figures:
     worsened_n: int
     worsened_classes: list[tuple[str, int]]
     unworsened: Share | None
+    elsewhere: list[Elsewhere]
+    elsewhere_tumors: int
 
     @property
     def groups_stated(self) -> bool:
@@ -243,6 +265,24 @@ def _worsened(metrics: dict[str, Any]) -> list[Worsened]:
     ]
 
 
+def _elsewhere(stated: dict[str, Any]) -> list[Elsewhere]:
+    if not stated:
+        return []
+    parts = [*stated["by_source"].items(), ("all of them", stated)]
+    return [
+        Elsewhere(
+            name,
+            own["n"],
+            own["groups"],
+            *(
+                float(own[key]["value"] or 0)
+                for key in ("accuracy", "refused", "flagged", "confidently_wrong")
+            ),
+        )
+        for name, own in parts
+    ]
+
+
 def model_figures(card: dict[str, Any]) -> Figures | None:
     """The figures of a model card; None if it states none, as that of an unfinished network."""
     metrics = card.get("metrics") or {}
@@ -268,7 +308,10 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
             Foreign(_source(name), stated["n"], stated.get("flagged", 0), stated["accepted"])
-            for name, stated in others["by_source"].items()
+            for name, stated in [
+                *others["by_source"].items(),
+                *metrics.get("other_bodies", {}).get("by_source", {}).items(),
+            ]
         ],
         overlap=Share.of(dice["median"]) if dice["n"] else None,
         overlap_n=dice["n"],
@@ -283,4 +326,6 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             (Label(label).label, count) for label, count in changed.get("classes", {}).items()
         ],
         unworsened=Share.of(changed["plain"]["accuracy"]) if "plain" in changed else None,
+        elsewhere=_elsewhere(metrics.get("elsewhere", {})),
+        elsewhere_tumors=metrics.get("elsewhere", {}).get("tumors", 0),
     )

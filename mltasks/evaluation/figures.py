@@ -116,7 +116,7 @@ def _parts(results: Results) -> dict[str, dict[str, Array]]:
 
 
 def _divided(results: Results, resamples: int) -> dict[str, Any]:
-    """Accuracy and Dice of each part."""
+    """Refusals, accuracy and Dice of each part."""
     figures: dict[str, Any] = {}
     for way, parts in _parts(results).items():
         figures[way] = {}
@@ -127,12 +127,40 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
                 "n": len(own),
                 "kind_known": int(own.kind_known.sum()),
                 **_groups(own),
+                "refused": state(bootstrap.share(~own.accepted)),
+                "flagged": state(bootstrap.share(own.flagged)),
                 "accuracy": state(bootstrap.share(own.right, own.kind_known)),
                 "dice_n": int((~np.isnan(own.dice)).sum()),
                 "dice_median": state(bootstrap.quantile(own.dice, 0.5)),
                 "dice_5": state(bootstrap.quantile(own.dice, 0.05)),
             }
     return figures
+
+
+def elsewhere(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
+    """What becomes of slices from elsewhere: all of them, and `by_source`."""
+
+    def part(own: Results) -> dict[str, Any]:
+        state = _Stating(own, resamples)
+        sure = own.probabilities.max(axis=1) >= 0.9
+        return {
+            "n": len(own),
+            **_groups(own),
+            "tumors": int(own.tumor.sum()),
+            "accuracy": state(bootstrap.share(own.right, own.kind_known)),
+            "refused": state(bootstrap.share(~own.accepted)),
+            "flagged": state(bootstrap.share(own.flagged)),
+            "committed": state(bootstrap.share(own.committed)),
+            "error_when_committed": state(
+                bootstrap.share(~own.right, own.kind_known & own.committed)
+            ),
+            "confidently_wrong": state(bootstrap.share(~own.right & sure, own.kind_known)),
+        }
+
+    sources = _parts(results)["source"]
+    return part(results) | {
+        "by_source": {name: part(results.take(chosen)) for name, chosen in sources.items()}
+    }
 
 
 def _tumor_or_none(results: Results, state: _Stating) -> dict[str, Any]:

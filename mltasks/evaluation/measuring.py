@@ -13,8 +13,8 @@ from mltasks import seen
 from mltasks.data import DataError, Record, data_digest, masks_digest, read_manifest
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
-from mltasks.evaluation.figures import refusal_summary, summary
-from mltasks.evaluation.reading import load, load_all
+from mltasks.evaluation.figures import elsewhere, refusal_summary, summary
+from mltasks.evaluation.reading import load, load_all, read_records
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, preprocess
@@ -22,7 +22,15 @@ from mltasks.preprocessing import Pixels, preprocess
 FORMAT = 1
 SANITY_SLICES = 48
 # What a card takes over from a report; the rest is too long or only for the plots.
-CARD_KEYS = ("validation", "other_pictures", "other_bodies", "robustness", "sanity", "data")
+CARD_KEYS = (
+    "validation",
+    "elsewhere",
+    "other_pictures",
+    "other_bodies",
+    "robustness",
+    "sanity",
+    "data",
+)
 Progress = Callable[[int], None]
 
 
@@ -35,8 +43,9 @@ class Request:
         records: its slices.
         fold: which fold they are, None for all.
         others: pictures that are no brain MRI, with their source.
-        bodies: drawn slices of other parts of the body, with their kind.
+        bodies: slices of other parts of the body, with their kind or source.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
+        elsewhere: another labelled folder, of other people, scanners and hospitals.
     """
 
     folder: Path
@@ -45,6 +54,7 @@ class Request:
     others: Sequence[tuple[str, Pixels]]
     bodies: Sequence[tuple[str, Pixels]]
     corrupted: int
+    elsewhere: Path | None = None
 
     @property
     def passes(self) -> int:
@@ -91,8 +101,10 @@ def measure(
     """Every figure of a report, and the results of each slice.
 
     Raises:
-        DataError: a picture or mask is missing or damaged.
+        DataError: a picture or mask is missing or damaged, or the network has learnt from slices
+            that are given as those from elsewhere.
     """
+    strangers = _strangers(analyzer, request.elsewhere)
     results = run(analyzer, load_all(request.folder, request.records), progress=progress)
     calibration = analyzer.card.get("calibration", {})
     figures: dict[str, Any] = {
@@ -105,6 +117,7 @@ def measure(
         "data": described(analyzer.card, request),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
+        **strangers,
         "other_pictures": refusal_summary(refusals(analyzer, request.others)),
         "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
         "calibration": calibration.get("cross_fitted", {}),
@@ -128,6 +141,15 @@ def measure(
         "classes": robustness.class_counts(chosen),
     }
     return figures, results
+
+
+def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {}
+    records = read_records(folder, None)
+    if why := seen.why_seen(analyzer.card, records, fold=None, whole=_set_digest(folder)):
+        raise DataError(f"{folder} is not from elsewhere: the network {why}")
+    return {"elsewhere": elsewhere(run(analyzer, load_all(folder, records)))}
 
 
 def for_card(figures: dict[str, Any]) -> dict[str, Any]:

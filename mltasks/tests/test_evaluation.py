@@ -11,6 +11,7 @@ import pytest
 from mltasks.data import Record, Sample
 from mltasks.evaluation import bootstrap, refusal_summary, summary
 from mltasks.evaluation.curves import curves, precision_recall, roc
+from mltasks.evaluation.figures import elsewhere
 from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score, run
 from mltasks.evaluation.robustness import changed_once, class_counts, pick
 from mltasks.phantom import drawn_head
@@ -77,6 +78,22 @@ def test_figures_by_hand() -> None:
     assert value(contours["outer_at_least_90"]) == 0
     assert set(figures["by"]["source"]) == {"one", "two"}
     assert set(figures["by"]["tumour_size"]) == {"1–2%"}
+    assert value(figures["by"]["class"]["glioma"]["refused"]) == 0.5
+    assert value(figures["by"]["class"]["meningioma"]["refused"]) == 0
+
+
+def test_what_becomes_of_slices_from_elsewhere() -> None:
+    found = results(
+        [2, 2, 2, 2],
+        [2, 0, 2, 1],
+        accepted=np.array([True, True, True, False]),
+        flagged=np.array([False, True, False, False]),
+    )
+    stated = elsewhere(found, resamples=20)
+    assert (stated["n"], stated["tumors"]) == (4, 0)
+    assert value(stated["accuracy"]) == 0.5
+    assert value(stated["refused"]) == value(stated["flagged"]) == 0.25
+    assert sum(own["n"] for own in stated["by_source"].values()) == 4
 
 
 def test_a_set_that_knows_only_tumour_or_none() -> None:

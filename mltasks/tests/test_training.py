@@ -139,6 +139,35 @@ def test_a_set_of_others_is_evaluated_too(trained: Trained, tmp_path: Path) -> N
         call_command("evaluate", **options, output=report, card=True)
 
 
+def test_slices_from_elsewhere_stand_beside_the_sets_own(
+    trained: Trained, slices: Path, tmp_path: Path
+) -> None:
+    model, strangers = shutil.copytree(trained[0], tmp_path / "model"), tmp_path / "strangers"
+    (strangers / "images").mkdir(parents=True)
+    rows = ["id,label,group,source"]
+    for number in range(6):
+        pixels = head(500 + number)
+        Image.fromarray(pixels).save(strangers / "images" / f"s{number}.png")
+        rows.append(f"s{number},no_tumor,{number // 2},scanner {number % 3}")
+    (strangers / "manifest.csv").write_text("\n".join(rows))
+    options = {"model": model, "data": slices, "fold": 0, "drawn": 0, "corruptions": 0}
+    report = tmp_path / "report"
+    call_command("evaluate", **options, elsewhere=strangers, output=report, card=True)
+    figures = json.loads((report / "report.json").read_text())
+    stated = figures["elsewhere"]
+    assert (stated["n"], stated["groups"], stated["tumors"]) == (6, 3, 0)
+    assert {name: own["n"] for name, own in stated["by_source"].items()} == {
+        f"scanner {number}": 2 for number in range(3)
+    }
+    assert figures["validation"]["n"] == 8
+    card = json.loads((model / CARD_NAME).read_text())
+    assert card["metrics"]["elsewhere"] == stated
+    assert "| scanner 1 | 2 | 2 |" in (model / "MODEL_CARD.md").read_text()
+    assert "scanner 1" in (report / "report.html").read_text()
+    with pytest.raises(CommandError, match=r"is not from elsewhere: .* has learnt from"):
+        call_command("evaluate", **options, elsewhere=slices, output=report)
+
+
 def test_a_card_is_of_what_training_held_out_and_nothing_else(
     trained: Trained, slices: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,33 @@ def test_doubt_and_worse_pictures_are_read() -> None:
     assert (before.doubt, before.worsened) == (None, [])
 
 
+def test_slices_from_elsewhere_are_read_where_they_are_stated() -> None:
+    before = model_figures(card())
+    assert before
+    assert before.elsewhere == []
+    complete = card()
+    part = {
+        "n": 20,
+        "groups": 1,
+        "tumors": 0,
+        "accuracy": stated(0.6),
+        "refused": stated(0.05),
+        "flagged": stated(0.2),
+        "confidently_wrong": {"value": None, "ci95": None},
+    }
+    complete["metrics"]["elsewhere"] = part | {"by_source": {"PD": part}}
+    figures = model_figures(complete)
+    assert figures
+    assert figures.elsewhere_tumors == 0
+    [films, everything] = figures.elsewhere
+    assert (films.name, films.n, films.right, films.refused) == ("PD", 20, 0.6, 0.05)
+    assert (everything.name, everything.warned, everything.wrong_and_sure) == (
+        "all of them",
+        0.2,
+        0.0,
+    )
+
+
 def test_it_reads_a_card() -> None:
     figures = model_figures(card())
     assert figures

@@ -20,7 +20,7 @@ from mltasks.evaluation.reading import load, read_records
 from mltasks.evaluation.reporting import PAGE_NAME, Report, may_replace
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures
+from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures, real_pictures
 
 _BODIES, _BODIES_SEED = 200, 5
 
@@ -44,6 +44,18 @@ class Command(BaseCommand):
             type=Path,
             help="folder with <source>/…: pictures that are no brain MRI and were not trained on, "
             "beside those that are drawn by code; holdout/ of what training was given",
+        )
+        parser.add_argument(
+            "--bodies",
+            type=Path,
+            help="folder with <source>/…: medical pictures of other parts of the body and by other "
+            "means, stated apart from the other pictures, beside those drawn by code",
+        )
+        parser.add_argument(
+            "--elsewhere",
+            type=Path,
+            help="a second labelled folder, of other people, scanners and hospitals; stated by the "
+            "source that its manifest names",
         )
         parser.add_argument(
             "--drawn", type=int, default=DRAWN_HELD_OUT, help="other pictures drawn by code"
@@ -76,8 +88,10 @@ class Command(BaseCommand):
                 records=read_records(folder, options["fold"]),
                 fold=options["fold"],
                 others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
-                bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
+                bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
+                + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
                 corrupted=max(0, options["corruptions"]),
+                elsewhere=options["elsewhere"],
             )
             if options["card"]:
                 model_card.check(analyzer.card, described(analyzer.card, request))

@@ -1,0 +1,1 @@
+"""What docs/experiments.md and docs/model.md tell of, beside the product."""
