@@ -35,8 +35,9 @@ REFERENCE_STEP = 5
 CHANGED_STEP = 2
 # Share of held-out slices that may be flagged (measured false alarms must stay under 2%).
 _FLAG_SHARE = 0.012
-# Held-out slices that may be refused by the brain head, and its highest threshold.
-_REFUSE_SHARE, _BRAIN_CEILING = 0.002, 0.15
+# Held-out slices that may be refused by the brain head, and its highest threshold; and the score
+# from which no distance refuses. docs/model.md says on which heads the last two were chosen.
+_REFUSE_SHARE, _BRAIN_CEILING, _SURELY_BRAIN = 0.002, 0.5, 0.9
 # A flagged answer claims no more than this.
 _FLAGGED_CAP = 0.85
 COVERAGE = 0.95
@@ -129,7 +130,7 @@ def fit_reference(features: Floats, dimensions: int = DIMENSIONS) -> Reference:
 
 
 def _distances(home: Array, others: Array) -> dict[str, float]:
-    """From which distances a picture is flagged and refused.
+    """From which distances a picture is flagged, and refused if the brain head is not sure of it.
 
     Refused from halfway between the farthest held-out slice and the hundredth part of the other
     pictures that comes nearest: MRI from elsewhere lies farther than any slice from home.
@@ -142,6 +143,7 @@ def _distances(home: Array, others: Array) -> dict[str, float]:
         "centre": round(centre, 6),
         "flag": round(flag, 6),
         "refuse": round(max(min(refuse, 10.0), flag + 1e-6), 6),
+        "surely_brain": _SURELY_BRAIN,
     }
 
 

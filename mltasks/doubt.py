@@ -179,7 +179,10 @@ class Doubt:
         )
         brain_score = sigmoid(outputs.brain)
         no_brain, far = brain_score < self.brain_threshold, distance >= at["flag"]
-        refused = (distance >= at["refuse"]) | (no_brain & far)
+        # Heads of other people's making lie far, too: those without a skull, other sequences. Cards
+        # from before that was measured state no such score: distance alone refuses.
+        farthest = (distance >= at["refuse"]) & (brain_score < at.get("surely_brain", np.inf))
+        refused = farthest | (no_brain & far)
         flagged = ~refused & (far | no_brain)
         if odd is not None:
             flagged |= ~refused & odd
@@ -191,7 +194,9 @@ class Doubt:
         return Assessment(
             probabilities=probabilities,
             distance=distance,
-            unlikeness=np.where(refused, 1.0, np.where(flagged, np.maximum(spread, 0.5), spread)),
+            unlikeness=np.where(
+                refused, 1.0, np.where(flagged, np.clip(spread, 0.5, 0.99), spread)
+            ),
             brain_score=brain_score,
             refused=refused,
             flagged=flagged,

@@ -145,6 +145,17 @@ def test_the_brain_head_refuses_with_the_distance_and_flags_alone(doubt: Doubt) 
     assert found.flagged.tolist() == [True, False]
 
 
+def test_what_is_surely_a_brain_is_flagged_however_far_it_lies(doubt: Doubt) -> None:
+    distance = CARD["doubt"]["distance"] | {"surely_brain": 0.9}
+    lenient = Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
+    found = lenient.assess(outputs([0.3, 0.9], brain=3.0))
+    assert found.refused.tolist() == [False, False]
+    assert found.flagged.tolist() == [False, True]
+    assert 0.5 < found.unlikeness[1] < 1
+    assert not found.committed[1]
+    assert lenient.assess(outputs([0.9], brain=1.0)).refused.all()
+
+
 def test_a_light_background_flags_alone(doubt: Doubt) -> None:
     found = doubt.assess(outputs([0.05, 0.05]), np.array([True, False]))
     assert found.flagged.tolist() == [True, False]
