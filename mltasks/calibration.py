@@ -81,7 +81,7 @@ def group_halves(groups: Array, *, seed: int = 0) -> Array:
 
 
 def brain_threshold(scores: Array, *, refuse: float, ceiling: float) -> float:
-    """The score below which a picture is refused.
+    """The score below which a picture is flagged, and refused if it is also far.
 
     Args:
         scores: of real brain MRI slices.

@@ -133,7 +133,8 @@ def _distances(home: Array, others: Array) -> dict[str, float]:
     """From which distances a picture is flagged, and refused if the brain head is not sure of it.
 
     Refused from halfway between the farthest held-out slice and the hundredth part of the other
-    pictures that comes nearest: MRI from elsewhere lies farther than any slice from home.
+    pictures that comes nearest: MRI from elsewhere lies farther than any slice from home, much of
+    it beyond that, too.
     """
     centre, flag = float(np.median(home)), float(np.quantile(home, 1 - _FLAG_SHARE))
     flag = max(flag, centre + 1e-6)

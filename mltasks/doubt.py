@@ -7,6 +7,7 @@ fitted by `mltasks.completion` on slices that the network has not learnt from.
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +146,11 @@ class Doubt:
                         "with manage.py calibrate"
                     )
         assert isinstance(doubt, dict)  # noqa: S101 - narrows the type; checked above
+        # Cards from before it was measured state none: distance alone refuses.
+        surely = doubt["distance"].get("surely_brain", math.inf)
+        if not isinstance(surely, (int, float)):
+            raise ModelError("the model card's doubt.distance.surely_brain is no number")
+        self._surely_brain = float(surely)
         self.reference = reference
         self.brain_threshold = float(card["thresholds"]["brain"])
         self.inner = float(doubt["contours"]["inner"])
@@ -179,9 +185,8 @@ class Doubt:
         )
         brain_score = sigmoid(outputs.brain)
         no_brain, far = brain_score < self.brain_threshold, distance >= at["flag"]
-        # Heads of other people's making lie far, too: those without a skull, other sequences. Cards
-        # from before that was measured state no such score: distance alone refuses.
-        farthest = (distance >= at["refuse"]) & (brain_score < at.get("surely_brain", np.inf))
+        # Heads of other people's making lie far, too: those without a skull, other sequences.
+        farthest = (distance >= at["refuse"]) & (brain_score < self._surely_brain)
         refused = farthest | (no_brain & far)
         flagged = ~refused & (far | no_brain)
         if odd is not None:

@@ -348,11 +348,13 @@ def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Na
 
 
 def real_pictures(folder: Path) -> Named:
-    """All pictures in `folder/<source>/`, with their source.
+    """Pictures in `folder/<source>/`, with their source, see `negatives.real`.
 
     Raises:
-        DataError: the folder holds none.
+        DataError: the folder holds none, or is the one above them.
     """
+    if (folder / "other").is_dir():
+        raise DataError(f"{folder} is not the folder of sources that is meant: {folder / 'other'}")
     found = negatives.real(folder, _USUAL.per_source)
     if not found:
         raise DataError(f"no usable picture in {folder}/<source>/")

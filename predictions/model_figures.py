@@ -52,16 +52,16 @@ class Elsewhere:
     """What became of slices of other people, scanners and sequences, of one source or of all.
 
     Attributes:
-        wrong_and_sure: share of them that it named wrongly with 90% or more.
+        right, wrong_and_sure: shares of those of a known kind that it named rightly, and wrongly
+            with 90% or more; None if no kind is known.
     """
 
     name: str
     n: int
-    groups: int
-    right: float
-    refused: float
-    warned: float
-    wrong_and_sure: float
+    right: float | None
+    refused: float | None
+    warned: float | None
+    wrong_and_sure: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,9 @@ class Figures:
         refused: real MRI slices that it refused.
         warned: real slices that it answered with the warning not to rely on it; none by a network
             from before there was one, likewise `taken_warned`.
-        taken: other pictures that it answered without a warning; `sources` says which, and has
-            other parts of the body, too.
+        taken: other pictures that it answered without a warning; `sources` says which.
+        bodies_taken: likewise of medical pictures of other parts of the body or by other means,
+            which `bodies` names; drawn ones and, in newer cards, real ones.
         taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
         misplaced: share of areas that do not touch the experts' at all; its interval is None in
@@ -150,6 +151,7 @@ class Figures:
         worsened_classes: how many of these show each finding; empty in cards from before they
             were chosen finding by finding.
         elsewhere: by source, then of all; empty in cards that do not state it.
+        elsewhere_right: share of all of them that it named rightly.
         elsewhere_tumors: how many of those slices show a tumour.
     """
 
@@ -174,7 +176,10 @@ class Figures:
     worsened_n: int
     worsened_classes: list[tuple[str, int]]
     unworsened: Share | None
+    bodies: list[Foreign]
+    bodies_taken: Count
     elsewhere: list[Elsewhere]
+    elsewhere_right: Share | None
     elsewhere_tumors: int
 
     @property
@@ -273,14 +278,14 @@ def _elsewhere(stated: dict[str, Any]) -> list[Elsewhere]:
         Elsewhere(
             name,
             own["n"],
-            own["groups"],
-            *(
-                float(own[key]["value"] or 0)
-                for key in ("accuracy", "refused", "flagged", "confidently_wrong")
-            ),
+            *(own[key]["value"] for key in ("accuracy", "refused", "flagged", "confidently_wrong")),
         )
         for name, own in parts
     ]
+
+
+def _known(strangers: dict[str, Any]) -> bool:
+    return bool(strangers) and strangers["accuracy"]["value"] is not None
 
 
 def model_figures(card: dict[str, Any]) -> Figures | None:
@@ -292,6 +297,7 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
     doubt = _doubt(card)
     missed, refused = slices["tumor_called_no_tumor"], slices["refused"]
     changed, dice = metrics.get("robustness", {}), slices["dice"]
+    strangers, bodies = metrics.get("elsewhere", {}), metrics.get("other_bodies", {})
     return Figures(
         n=slices["n"],
         groups=slices["groups"],
@@ -308,11 +314,13 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
             Foreign(_source(name), stated["n"], stated.get("flagged", 0), stated["accepted"])
-            for name, stated in [
-                *others["by_source"].items(),
-                *metrics.get("other_bodies", {}).get("by_source", {}).items(),
-            ]
+            for name, stated in others["by_source"].items()
         ],
+        bodies=[
+            Foreign(name, stated["n"], stated["flagged"], stated["accepted"])
+            for name, stated in bodies.get("by_source", {}).items()
+        ],
+        bodies_taken=Count(bodies.get("accepted", 0), bodies.get("n", 0)),
         overlap=Share.of(dice["median"]) if dice["n"] else None,
         overlap_n=dice["n"],
         misplaced=float(dice["empty_or_disjoint"] or 0.0),
@@ -326,6 +334,7 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             (Label(label).label, count) for label, count in changed.get("classes", {}).items()
         ],
         unworsened=Share.of(changed["plain"]["accuracy"]) if "plain" in changed else None,
-        elsewhere=_elsewhere(metrics.get("elsewhere", {})),
-        elsewhere_tumors=metrics.get("elsewhere", {}).get("tumors", 0),
+        elsewhere=_elsewhere(strangers),
+        elsewhere_right=Share.of(strangers["accuracy"]) if _known(strangers) else None,
+        elsewhere_tumors=strangers.get("tumors", 0),
     )

@@ -147,6 +147,7 @@ def elsewhere(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict
             "n": len(own),
             **_groups(own),
             "tumors": int(own.tumor.sum()),
+            "kind_known": int(own.kind_known.sum()),
             "accuracy": state(bootstrap.share(own.right, own.kind_known)),
             "refused": state(bootstrap.share(~own.accepted)),
             "flagged": state(bootstrap.share(own.flagged)),

@@ -149,7 +149,8 @@ def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
     records = read_records(folder, None)
     if why := seen.why_seen(analyzer.card, records, fold=None, whole=_set_digest(folder)):
         raise DataError(f"{folder} is not from elsewhere: the network {why}")
-    return {"elsewhere": elsewhere(run(analyzer, load_all(folder, records)))}
+    figures = elsewhere(run(analyzer, load_all(folder, records)))
+    return {"elsewhere": figures | {"digest": data_digest(records)}}
 
 
 def for_card(figures: dict[str, Any]) -> dict[str, Any]:

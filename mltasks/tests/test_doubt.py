@@ -154,6 +154,9 @@ def test_what_is_surely_a_brain_is_flagged_however_far_it_lies(doubt: Doubt) -> 
     assert 0.5 < found.unlikeness[1] < 1
     assert not found.committed[1]
     assert lenient.assess(outputs([0.9], brain=1.0)).refused.all()
+    distance["surely_brain"] = "very"
+    with pytest.raises(ModelError, match="surely_brain is no number"):
+        Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
 
 
 def test_a_light_background_flags_alone(doubt: Doubt) -> None:

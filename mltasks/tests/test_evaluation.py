@@ -84,16 +84,23 @@ def test_figures_by_hand() -> None:
 
 def test_what_becomes_of_slices_from_elsewhere() -> None:
     found = results(
-        [2, 2, 2, 2],
-        [2, 0, 2, 1],
-        accepted=np.array([True, True, True, False]),
-        flagged=np.array([False, True, False, False]),
+        [2, 2, 2, 2, KIND_UNKNOWN],
+        [2, 0, 2, 1, 0],
+        confidence=0.95,
+        accepted=np.array([True, True, True, False, True]),
+        flagged=np.array([False, True, False, False, False]),
+        committed=np.array([True, False, True, False, True]),
+        source=np.array(["one", "one", "two", "two", "three"]),
     )
     stated = elsewhere(found, resamples=20)
-    assert (stated["n"], stated["tumors"]) == (4, 0)
-    assert value(stated["accuracy"]) == 0.5
-    assert value(stated["refused"]) == value(stated["flagged"]) == 0.25
-    assert sum(own["n"] for own in stated["by_source"].values()) == 4
+    assert (stated["n"], stated["tumors"], stated["kind_known"]) == (5, 1, 4)
+    assert value(stated["accuracy"]) == value(stated["confidently_wrong"]) == 0.5
+    assert value(stated["refused"]) == value(stated["flagged"]) == 0.2
+    assert value(stated["committed"]) == 0.6
+    assert value(stated["error_when_committed"]) == 0
+    assert value(stated["by_source"]["two"]["refused"]) == 0.5
+    assert value(stated["by_source"]["one"]["refused"]) == 0
+    assert stated["by_source"]["three"]["accuracy"]["value"] is None
 
 
 def test_a_set_that_knows_only_tumour_or_none() -> None:

@@ -151,7 +151,10 @@ def test_slices_from_elsewhere_stand_beside_the_sets_own(
         rows.append(f"s{number},no_tumor,{number // 2},scanner {number % 3}")
     (strangers / "manifest.csv").write_text("\n".join(rows))
     options = {"model": model, "data": slices, "fold": 0, "drawn": 0, "corruptions": 0}
-    report = tmp_path / "report"
+    report, bodies = tmp_path / "report", tmp_path / "medical"
+    (bodies / "other/MR of a heart").mkdir(parents=True)
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(bodies / "other/MR of a heart/1.png")
+    options["bodies"] = bodies / "other"
     call_command("evaluate", **options, elsewhere=strangers, output=report, card=True)
     figures = json.loads((report / "report.json").read_text())
     stated = figures["elsewhere"]
@@ -162,10 +165,13 @@ def test_slices_from_elsewhere_stand_beside_the_sets_own(
     assert figures["validation"]["n"] == 8
     card = json.loads((model / CARD_NAME).read_text())
     assert card["metrics"]["elsewhere"] == stated
+    assert card["metrics"]["other_bodies"]["by_source"]["MR of a heart"]["n"] == 1
     assert "| scanner 1 | 2 | 2 |" in (model / "MODEL_CARD.md").read_text()
     assert "scanner 1" in (report / "report.html").read_text()
     with pytest.raises(CommandError, match=r"is not from elsewhere: .* has learnt from"):
         call_command("evaluate", **options, elsewhere=slices, output=report)
+    with pytest.raises(CommandError, match=r"not the folder of sources that is meant: .*/other"):
+        call_command("evaluate", **options | {"bodies": bodies}, output=report)
 
 
 def test_a_card_is_of_what_training_held_out_and_nothing_else(

@@ -102,11 +102,32 @@ def test_slices_from_elsewhere_are_read_where_they_are_stated() -> None:
     assert figures.elsewhere_tumors == 0
     [films, everything] = figures.elsewhere
     assert (films.name, films.n, films.right, films.refused) == ("PD", 20, 0.6, 0.05)
-    assert (everything.name, everything.warned, everything.wrong_and_sure) == (
-        "all of them",
-        0.2,
-        0.0,
-    )
+    assert (everything.name, everything.warned) == ("all of them", 0.2)
+    assert everything.wrong_and_sure is None
+    assert figures.elsewhere_right
+    assert figures.elsewhere_right.rest.value == pytest.approx(0.4)
+    # Of tumours whose kind nobody knows.
+    unknown = part | {"tumors": 20, "accuracy": {"value": None, "ci95": None}}
+    complete["metrics"]["elsewhere"] = unknown | {"by_source": {}}
+    figures = model_figures(complete)
+    assert figures
+    assert figures.elsewhere_right is None
+    assert figures.elsewhere[0].right is None
+
+
+def test_other_parts_of_the_body_are_counted_apart() -> None:
+    before = model_figures(card())
+    assert before
+    assert (before.bodies, before.bodies_taken.n) == ([], 0)
+    complete = card()
+    heart = {"n": 95, "accepted": 24, "flagged": 64}
+    complete["metrics"]["other_bodies"] = heart | {"by_source": {"MR of a heart": heart}}
+    figures = model_figures(complete)
+    assert figures
+    [own] = figures.bodies
+    assert (own.name, own.n, own.warned, own.taken) == ("MR of a heart", 95, 64, 24)
+    assert (figures.bodies_taken.count, figures.bodies_taken.n) == (24, 95)
+    assert figures.taken == before.taken
 
 
 def test_it_reads_a_card() -> None:

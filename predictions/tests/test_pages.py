@@ -295,6 +295,23 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     text = page(browser, reverse("model"))
     assert "5 (few)" in text
     assert "the interval is too narrow" in text
+    assert "On heads from elsewhere" not in text
+    part = {"n": 20, "tumors": 0, "accuracy": {"value": 0.6, "ci95": [0.5, 0.7]}}
+    part |= {key: {"value": 0.25, "ci95": None} for key in ("refused", "flagged")}
+    part["confidently_wrong"] = {"value": None, "ci95": None}
+    heart = {"n": 95, "accepted": 24, "flagged": 64}
+    model.card["metrics"] |= {
+        "elsewhere": part | {"by_source": {"proton density": part}},
+        "other_bodies": heart | {"by_source": {"MR of a heart": heart}},
+    }
+    model.save()
+    text = page(browser, reverse("model"))
+    assert "proton density" in text
+    assert "every other answer is a false alarm" in text
+    assert "<strong>40.0%</strong> of slices from other people" in text
+    assert '<td class="number">–</td>' in text
+    assert "<strong>24</strong> of 95 medical pictures" in text
+    assert "MR of a heart" in text
     model.card["calibration"] = crossed()
     model.card["metrics"]["data"] = {"groups_calibrated_on": 30}
     model.save()

@@ -28,7 +28,9 @@ def types(tmp_path: Path) -> Checker:
         config.write_text(json.dumps({**OPTIONS, "files": [str(path) for path in scripts]}))
         compiler = place / "node_modules/typescript/bin/tsc"
         done = tools.run("node", compiler, "--project", config, "--pretty", "false")
-        return [line for line in done.stdout.splitlines() if ": error " in line]
+        found = [line for line in done.stdout.splitlines() if "error TS" in line]
+        assert bool(found) == bool(done.returncode), done.stdout + done.stderr
+        return found
 
     return check
 

@@ -86,5 +86,6 @@ class Command(BaseCommand):
                 "The figures in model.json were measured before this, so they are gone, and "
                 "MODEL_CARD.md with them. Measure anew: python manage.py evaluate "
                 f"--model {model} --data {folder} --fold {options['fold']} "
-                "--negatives NEGATIVES/holdout --output REPORT --card"
+                "--negatives NEGATIVES/holdout --output REPORT --card (and --elsewhere, --bodies, "
+                "to state those figures, too)"
             )
