@@ -158,6 +158,41 @@ def test_deleting_from_result_and_history(visit: Visit) -> None:
     assert answer.status == 404
 
 
+def test_a_selection_outlasts_the_page_it_was_made_on(visit: Visit) -> None:
+    page = visit()
+    for batch in range(3):
+        names = [f"{batch}-{number}.png" for number in range(9)]
+        page.goto("/")
+        page.set_input_files("#images", [acts.payload(png(64, 64, seed=1), name) for name in names])
+        items = page.locator("[data-uploads] li")
+        expect(items.get_by_role("link", name=re.compile("Open"))).to_have_count(9)
+    page.goto("/scans/")
+    choices, said = page.locator("[name=scan]"), page.locator("[data-count]")
+    expect(choices).to_have_count(24)
+    choices.first.check()
+    page.get_by_role("link", name="Older").click()
+    expect(choices).to_have_count(3)
+    choices.first.check()
+    expect(said).to_have_text("2 selected, 1 of them on other pages")
+    page.get_by_role("button", name="Compare two").click()
+    page.wait_for_url("**/compare/**")
+    page.go_back()
+    expect(choices.first).to_be_checked()
+    page.get_by_role("button", name="None").click()
+    expect(said).to_have_text("Select scans to compare two or to delete.")
+    choices.last.check()
+    page.get_by_role("link", name="Newer").click()
+    expect(said).to_have_text("1 selected, 1 of them on other pages")
+    choices.last.check()
+    # Other filters, another selection.
+    page.goto("/scans/?q=png")
+    expect(said).to_have_text("Select scans to compare two or to delete.")
+    page.goto("/scans/")
+    choices.first.check()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="Delete")).to_be_visible()
+
+
 def test_without_scripts(visit: Visit, site: Site) -> None:
     child = site.child()
     child.suspend()
