@@ -264,7 +264,7 @@ def test_errors_of_web_and_task_are_reported(observed: Observed) -> None:
         database.execute("ALTER TABLE predictions_prediction RENAME TO gone")
         try:
             answer = visitor.get(f"/results/{observed.id}/?name={TYPED}", Accept="text/html")
-            assert answer.status == 500
+            assert answer.status == 503
 
             def reported() -> set[str]:
                 return {

@@ -1,6 +1,9 @@
 """The public pages that hold no records, and the pages for errors."""
 
+import sys
+
 from django.core.exceptions import DisallowedHost, TooManyFilesSent
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -9,6 +12,11 @@ from tumorsite.http import problem
 WRONG_HOST = (
     "The site does not answer to the address that it was called by. Whoever runs it can add the "
     "host name in that address to the setting ALLOWED_HOSTS."
+)
+
+NO_DATABASE = (
+    "The site cannot reach its records at the moment. What you just asked for may not have been "
+    "done: look again in a minute."
 )
 
 
@@ -48,7 +56,10 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return problem(request, 500, "Something went wrong on our side. Nothing of yours was lost.")
+    """A fault of our own; where the database is locked or away, one that passes."""
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        return problem(request, 503, NO_DATABASE)
+    return problem(request, 500, "Something went wrong on our side. What was stored is kept.")
 
 
 def how_it_works(request: HttpRequest) -> HttpResponse:

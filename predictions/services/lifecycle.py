@@ -34,9 +34,15 @@ from tumorsite.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-# After this many attempts lost to outages, waiting longer is no help to the person who waits.
-MAX_OUTAGES = 100
+# After this many attempts lost to outages, some eight hours, waiting longer is no help to the
+# person who waits.
+MAX_OUTAGES = 500
+LONGEST_WAIT = 60.0
 
+OUTAGE = (
+    "The site could not read or store pictures for hours. Nothing is wrong with your picture: "
+    "please run it again."
+)
 CRASHED = (
     "The analysis stopped several times on this picture. "
     "Please try another export of it, as PNG for example."
@@ -157,14 +163,17 @@ def requeue(*, prediction: Prediction, outage: bool = False, wait: float = 0.0) 
 
     Args:
         outage: whether storage or database were at fault rather than this picture.
-        wait: seconds before which no worker takes it.
+        wait: seconds before which no worker takes it, more with each outage in a row.
     """
     outages = prediction.outages + outage
-    if outages > MAX_OUTAGES or prediction.attempt - outages >= settings.MAX_ATTEMPTS:
+    if outages > MAX_OUTAGES:
+        return fail(prediction=prediction, code="outage", message=OUTAGE)
+    if prediction.attempt - outages >= settings.MAX_ATTEMPTS:
         failed = fail(prediction=prediction, code="crashed", message=CRASHED)
         if failed:
             metrics.attempts_exhausted()
         return failed
+    wait = min(LONGEST_WAIT, wait * 2 ** min(prediction.outages, 10))
     with transaction.atomic():
         moved = _move(
             prediction,

@@ -283,7 +283,21 @@ class TestRequeue:
         Prediction.objects.filter(pk=queued.pk).update(outages=lifecycle.MAX_OUTAGES)
         running.outages = lifecycle.MAX_OUTAGES
         lifecycle.requeue(prediction=running, outage=True)
-        assert fresh(queued).status == Status.FAILED
+        row = fresh(queued)
+        assert (row.status, row.error_code) == (Status.FAILED, "outage")
+        assert "Nothing is wrong with your picture" in row.message
+
+    @pytest.mark.parametrize(("outages", "wait"), [(0, 5), (2, 20), (90, 60)])
+    def test_each_outage_in_a_row_is_waited_out_longer(
+        self, queued: Prediction, outages: int, wait: int
+    ) -> None:
+        running = start(queued)
+        running.outages = outages
+        lifecycle.requeue(prediction=running, outage=True, wait=5)
+        until = fresh(queued).not_before
+        assert until is not None
+        left = (until - timezone.now()).total_seconds()
+        assert wait - 4 < left <= wait
 
     def test_a_wait_is_kept_and_sends_nothing(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -160,6 +161,28 @@ class TestRefused:
             assert answer.status_code == 503
             assert "cannot store pictures at the moment" in answer.content.decode()
         assert Scan.objects.count() == 0
+
+    @pytest.mark.parametrize("fault", [OperationalError("locked"), InterfaceError("closed")])
+    def test_records_that_cannot_be_written(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    ) -> None:
+        """What is in before stays reachable, by a visitor who has come just now as well."""
+        save, saved = Scan.save, []
+
+        def refuse_second(scan: Scan, **options: Any) -> None:
+            saved.append(scan)
+            if len(saved) > 1:
+                raise fault
+            save(scan, **options)
+
+        monkeypatch.setattr(Scan, "save", refuse_second)
+        answer = post(client, file(png(seed=1)), file(png(seed=2)))
+        assert answer.status_code == 201
+        [result], [said] = answer.json()["results"], answer.json()["errors"]
+        assert client.get(result["url"]).status_code == 200
+        assert "cannot record pictures at the moment" in said["message"]
+        assert post(client, file(png(seed=3))).status_code == 503
+        assert not list(storage.walk(saved[1].prefix))
 
     @pytest.mark.parametrize("bad_first", [False, True])
     def test_of_several_faults_the_stores_counts(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -24,12 +26,22 @@ from predictions.visitors import owner_of
 from tumorsite.http import problem, wants_json
 from tumorsite.throttle import client_address, retry_after
 
+logger = logging.getLogger(__name__)
+
 FIELD = "images"
 
 NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
 NO_MODEL = "No network is in service at the moment. Please try again later."
 BUSY = "Many large pictures are being read at the moment. Please try again in a minute."
-NOW = {StorageUnavailableError: NOT_NOW, NoModelError: NO_MODEL, BusyError: BUSY}
+NO_RECORDS = "The site cannot record pictures at the moment. Please try again in a minute."
+# Faults of the site that pass, and what is said of each.
+PASSING: dict[type[Exception], str] = {
+    StorageUnavailableError: NOT_NOW,
+    NoModelError: NO_MODEL,
+    BusyError: BUSY,
+    OperationalError: NO_RECORDS,
+    InterfaceError: NO_RECORDS,
+}
 
 
 @ensure_csrf_cookie
@@ -72,8 +84,10 @@ def submit(request: HttpRequest) -> HttpResponse:
         except ImageError as error:
             faults.append((display_name(file.name or ""), error.message))
             status = max(status, 413 if error.code == "too_large" else 422)
-        except (StorageUnavailableError, NoModelError, BusyError) as error:
-            faults.append((display_name(file.name or ""), NOW[type(error)]))
+        except tuple(PASSING) as error:
+            logger.warning("an upload has to come again", exc_info=True)
+            said = next(words for kind, words in PASSING.items() if isinstance(error, kind))
+            faults.append((display_name(file.name or ""), said))
             status = max(status, 503)
     return _answer(request, queued, faults, 201 if queued else status)
 

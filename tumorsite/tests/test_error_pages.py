@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
+from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
@@ -55,6 +57,21 @@ def test_a_fault_of_ours_says_so(rf: RequestFactory) -> None:
     response = server_error(rf.get("/", headers={"accept": "text/html"}))
     assert response.status_code == 500
     assert "on our side" in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_away_is_told_as_what_passes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(request: HttpRequest, **filters: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr("predictions.views.submission.recent_scans", locked)
+    client.raise_request_exception = False
+    for accept, words in (("text/html", "Not at the moment"), ("application/json", "records")):
+        response = client.get("/", headers={"accept": accept})
+        assert response.status_code == 503
+        assert words in response.content.decode()
 
 
 @pytest.mark.django_db
