@@ -13,7 +13,7 @@ def staff_second_factor(**kwargs: Any) -> list[CheckMessage]:
     return [
         CheckWarning(
             "Staff can enter the admin of this public site without a second factor.",
-            hint="Set STAFF_MFA=required.",
+            hint="Leave STAFF_MFA empty, or set it to required.",
             id="accounts.W001",
         )
     ]

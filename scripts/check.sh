@@ -16,7 +16,7 @@ templates() {
 
 deployment() {
     DATA_DIR=$(mktemp -d) SITE_URL=https://tumorsite.example ALLOWED_HOSTS=tumorsite.example \
-        STAFF_MFA=required PROXY_COUNT=1 \
+        PROXY_COUNT=1 \
         "$PYTHON" manage.py check --deploy --fail-level WARNING
 }
 

@@ -60,4 +60,6 @@ MFA_TOTP_ISSUER = "TumorSite"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not values.SITE_URL.startswith("https://")
 USERSESSIONS_TRACK_ACTIVITY = True
 
-STAFF_MFA_REQUIRED = values.STAFF_MFA == "required"
+STAFF_MFA_REQUIRED = values.STAFF_MFA == "required" or (
+    not values.STAFF_MFA and values.SITE_URL.startswith("https://")
+)

@@ -1,6 +1,6 @@
 """Applications, middleware, templates, languages and static files."""
 
-from tumorsite.settings.env import BASE_DIR
+from tumorsite.settings.parsers import BASE_DIR
 from tumorsite.settings.values import values
 
 # BASE_DIR is the project's folder, in which manage.py lies.

@@ -6,7 +6,6 @@ disagree. A secret may be given as NAME or, as a path to a file that holds it, a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,91 +13,20 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from tumorsite.settings.parsers import (
+    boolean,
+    choice,
+    earlier_keys,
+    headers,
+    host_names,
+    integer,
+    optional_choice,
+    optional_path,
+    path,
+    required_text,
+    text,
+)
 from tumorsite.settings.url_parsers import addresses, broker, database, origin, sentry_dsn, url
-
-# Django's own check asks for as many.
-KEY_LENGTH = 50
-BASE_DIR = Path(__file__).resolve().parent.parent.parent
-_HOST_NAME = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[a-f0-9:.]+\]", re.IGNORECASE)
-
-
-def text(value: str) -> str:
-    return value
-
-
-def required_text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value
-
-
-def boolean(value: str) -> bool:
-    lowered = value.strip().lower()
-    if lowered in {"1", "true", "yes", "on"}:
-        return True
-    if lowered in {"0", "false", "no", "off", ""}:
-        return False
-    raise ValueError("must be true or false")
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"must be a whole number from {low} to {high}") from None
-        if not low <= number <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return number
-
-    return parse
-
-
-def choice(*options: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in options:
-            raise ValueError(f"must be one of {', '.join(options)}")
-        return value
-
-    return parse
-
-
-def names(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def host_names(value: str) -> list[str]:
-    found = names(value)
-    if not found or not all(map(_HOST_NAME.fullmatch, found)):
-        raise ValueError(
-            "must be host names such as tumorsite.example, without https:// and port, separated by "
-            "commas"
-        )
-    return found
-
-
-def path(value: str) -> Path:
-    return (BASE_DIR / Path(value).expanduser()).resolve()
-
-
-def optional_path(value: str) -> Path | None:
-    return path(value) if value else None
-
-
-def headers(value: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in names(value)]
-    if not all(name.strip() and equals and content.strip() for name, equals, content in pairs):
-        raise ValueError("must be name=value, several separated by commas")
-    return {name.strip(): content.strip() for name, _, content in pairs}
-
-
-def earlier_keys(value: str) -> list[str]:
-    keys = value.split()
-    # A comma may be part of a key, but not stand between two.
-    joined = any("," in key and min(map(len, key.split(","))) >= KEY_LENGTH for key in keys)
-    if joined or any(len(key) < KEY_LENGTH for key in keys):
-        raise ValueError(f"must be keys of {KEY_LENGTH} characters or more, separated by spaces")
-    return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +191,10 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "STAFF_MFA",
-        choice("required", "optional"),
-        "optional",
-        "Whether staff must have a second factor to enter the admin. Required in production.",
+        optional_choice("required", "optional"),
+        "",
+        "Whether staff must have a second factor to enter the admin, `required` or `optional`. "
+        "Empty: required where SITE_URL begins with https.",
     ),
     Setting(
         "TRAINING_DATA",

@@ -8,7 +8,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from tumorsite.settings.env import KEY_LENGTH
+from tumorsite.settings.parsers import KEY_LENGTH
 from tumorsite.settings.storage import s3_origins
 from tumorsite.settings.values import values
 

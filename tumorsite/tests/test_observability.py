@@ -19,7 +19,8 @@ from tumorsite.observability import context, sentry
 from tumorsite.observability.logs import ContextFilter, JsonFormatter, PathFilter
 from tumorsite.observability.middleware import ObservabilityMiddleware
 from tumorsite.observability.privacy import cleaned
-from tumorsite.settings.env import BASE_DIR, load
+from tumorsite.settings.env import load
+from tumorsite.settings.parsers import BASE_DIR
 
 
 @pytest.mark.parametrize(

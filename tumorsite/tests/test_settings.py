@@ -14,7 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from tumorsite.settings.database import configured
-from tumorsite.settings.env import BASE_DIR, TABLE, Values, load
+from tumorsite.settings.env import TABLE, Values, load
+from tumorsite.settings.parsers import BASE_DIR
 
 
 def test_every_default_is_valid() -> None:
@@ -121,6 +122,33 @@ def test_earlier_keys_may_hold_commas_but_not_be_separated_by_them() -> None:
 def test_all_bad_values_are_named_at_once() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"PORT .*; DEBUG .*; WEB_THREADS "):
         load({"PORT": "x", "DEBUG": "x", "WEB_THREADS": "x"})
+
+
+@pytest.mark.parametrize(
+    ("site", "chosen", "required"),
+    [
+        ("https://tumorsite.example", "", "True"),
+        ("https://tumorsite.example", "optional", "False"),
+        ("http://localhost:8000", "", "False"),
+        ("http://localhost:8000", "required", "True"),
+    ],
+)
+def test_a_public_site_asks_its_staff_for_a_second_factor(
+    site: str, chosen: str, required: str, tmp_path: Path
+) -> None:
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from tumorsite import settings; print(settings.STAFF_MFA_REQUIRED)",
+        ],
+        env={**os.environ, "SITE_URL": site, "STAFF_MFA": chosen, "DATA_DIR": str(tmp_path)},
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == required
 
 
 @pytest.mark.parametrize(
