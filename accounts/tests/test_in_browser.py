@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.tests.support import PASSWORD, totp
-from tests.support.browser import WAIT, launched_chromium
+from tests.support.browser import WAIT, accessibility_faults, launched_chromium
 from tests.support.pages import served_pages
 from tests.support.pictures import png
 
@@ -100,8 +98,7 @@ class Visit:
     def see(self, heading: str) -> None:
         """Wait for a page by its heading, and let axe look at it."""
         expect(self.page.get_by_role("heading", level=1)).to_have_text(heading)
-        found = Axe().run(self.page).response["violations"]
-        assert not found, json.dumps([(fault["id"], fault["nodes"]) for fault in found], indent=1)
+        assert accessibility_faults(self.page) == []
 
     def sign_up(self, email: str) -> None:
         self.open("/account/signup/")

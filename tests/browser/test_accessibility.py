@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser import acts
 from tests.browser.conftest import Visit
-from tests.support.pictures import mri_png
+from tests.support.browser import accessibility_faults
+from tests.support.pictures import mri_png, png
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -31,19 +29,7 @@ PUBLIC = (
 
 # Django's own frame around the admin's pages keeps to WCAG, but not to every best practice. Its
 # sheets import others, which axe could read only where the content policy allows inline styles.
-ADMIN = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-
-
-def faults(page: Page, options: dict[str, Any] | None = None) -> list[str]:
-    """What axe finds on the page as it is."""
-    # Transitions between themes would be measured half-way.
-    page.wait_for_timeout(200)
-    found: dict[str, Any] = Axe().run(page, options=options or {}).response
-    return [
-        f"{page.url} {violation['id']}: {violation['help']} {node['html'][:120]}"
-        for violation in found["violations"]
-        for node in violation["nodes"]
-    ]
+ADMIN = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "rules": {}, "preload": False}
 
 
 def sideways(page: Page) -> list[str]:
@@ -72,13 +58,23 @@ def test_axe_finds_nothing(visit: Visit, site: Site, scheme: str) -> None:
     found: list[str] = []
     for path in (*PUBLIC, *pages_of_a_visit(page, site)):
         page.goto(path)
-        found += faults(page)
+        found += accessibility_faults(page)
+    acts.submit(page, png(64, 64, seed=1), "no-brain.png")
+    found += accessibility_faults(page)
+    page.goto("/")
+    bad = [("text.png", b"no picture"), ("notes.txt", b"hello")]
+    page.set_input_files("#images", [acts.payload(content, name) for name, content in bad])
+    expect(page.locator("[data-uploads] li")).to_have_count(2)
+    found += accessibility_faults(page)
     child = site.child()
     child.suspend()
     page.goto("/")
     page.set_input_files("#images", [acts.payload(mri_png(seed=402))])
     page.wait_for_url("**/results/**")
-    found += faults(page)
+    found += accessibility_faults(page)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    found += accessibility_faults(page)
     child.resume()
     assert found == []
 
@@ -105,7 +101,7 @@ def test_axe_finds_nothing_in_the_admin_s_pages_of_records(
         f"scan/{scan}/change/",
     ):
         page.goto(f"/admin/predictions/{path}")
-        found += faults(page, ADMIN)
+        found += accessibility_faults(page, ADMIN)
     assert found == []
 
 
