@@ -318,6 +318,24 @@ def test_a_visitors_result_is_theirs_alone(scene: Scene, name: str) -> None:
     assert outcome(getattr(scene.clients["visitor"], row.method)(place)) == OK
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize(
+    "name", [name for name, row in MATRIX.items() if "result" in row.arguments]
+)
+def test_for_others_there_is_no_such_result_by_any_method(
+    scene: Scene, name: str, method: str
+) -> None:
+    place = scene.address(name, MATRIX[name])
+    data = {"confirmed": "yes"}
+    refused = {MISSING, "405"}
+    for role in EVERYBODY:
+        if role != "owner":
+            assert outcome(getattr(scene.clients[role], method)(place, data)) in refused, role
+    scene.result.refresh_from_db()
+    assert scene.result.scan.deleted_at is None
+    assert scene.result.scan.predictions.count() == 1
+
+
 def test_lists_show_ones_own_only(scene: Scene) -> None:
     mine = {"owner": scene.result, "visitor": scene.visitors}
     for role in EVERYBODY:

@@ -71,6 +71,35 @@ class TestOneWayToDeclareATask:
         assert exempt == ["predictions/task.py"]
 
 
+def status_writes(tree: ast.AST) -> Iterator[str]:
+    """Where a status is set: an assignment, or an `update` of rows."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            yield from (
+                ast.unparse(target)
+                for target in node.targets
+                if isinstance(target, ast.Attribute) and target.attr == "status"
+            )
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("update"):
+            yield from (ast.unparse(node) for word in node.keywords if word.arg == "status")
+
+
+class TestOneWriterOfAStatus:
+    def test_only_the_lifecycle_moves_a_prediction(self) -> None:
+        found = {
+            path.relative_to(ROOT).as_posix()
+            for path in (ROOT / "predictions").rglob("*.py")
+            if "tests" not in path.parts and any(status_writes(ast.parse(path.read_text())))
+        }
+        assert found == {"predictions/services/lifecycle.py"}
+
+    @pytest.mark.parametrize(
+        "code", ["row.status = 'failed'", "rows.filter(pk=1).update(status=Status.FAILED)"]
+    )
+    def test_the_search_would_find_it(self, code: str) -> None:
+        assert list(status_writes(ast.parse(code)))
+
+
 class TestTasks:
     @pytest.fixture(autouse=True)
     def _loaded(self) -> None:

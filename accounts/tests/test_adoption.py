@@ -18,7 +18,7 @@ from predictions.models import ModelVersion, Scan
 from predictions.visitors import SESSION_KEY
 from tests.support.records import make_user, submit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 
 
 @pytest.fixture

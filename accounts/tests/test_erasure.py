@@ -32,7 +32,7 @@ from predictions.services import deletion
 from predictions.services.auditing import record_access
 from tests.support.records import finish, make_user, submit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 
 
 @pytest.fixture

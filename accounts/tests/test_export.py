@@ -30,7 +30,7 @@ from predictions.models import Access, ModelVersion, Prediction, Review
 from predictions.services.auditing import record_access
 from tests.support.records import finish, make_user, submit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 
 
 @pytest.fixture

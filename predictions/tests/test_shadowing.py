@@ -25,7 +25,7 @@ from tests.support.networks import fitted, onnx_bytes, write_network
 from tests.support.pictures import broken
 from tests.support.records import conclude, finish, make_user, rejection, start, submit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 Outcome = ShadowAnswer.Outcome
 
 

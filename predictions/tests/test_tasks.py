@@ -22,7 +22,7 @@ from predictions.tasks import analyze_prediction
 from tests.support.pictures import png
 from tests.support.records import analysis, make_model, rejection, start, submit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 
 
 class Network:

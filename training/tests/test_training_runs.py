@@ -25,7 +25,7 @@ from predictions.storage import StorageUnavailableError
 from training import services, tasks
 from training.models import TrainingRun
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
 Status = TrainingRun.Status
 TINY = """
 [network]
