@@ -10,6 +10,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.test import Client
@@ -172,6 +173,38 @@ def test_what_staff_did_stays_without_their_name(
     assert ModelLogEntry.objects.get().label == f"user {ada.pk}"
     root.refresh_from_db()
     assert root.owner is None
+
+
+def test_a_closed_account_has_no_rights_left(ada: User, model: ModelVersion) -> None:
+    """Its row is still there until its scans have been erased."""
+    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    ada.refresh_from_db()
+    ada.groups.add(Group.objects.create(name="helpers"))
+    ada.user_permissions.add(Permission.objects.get(codename="view_scan"))
+    add_second_factor(ada)
+    request_erasure(user=ada)
+    closed = User.objects.get(pk=ada.pk)
+    assert not closed.is_staff
+    assert not closed.groups.exists()
+    assert not closed.user_permissions.exists()
+    assert not Authenticator.objects.filter(user=closed).exists()
+
+
+def test_what_logs_call_a_row_that_is_gone_goes_too(ada: User) -> None:
+    other = make_user("root@example.org", is_superuser=True)
+    LogEntry.objects.create(
+        user=other, content_type=ContentType.objects.get_for_model(EmailAddress),
+        object_id="0", object_repr="Ada@example.org", action_flag=CHANGE,
+    )  # fmt: skip
+    entry = ModelLogEntry.objects.log_action(ada, "wagtail.delete", user=other)
+    ModelLogEntry.objects.filter(pk=entry.pk).update(object_id="0", label="Ada@example.org")
+    session = UserSession.objects.create(
+        user=ada, session_key="a key", ip="203.0.113.9", user_agent="A browser"
+    )
+    assert "203.0.113.9" in ModelLogEntry.objects.log_action(session, "wagtail.edit").label
+    request_erasure(user=ada)
+    assert LogEntry.objects.get().object_repr == f"user {ada.pk}"
+    assert set(ModelLogEntry.objects.values_list("label", flat=True)) == {f"user {ada.pk}"}
 
 
 def test_the_last_administrator_stays(client: Client, model: ModelVersion) -> None:

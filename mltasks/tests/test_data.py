@@ -22,7 +22,8 @@ from mltasks.data import (
 )
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
 from mltasks.evaluation.reading import load, read_records
-from mltasks.pipeline import samples_digest, split
+from mltasks.pipeline import held_out_pictures, learnt_pictures, samples_digest, split
+from mltasks.training import DataConfig
 from mltasks.training.batches import mask_known
 
 
@@ -142,6 +143,18 @@ def test_slices_without_a_digest_are_told_apart_by_their_pixels(slices: Path) ->
 def test_folds_are_kept_apart(slices: Path) -> None:
     learnt, held_out = split(read_manifest(slices), 0)
     assert (len(learnt), len(held_out)) == (36, 8)
+
+
+def test_pictures_drawn_to_learn_from_are_not_those_held_out() -> None:
+    learnt, held_out = (
+        {pixels.tobytes() for _, pixels in named}
+        for named in (
+            learnt_pictures(DataConfig(drawn=30), None),
+            held_out_pictures(None, drawn=30),
+        )
+    )
+    assert min(len(learnt), len(held_out)) > 20
+    assert not learnt & held_out
 
 
 def test_a_group_on_both_sides_is_refused(folder: Path) -> None:

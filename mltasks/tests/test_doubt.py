@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from mltasks import calibration, completion, conformal, corruptions, other_bodies
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
-from mltasks.doubt import Doubt, Reference, cap
+from mltasks.doubt import Doubt, Reference, cap, closeness
 from mltasks.engines import ModelError, Outputs
 from mltasks.postprocessing import softmax
 from mltasks.tests.conftest import head
@@ -159,6 +159,34 @@ def test_what_is_surely_a_brain_is_flagged_however_far_it_lies(doubt: Doubt) -> 
         Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
 
 
+def test_an_answer_is_stood_by_from_its_threshold_on(doubt: Doubt) -> None:
+    """That is 0.9 here, and one logit of ln 27 among noughts gives it."""
+    for top, stood_by in ((3.2, False), (3.4, True)):
+        found = doubt.assess(outputs([0.05], top=top))
+        assert found.probabilities.max() == pytest.approx(0.9, abs=0.015)
+        assert found.committed.tolist() == [stood_by]
+
+
+def test_a_flagged_answer_is_not_stood_by_however_sure_it_is(doubt: Doubt) -> None:
+    answer = {"commit": 0.6, "flagged_cap": 0.85}
+    lenient = Doubt(CARD | {"doubt": CARD["doubt"] | {"answer": answer}}, doubt.reference)
+    found = lenient.assess(outputs([0.05, 0.6, 0.9]), np.array([False, False, False]))
+    assert found.probabilities[:2].max(axis=1) == pytest.approx([1, 0.85], abs=1e-3)
+    assert found.committed.tolist() == [True, False, False]
+    assert lenient.assess(outputs([0.05]), np.array([True])).committed.tolist() == [False]
+
+
+def test_doubt_goes_on_to_grow_past_the_flag() -> None:
+    distances = np.array([0.0, 0.1, 0.3, 0.5, 0.9, 1.3, 9.0])
+    assert closeness(distances, 0.1, 0.5) == pytest.approx([0, 0, 0.5, 1, 2, 3, 3])
+
+
+def test_the_threshold_for_brains_is_no_higher_than_its_ceiling() -> None:
+    scores = np.linspace(0, 1, 101)
+    assert calibration.brain_threshold(scores, refuse=0.02, ceiling=0.5) == pytest.approx(0.02)
+    assert calibration.brain_threshold(scores, refuse=0.8, ceiling=0.5) == 0.5
+
+
 def test_a_light_background_flags_alone(doubt: Doubt) -> None:
     found = doubt.assess(outputs([0.05, 0.05]), np.array([True, False]))
     assert found.flagged.tolist() == [True, False]
@@ -182,6 +210,18 @@ def test_each_class_is_covered_by_itself() -> None:
     assert least[0] == pytest.approx(0.97)
     assert 0.2 < least[1] < 0.25
     assert least[2:] == [0, 0]
+
+
+def test_a_large_easy_group_does_not_speak_for_the_small_ones() -> None:
+    """3,000 slices of one head, and a hard one each of a hundred others: 97% are easy."""
+    shares = np.r_[np.full(3000, 0.97), np.linspace(0.2, 0.9, 100)]
+    probabilities, target = np.full((3100, 4), 0.01), np.zeros(3100, int)
+    probabilities[:, 0] = shares
+    groups = np.r_[np.full(3000, 900), np.arange(100)]
+    least = conformal.least_probabilities(probabilities, target, groups)[0]
+    held = (shares >= least) * conformal.group_weights(groups)
+    assert held.sum() >= 0.95
+    assert 0.2 < least < 0.25
 
 
 def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:

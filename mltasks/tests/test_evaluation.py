@@ -258,6 +258,15 @@ def test_scores_that_rank_all_alike_are_not_certain(up: bool) -> None:
     assert bootstrap.stated(metric, group)["ci95"] == bootstrap.interval(metric, group)
 
 
+def test_no_draw_is_lost_where_they_do_not_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric, groups = bootstrap.mean(np.random.default_rng(4).normal(3, 1, 40)), np.arange(40)
+    at_once = bootstrap._drawn(metric, groups, resamples=100)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 7 * 40 + 1)
+    in_parts = bootstrap._drawn(metric, groups, resamples=100)
+    assert len(in_parts) == 100
+    np.testing.assert_allclose(in_parts, at_once)
+
+
 def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(3, 1, 400)

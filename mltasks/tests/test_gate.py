@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mltasks import gate
-from mltasks.evaluation import Results
+from mltasks.evaluation import Results, bootstrap
 
 GROUPS, EACH = 60, 4
 
@@ -119,6 +119,19 @@ def test_refusing_real_scans_is_a_loss() -> None:
     reasons = " ".join(compare(refusing, production).reasons)
     assert "share of brain scans accepted may be worse" in reasons
     assert "sensitivity for glioma may be worse" in reasons
+
+
+def test_a_refused_scan_is_none_with_the_right_answer() -> None:
+    production = results(wrong=0.0)
+    refusing = replace(production, accepted=np.arange(240) % 4 != 0)
+    rows = {(row.name, row.margin): row for row in compare(refusing, production).rows}
+    for name, margin in (
+        ("accuracy", None),
+        ("accuracy on changed slices", None),
+        ("accuracy on changed slices", 0.03),
+    ):
+        row = rows[name, margin]
+        assert (row.candidate, row.production, row.passed) == (0.75, 1.0, False)
 
 
 def test_probabilities_that_lie_are_a_loss() -> None:
@@ -243,6 +256,29 @@ def test_what_cannot_be_compared_is_named(changes: dict[str, Any], words: str) -
     production = results() if words == "different slices" else candidate
     with pytest.raises(gate.GateError, match=words):
         compare(candidate, production)
+
+
+def test_the_slices_are_of_the_same_groups() -> None:
+    """As after a split was drawn anew between the two measurements."""
+    other = replace(results(), group=np.roll(results().group, 4))
+    with pytest.raises(gate.GateError, match="different slices"):
+        compare(other, results())
+
+
+def test_ten_groups_are_enough() -> None:
+    ten = (replace(results(wrong=wrong), group=np.arange(240) % 10) for wrong in (0.0, 0.2))
+    assert compare(*ten).groups == bootstrap.FEWEST_GROUPS == 10
+
+
+def test_each_measure_has_the_margin_of_its_kind() -> None:
+    verdict = compare(results(), results(), margins=gate.Margins(share=0.2, dice=0.1))
+    margins = {row.name: row.margin for row in verdict.rows if row.margin is not None}
+    assert {name for name, margin in margins.items() if margin == 0.1} == {
+        "median Dice of the area",
+        "mean Dice of the area",
+        "mean Dice on changed slices",
+    }
+    assert sorted(margins.values()) == [0.1] * 3 + [0.2] * 7
 
 
 def test_changed_slices_must_be_the_same_slices() -> None:

@@ -393,6 +393,12 @@ class TestRefused:
             assert error.code == "active_content"
             assert "program code hidden" in error.message
 
+    def test_a_page_hidden_far_behind_the_pixels(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+        content = encode_png(noise) + b"<ScRiPt>alert(1)</script>"
+        assert len(content) > 65_536
+        assert refused(content).code == "active_content"
+
     def test_too_many_bytes(self, tmp_path: Path) -> None:
         content = encode_png(grey()) + b"\0" * MEGABYTE
         error = refused(content, max_bytes=MEGABYTE)
@@ -419,6 +425,12 @@ class TestRefused:
             decode(content, max_bytes=MEGABYTE, max_pixels=150_000)
         assert caught.value.code == "too_many_pixels"
         assert "larger than 0.15 megapixels" in caught.value.message
+
+    def test_as_many_pixels_as_allowed_are_read(self) -> None:
+        content = encode_png(np.zeros((40, 50), np.uint8))
+        assert decode(content, max_bytes=MEGABYTE, max_pixels=2000).stored_size == (50, 40)
+        with pytest.raises(ImageError, match="megapixels"):
+            decode(content, max_bytes=MEGABYTE, max_pixels=1999)
 
     def test_a_large_picture_waits_before_it_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         content = encode_png(np.zeros((2100, 2100), np.uint8))

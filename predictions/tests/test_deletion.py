@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
@@ -49,6 +50,36 @@ def test_runs_are_stopped(model: ModelVersion) -> None:
     deletion.erase_deleted()
     assert objects() == set()
     assert Prediction.objects.filter(pk=waiting.pk).count() == 0
+
+
+def test_erasure_is_asked_for_at_once(
+    model: ModelVersion, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    submit()
+    for _ in range(2):
+        with django_capture_on_commit_callbacks(execute=True):
+            deletion.delete_scans(scans=Scan.objects.all())
+        # The second time, there is nothing to erase.
+        assert sweeping.messages_waiting("general") == 1
+
+
+def test_more_than_one_statement_takes_are_all_deleted(model: ModelVersion) -> None:
+    scans = Scan.objects.bulk_create(
+        Scan(
+            visitor=uuid4(),
+            name="slice.png",
+            sha256="0" * 64,
+            width=10,
+            height=10,
+            image_key=f"scans/{n}/image.png",
+            thumbnail_key=f"scans/{n}/thumbnail.png",
+        )
+        for n in range(1001)
+    )
+    Prediction.objects.bulk_create(Prediction(scan=scan, model_version=model) for scan in scans)
+    assert deletion.delete_scans(scans=Scan.objects.all()) == 1001
+    assert not Scan.objects.filter(deleted_at__isnull=True).exists()
+    assert not Prediction.objects.exclude(status=Status.CANCELLED).exists()
 
 
 def test_nothing_to_delete_is_fine(db: None) -> None:

@@ -133,6 +133,39 @@ class TestClaim:
         )
         assert [row.pk for row in rows] == [fresh_one.pk]
 
+    @pytest.mark.parametrize("what", ["claimed", "cancelled", "tried"])
+    def test_what_happens_to_a_row_while_it_is_claimed_counts(
+        self,
+        queued: Prediction,
+        model: ModelVersion,
+        monkeypatch: pytest.MonkeyPatch,
+        what: str,
+    ) -> None:
+        """Between the look at the rows and the statement that takes them."""
+        other = submit(seed=1)
+        fitting = lifecycle._fitting
+
+        def meanwhile(rows: list[Prediction]) -> list[Prediction]:
+            if what == "cancelled":
+                assert lifecycle.cancel(prediction=fresh(queued))
+            else:
+                running = start(queued, task="faster")
+                if what == "tried":
+                    assert lifecycle.requeue(prediction=running)
+            return fitting(rows)
+
+        monkeypatch.setattr(lifecycle, "_fitting", meanwhile)
+        rows = lifecycle.claim(
+            prediction_id=str(queued.pk), model_version=model, task_id="slower", limit=8
+        )
+        assert [row.pk for row in rows] == [other.pk]
+        row = fresh(queued)
+        assert (row.status, row.attempt, row.claimed_by) == {
+            "claimed": (Status.RUNNING, 1, "faster"),
+            "cancelled": (Status.CANCELLED, 0, ""),
+            "tried": (Status.QUEUED, 1, ""),
+        }[what]
+
     def test_rows_that_must_wait_are_left(self, queued: Prediction, model: ModelVersion) -> None:
         lifecycle.requeue(prediction=start(queued), outage=True, wait=60)
         assert (

@@ -22,6 +22,7 @@ from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
 from predictions.services import artifacts, registry, sweeping
 from predictions.services.registry import GateError, NoModelError, ReleaseError, production_model
+from predictions.tests.test_sweeping import make_old
 from tests.support.networks import write_network
 from tests.support.records import make_model
 
@@ -296,6 +297,13 @@ class TestPromote:
         assert event is not None
         assert (event.kind, event.by, event.note) == ("overridden", root, two.note)
 
+    def test_blanks_are_no_reason(self, make: Make) -> None:
+        registry.promote(version=registry.register(folder=make("1")))
+        two = registry.register(folder=make("2"))
+        with pytest.raises(GateError, match="has not been compared"):
+            registry.promote(version=two, override=" \n")
+        assert str(production_model()) == "tumorsite 1"
+
     def test_damaged_files_are_not_released(self, object_store: str, make: Make) -> None:
         version = registry.register(folder=make())
         spoil(version)
@@ -323,6 +331,25 @@ class TestPromote:
         with pytest.raises(ReleaseError, match="nothing to go back to"):
             registry.rollback()
         assert production_model() == versions[0]
+
+    def test_a_release_in_between_ends_a_rollback(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the files of the one before are read, which takes a while."""
+        one, two, three = (registry.register(folder=make(version)) for version in "123")
+        for version in (one, two):
+            registry.promote(version=version, override="a test")
+        check = registry._check_files
+
+        def meanwhile(version: ModelVersion) -> None:
+            monkeypatch.setattr(registry, "_check_files", check)
+            registry.promote(version=three, override="a test")
+
+        monkeypatch.setattr(registry, "_check_files", meanwhile)
+        with pytest.raises(ReleaseError, match="put into production meanwhile"):
+            registry.rollback()
+        assert production_model() == three
+        assert kinds(one) == ["registered", "promoted", "retired"]
 
     def test_rollback_passes_a_network_that_was_released_twice_and_ends(self, make: Make) -> None:
         one, two, three = (registry.register(folder=make(version)) for version in "123")
@@ -411,6 +438,23 @@ class TestOrphans:
         monkeypatch.setattr(sweeping, "MODEL_ORPHAN_AGE", timedelta(seconds=-5))
         assert sweeping.check_orphans() == {"removed": 5, "lost": 0}
         assert stored() == kept
+
+    def test_what_a_new_upload_goes_on_with_is_young(self, make: Make) -> None:
+        """Its row comes last, and the check may run between the two."""
+        used, left = make("1"), make("2")
+        for folder in (used, left):
+            artifacts.upload(folder=folder, sums=sums_of(folder), anew=True)
+        make_old(days=2)
+        artifacts.upload(folder=used, sums=sums_of(used), anew=True)
+        assert sweeping.check_orphans() == {"removed": 5, "lost": 0}
+        assert artifacts.is_complete(sums_of(used))
+
+    def test_a_network_registered_during_the_check_is_not_missed(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(artifacts, "stored", lambda: iter(()))
+        registry.register(folder=make())
+        assert sweeping.check_orphans() == {"removed": 0, "lost": 0}
 
     def test_a_network_that_lost_its_files_is_counted(
         self, object_store: str, make: Make, caplog: pytest.LogCaptureFixture

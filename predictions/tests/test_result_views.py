@@ -103,6 +103,27 @@ def test_the_address_of_a_form_opened_anew_leads_back(
     assert row.status == Status.QUEUED
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/scans/",
+        "/scans/export.csv",
+        "/scans/compare/?result={0}&result={0}",
+        "/results/{0}/",
+        "/results/{0}/state.json",
+        "/results/{0}/report.pdf",
+        "/results/{0}/delete/",
+    ],
+)
+def test_no_cache_keeps_what_is_somebodys_own(
+    visitor_client: Client, mine: Prediction, address: str
+) -> None:
+    """Nor a browser's, for whoever uses it next, after scans were deleted or somebody left."""
+    answer = visitor_client.get(address.format(finish(mine).pk))
+    assert answer.status_code == 200
+    assert {"no-store", "private"} <= set(answer["Cache-Control"].split(", "))
+
+
 class TestStates:
     def state(self, client: Client, row: Prediction) -> dict[str, object]:
         answer = client.get(f"/results/{row.pk}/state.json")
@@ -199,6 +220,14 @@ class TestDelete:
         assert answer["Location"] == "/scans/"
         assert Scan.objects.get().deleted_at is not None
         assert Prediction.objects.get().status == Status.CANCELLED
+
+    def test_only_the_scan_in_question_goes(
+        self, visitor_client: Client, visitor: UUID, mine: Prediction
+    ) -> None:
+        mine_too, theirs = submit(visitor=visitor, seed=1), submit(seed=2)
+        visitor_client.post(f"/results/{mine.pk}/delete/")
+        left = Scan.objects.filter(deleted_at__isnull=True)
+        assert set(left.values_list("pk", flat=True)) == {mine_too.scan_id, theirs.scan_id}
 
 
 def test_public_pages_open_without_a_model(client: Client) -> None:

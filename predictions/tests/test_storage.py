@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -219,6 +220,19 @@ def test_a_store_that_is_away_is_one_kind_of_fault(
         with pytest.raises(StorageUnavailableError) as caught:
             attempt()
         assert isinstance(caught.value.__cause__, EndpointConnectionError)
+
+
+def test_objects_that_the_store_keeps_are_a_fault_of_it(
+    key: str, settings: Settings, s3_server: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers so with 200, and the row that names them must stay."""
+    use_s3(settings, s3_server)
+    answers = [{"Deleted": [{"Key": "other"}], "Errors": [{"Key": key, "Code": "InternalError"}]}]
+    found = SimpleNamespace(delete=lambda: answers)
+    bucket = SimpleNamespace(objects=SimpleNamespace(filter=lambda **_: found))
+    monkeypatch.setattr(type(storages["scans"]), "bucket", bucket)
+    with pytest.raises(StorageUnavailableError, match="1 objects could not be removed"):
+        storage.delete_prefix("scans/")
 
 
 def test_a_bucket_that_is_not_there_is_a_fault_of_the_store(

@@ -150,13 +150,13 @@ class TestModels:
         assert row.status == Status.QUEUED
 
 
-def make_old() -> None:
-    """Let every object of the local store be a day old."""
+def make_old(*, days: int = 1) -> None:
+    """Let every object of the local store be a day old, or several."""
     root = Path(storages["scans"].location)  # type: ignore[attr-defined]  # the folder's
-    day_ago = time.time() - 86400
+    past = time.time() - days * 86400
     for entry in root.rglob("*"):
         if entry.is_file():
-            os.utime(entry, (day_ago, day_ago))
+            os.utime(entry, (past, past))
 
 
 class TestOrphans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from pytest_django import Settings
 
 from mltasks.images import Pixels
 from mltasks.inference import Analysis
-from predictions import passes, storage, tasks, worker
+from predictions import passes, storage, task, tasks, worker
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.tasks import analyze_prediction
+from predictions.telemetry import Watch
 from tests.support.pictures import png
 from tests.support.records import analysis, make_model, rejection, start, submit
 
@@ -140,6 +142,14 @@ def test_a_message_that_comes_again_frees_what_its_dead_worker_held(network: Net
     assert network.passes[-2:] == [1, 1]
 
 
+def test_only_a_message_that_comes_again_frees_rows(network: Network) -> None:
+    """The first delivery knows of no dead worker."""
+    row = submit()
+    start(row, task="alive")
+    deliver(row, task_id="alive")
+    assert (status(row), network.passes) == ([Status.RUNNING], [])
+
+
 @pytest.mark.parametrize("error", [SoftTimeLimitExceeded, MemoryError, RuntimeError])
 def test_a_pass_that_breaks_off_goes_to_another_attempt(
     network: Network, error: type[Exception]
@@ -248,6 +258,73 @@ def test_the_next_pictures_are_taken_while_a_pass_runs_but_none_tried_before(
     # The pass at work and the next.
     assert max(len(attempts) for attempts in held) > 2
     assert [attempts for attempts in held if 2 in attempts] == [[2]]
+
+
+def test_a_picture_that_was_tried_before_has_the_worker_to_itself(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should it kill the worker, no other row is held by it."""
+    tried, other = submit(seed=1), submit(seed=2)
+    lifecycle.requeue(prediction=start(tried))
+    held: list[list[str]] = []
+    in_mid_pass(monkeypatch, lambda: held.append(status(tried, other)))
+    deliver(tried)
+    assert held[0] == [Status.RUNNING, Status.QUEUED]
+    assert status(tried, other) == [Status.SUCCEEDED] * 2
+
+
+def test_a_task_that_has_little_time_left_leaves_the_rest_to_others(
+    network: Network, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.INFERENCE_BATCH = 1
+    rows = [submit(seed=n) for n in range(2)]
+    monkeypatch.setattr(passes, "LAST_CLAIM", 0)
+    deliver(rows[0])
+    assert status(*rows) == [Status.SUCCEEDED, Status.QUEUED]
+    assert network.passes == [1]
+
+
+def test_an_answer_that_comes_too_late_is_not_counted(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, other = submit(seed=1), submit(seed=2)
+    counted: list[object] = []
+    monkeypatch.setattr(Watch, "answered", lambda watch, row, version: counted.append(row.pk))
+    in_mid_pass(
+        monkeypatch,
+        lambda: lifecycle.cancel(prediction=Prediction.objects.get(pk=late.pk)),
+    )
+    deliver(late)
+    assert status(late, other) == [Status.CANCELLED, Status.SUCCEEDED]
+    assert counted == [other.pk]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_connection_is_closed_unless_a_transaction_of_others_is_on_it(
+    monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    closed: list[bool] = []
+    link = SimpleNamespace(in_atomic_block=inside, close=lambda: closed.append(True))
+    monkeypatch.setattr(task, "connection", link)
+    analyze_prediction.on_failure(SoftTimeLimitExceeded(), "task-1", (), {}, None)
+    assert closed == [True] * (not inside)
+
+
+def test_work_that_breaks_off_lets_go_of_the_connection_before_all_else(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction may be open in it, which would hold its lock for ever."""
+    row = submit()
+    found: list[str] = []
+    monkeypatch.setattr(passes, "drop_connection", lambda: found.extend(status(row)))
+
+    def fault(images: Sequence[Pixels]) -> None:
+        raise SoftTimeLimitExceeded
+
+    network.fault = fault
+    deliver(row)
+    assert found == [Status.RUNNING]
+    assert status(row) == [Status.QUEUED]
 
 
 def test_a_pass_is_answered_by_the_network_its_rows_were_claimed_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -224,6 +225,48 @@ def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
     assert len(keys.pop().strip()) >= 50
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret-key"]
     assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("https", [True, False])
+@pytest.mark.parametrize("proxies", ["0", "1"])
+def test_the_address_and_the_proxies_decide_what_is_safe(
+    https: bool, proxies: str, tmp_path: Path
+) -> None:
+    """Without a proxy anybody could say by a header that a plain request was a secure one."""
+    names = (
+        "SECURE_SSL_REDIRECT", "SECURE_HSTS_SECONDS", "SESSION_COOKIE_SECURE",
+        "CSRF_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "CSRF_COOKIE_HTTPONLY",
+        "SECURE_PROXY_SSL_HEADER", "DEBUG",
+    )  # fmt: skip
+    script = (
+        "import json, sys, tumorsite.settings as own\n"
+        "print(json.dumps([getattr(own, name, None) for name in sys.argv[1:]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *names],
+        cwd=BASE_DIR,
+        env={
+            **os.environ,
+            "DATA_DIR": str(tmp_path),
+            "SITE_URL": "https://scans.example.org" if https else "http://localhost:8000",
+            "PROXY_COUNT": proxies,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert dict(zip(names, json.loads(done.stdout), strict=True)) == {
+        "SECURE_SSL_REDIRECT": https,
+        "SECURE_HSTS_SECONDS": 31_536_000 if https else 0,
+        "SESSION_COOKIE_SECURE": https,
+        "CSRF_COOKIE_SECURE": https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "CSRF_COOKIE_HTTPONLY": True,
+        "SECURE_PROXY_SSL_HEADER": (
+            ["HTTP_X_FORWARDED_PROTO", "https"] if proxies == "1" else None
+        ),
+        "DEBUG": False,
+    }
 
 
 def test_analyze_needs_no_folder_of_the_site(tmp_path: Path) -> None:

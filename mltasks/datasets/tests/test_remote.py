@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,32 @@ def test_damaged_objects_are_refused_and_removed(
     client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/names/drawn.json", Body=b"[]")
     with pytest.raises(DataError, match="points to is damaged"):
         remote.pull("drawn", tmp_path / "more", reader)
+
+
+def test_what_an_earlier_pull_left_is_checked_before_it_is_used(
+    data: Path, place: remote.Place, reader: remote.Place, tmp_path: Path
+) -> None:
+    digest = remote.push(data, place).digest
+    waiting = tmp_path / ".out.pull"
+
+    def left(mark: str) -> None:
+        shutil.copytree(data, waiting)
+        (waiting / ".digest").write_text(mark)
+
+    left(digest)
+    # A flipped bit on this disk, more than there is of a file, and a file that is none of the set.
+    sound = (data / "images" / "slice5.jpg").read_bytes()
+    (waiting / "images" / "slice5.jpg").write_bytes(bytes([sound[0] ^ 1]) + sound[1:])
+    (waiting / "images" / "slice4.jpg").unlink()
+    (waiting / "images" / ".slice4.jpg.part").write_bytes(bytes(10**6))
+    (waiting / "images" / "stray.jpg").write_bytes(sound)
+    assert remote.pull("drawn", tmp_path / "out", reader).moved == 2
+    assert contents(tmp_path / "out") == contents(data)
+    # What is of another set is not gone on with.
+    left("0" * 64)
+    shutil.rmtree(tmp_path / "out")
+    assert remote.pull("drawn", tmp_path / "out", reader).there == 0
+    assert contents(tmp_path / "out") == contents(data)
 
 
 def test_a_set_states_whose_data_it_is(

@@ -230,6 +230,24 @@ def test_groups_of_an_audit_can_be_given(data: Path, tmp_path: Path) -> None:
         split(asked(data, redraw=True, groups=tmp_path / "none.csv"))
 
 
+def test_a_patient_is_kept_whole_whatever_an_audit_said(data: Path, tmp_path: Path) -> None:
+    """It may be older than the patients of the manifest."""
+    found = read_dataset(data)
+    one, other = found.rows[0], found.rows[29]
+    rows = [
+        replace(row, patient="b" * 16) if row.id in {one.id, other.id} else row
+        for row in found.rows
+    ]
+    replace_rows(found, rows, found.info)
+    table = tmp_path / "groups.csv"
+    lines = (f"Drawn,{row.id},{number}" for number, row in enumerate(rows))
+    table.write_text("\n".join(("set,id,group", *lines)))
+    by_id = {row.id: row for row in split(asked(data, groups=table)).data.rows}
+    assert len({row.group for row in by_id.values()}) == 29
+    assert by_id[one.id].group == by_id[other.id].group
+    assert by_id[one.id].fold == by_id[other.id].fold
+
+
 def test_faults_stop_the_split(data: Path) -> None:
     rows = read_dataset(data).rows
     (data / rows[3].image).unlink()
@@ -238,6 +256,13 @@ def test_faults_stop_the_split(data: Path) -> None:
     with (data / "manifest.csv").open("a") as stream:
         stream.write("broken\n")
     with pytest.raises(DataError, match=r"too few or too many columns|digest"):
+        split(asked(data))
+
+
+def test_an_image_that_is_not_the_manifests_stops_the_split(data: Path) -> None:
+    row = read_dataset(data).rows[3]
+    save(picture(77), data / row.image)
+    with pytest.raises(DataError, match=f"has faults: .*{row.image}"):
         split(asked(data))
 
 
