@@ -159,7 +159,7 @@ def test_every_line_is_json(observed: Observed) -> None:
         # Celery's banner comes before there is any logging.
         started = next(index for index, line in enumerate(lines) if line.startswith("{"))
         others = [line for line in lines[started:] if line.strip() and not line.startswith("{")]
-        assert others == [] or all(not line.startswith(("[", "Traceback")) for line in others)
+        assert others == []
         assert all(
             {"time", "level", "part", "message"} <= set(line) for line in observed.lines(part)
         )

@@ -56,9 +56,17 @@ def test_only_the_tables_transitions_happen(
     assert fresh(queued).status == (after if moved else before)
 
 
-def test_what_has_ended_never_changes() -> None:
-    ended = set(Status) - {Status.QUEUED, Status.RUNNING}
-    assert all(TRANSITIONS[status] == frozenset() for status in ended)
+@pytest.mark.parametrize("ended", sorted(set(Status) - {Status.QUEUED, Status.RUNNING}))
+def test_what_has_ended_never_changes(queued: Prediction, ended: Status) -> None:
+    if ended == Status.SUCCEEDED:
+        finish(queued)
+    else:
+        Prediction.objects.filter(pk=queued.pk).update(status=ended)
+    assert not lifecycle.fail(prediction=fresh(queued), code="late", message="Too late.")
+    assert not lifecycle.cancel(prediction=fresh(queued))
+    assert not lifecycle.requeue(prediction=fresh(queued))
+    lifecycle.cancel_all(scan_ids=[queued.scan_id])
+    assert fresh(queued).status == ended
 
 
 class TestClaim:
@@ -433,3 +441,10 @@ def test_an_empty_area_is_no_picture(queued: Prediction) -> None:
 def test_ids_of_tasks_fit_their_column() -> None:
     field = Prediction._meta.get_field("claimed_by")
     assert len(str(uuid4())) <= field.max_length  # type: ignore[operator]
+
+
+def test_no_more_rows_are_lent_than_one_pass_takes(model: ModelVersion) -> None:
+    rows = [submit(seed=number) for number in range(3)]
+    other = make_model("2", stage="candidate")
+    lifecycle.lend(to=other, limit=2)
+    assert [fresh(row).model_version == other for row in rows] == [True, True, False]

@@ -254,7 +254,7 @@ class TestSignedLinks:
         self, visitor_client: Client, mine: Prediction, settings: Settings, s3_server: S3
     ) -> None:
         use_s3(settings, s3_server)
-        visitor_client.get(url(mine))
+        assert "X-Amz" in visitor_client.get(url(mine))["Location"]
         for table in ("predictions_scan", "predictions_prediction", "predictions_access"):
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {table}")  # noqa: S608  # our own names
