@@ -1,4 +1,6 @@
-"""Plots as SVG that takes the page's own text colour, so that it suits light and dark alike.
+"""The plots of an evaluation, and what draws those of every report.
+
+They are SVG that takes the page's own text colour, so that it suits light and dark alike.
 
 Colours are those of Okabe and Ito (2008), which colour-blind people can tell apart; lines differ
 by dashes too.
@@ -8,27 +10,26 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mltasks.classes import CLASSES, DISPLAY_NAMES as NAMES
 from mltasks.engines import ModelError
 
-_INK = "#010203"
-_COLOURS = ("#3b8fd4", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
+# Becomes the colour of the page's text.
+INK = "#010203"
+COLOURS = ("#3b8fd4", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D")
-
-
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "none",
@@ -52,29 +53,33 @@ class Plot:
     alt: str
 
 
-def _pyplot() -> Any:
+def drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 4.2) -> Plot:
+    """A plot for the page of a report.
+
+    Args:
+        title: of no other plot on the page.
+        alt: what it shows, in words.
+        draw: is given the axes.
+        height: in inches, of 5.2 across.
+
+    Raises:
+        ModelError: matplotlib is not installed.
+    """
     try:
-        import matplotlib as mpl
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise ModelError(
             "matplotlib is not installed: pip install -r requirements/train.txt"
         ) from error
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
-
-
-def _drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 4.2) -> Plot:
-    plt, buffer = _pyplot(), io.StringIO()
+    buffer = io.StringIO()
     # Other pictures of the same process have a style of their own.
-    with plt.rc_context(_STYLE | {"svg.hashsalt": title}):
-        figure, axes = plt.subplots(figsize=(5.2, height))
-        draw(axes)
+    with rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure = Figure(figsize=(5.2, height))
+        draw(figure.subplots())
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        plt.close(figure)
     text = buffer.getvalue()
-    svg = text[text.index("<svg") :].replace(_INK, "currentColor")
+    svg = text[text.index("<svg") :].replace(INK, "currentColor")
     # The page says what it shows; drawings on one page must not share names.
     prefix = re.sub(r"\W+", "-", title.lower())
     svg = re.sub(r'id="([^"]+)"', rf'id="{prefix}-\1"', svg)
@@ -86,29 +91,40 @@ def _drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float =
     return Plot(title, svg, alt)
 
 
-def _lines(curves: dict[str, Any], axes: Any, x: str, y: str) -> None:
+def lines(curves: Mapping[str, Sequence[Sequence[float]]], axes: Any, **texts: Any) -> None:
+    """Shares as a line for each name, told apart by colour and dashes.
+
+    Args:
+        curves: points (x, share) by name.
+        texts: of the axes, and what else `axes.set` takes.
+    """
     for number, (name, points) in enumerate(curves.items()):
         axes.plot(
-            [p[0] for p in points],
-            [p[1] for p in points],
-            color=_COLOURS[number % 5],
-            linestyle=_DASHES[number % 5],
-            label=NAMES[name],
+            [point[0] for point in points],
+            [point[1] for point in points],
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=_DASHES[number % len(_DASHES)],
+            label=name,
         )
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(ylim=(-0.01, 1.01), **texts)
     axes.legend()
 
 
+def _by_class(curves: dict[str, Any], axes: Any, x: str, y: str) -> None:
+    named = {NAMES[label]: points for label, points in curves.items()}
+    lines(named, axes, xlabel=x, ylabel=y, xlim=(-0.01, 1.01))
+
+
 def _reliability(bins: list[dict[str, float]], axes: Any) -> None:
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     most = max((own["n"] for own in bins), default=1)
     for own in bins:
         axes.scatter(
             own["confidence"],
             own["accuracy"],
             s=20 + 180 * own["n"] / most,
-            color=_COLOURS[0],
-            edgecolor=_INK,
+            color=COLOURS[0],
+            edgecolor=INK,
             linewidth=0.5,
         )
         axes.annotate(str(own["n"]), (own["confidence"], own["accuracy"]), fontsize=7)
@@ -124,7 +140,7 @@ def _sizes(points: list[list[float]], axes: Any) -> None:
                 [p[1] for p in own],
                 s=9,
                 alpha=0.6,
-                color=_COLOURS[index],
+                color=COLOURS[index],
                 marker=_MARKERS[index % 4],
                 label=NAMES[name],
             )
@@ -137,7 +153,7 @@ def _coverage(points: list[dict[str, float]], axes: Any) -> None:
     axes.plot(
         [100 * p["coverage"] for p in points],
         [100 * p["error"] for p in points],
-        color=_COLOURS[0],
+        color=COLOURS[0],
         marker="o",
         markersize=3,
     )
@@ -150,11 +166,11 @@ def _corruptions(figures: dict[str, Any], axes: Any) -> None:
         axes.scatter(
             [100 * figures["corruptions"][name][strength]["accuracy"]["value"] for name in names],
             range(len(names)),
-            color=_COLOURS[number],
+            color=COLOURS[number],
             marker=_MARKERS[number],
             label=strength,
         )
-    axes.axvline(100 * figures["plain"]["accuracy"]["value"], color=_INK, linewidth=0.8)
+    axes.axvline(100 * figures["plain"]["accuracy"]["value"], color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set(xlabel="right class, % (line: unchanged)")
@@ -167,44 +183,44 @@ def plots(figures: dict[str, Any]) -> dict[str, Plot]:
     Raises:
         ModelError: matplotlib is not installed.
     """
-    curves, drawn = figures["curves"], {}
+    curves, found = figures["curves"], dict[str, Plot]()
     if curves["roc"]:
-        drawn["roc"] = _drawn(
+        found["roc"] = drawn(
             "ROC curves",
             "Sensitivity against false alarms, a line for each class against the rest; "
             "the areas under the curves are in the tables.",
-            lambda axes: _lines(curves["roc"], axes, "1 − specificity", "sensitivity"),
+            lambda axes: _by_class(curves["roc"], axes, "1 − specificity", "sensitivity"),
         )
-        drawn["precision_recall"] = _drawn(
+        found["precision_recall"] = drawn(
             "Precision and recall",
             "Precision against recall, a line for each class against the rest.",
-            lambda axes: _lines(curves["precision_recall"], axes, "recall", "precision"),
+            lambda axes: _by_class(curves["precision_recall"], axes, "recall", "precision"),
         )
     if curves["reliability"]:
-        drawn["reliability"] = _drawn(
+        found["reliability"] = drawn(
             "Reliability",
             "How often answers of each probability are right; on the dotted line probabilities "
             "are exact, below it the network is too sure. Dots are as large as their number.",
             lambda axes: _reliability(curves["reliability"], axes),
         )
     if curves["dice_by_size"]:
-        drawn["size"] = _drawn(
+        found["size"] = drawn(
             "Dice against tumour size",
             "A dot for each tumour: its share of the picture, and how well the marked area fits.",
             lambda axes: _sizes(curves["dice_by_size"], axes),
         )
     if figures["validation"]["doubt"]["curve"]:
-        drawn["coverage"] = _drawn(
+        found["coverage"] = drawn(
             "Answers against errors",
             "The share of wrong answers when only the surest slices are answered.",
             lambda axes: _coverage(figures["validation"]["doubt"]["curve"], axes),
         )
     accuracy = figures.get("robustness", {}).get("plain", {}).get("accuracy", {})
     if accuracy.get("value") is not None:
-        drawn["robustness"] = _drawn(
+        found["robustness"] = drawn(
             "Accuracy under corruption",
             "For each of twelve corruptions the share of right classes at three strengths; "
             "the table beside it has the values.",
             lambda axes: _corruptions(figures["robustness"], axes),
         )
-    return drawn
+    return found
