@@ -144,7 +144,7 @@ def test_neither_web_nor_the_workers_parent_imports_a_network(entry: str) -> Non
         f"import importlib, sys; importlib.import_module({entry!r})\n"
         "import django; django.setup()\n"
         "from django.urls import get_resolver; get_resolver().url_patterns\n"
-        "heavy = {'tensorflow', 'keras', 'onnxruntime', 'torch', 'onnx'}\n"
+        "heavy = {'tensorflow', 'keras', 'onnxruntime', 'torch', 'onnx', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "import threading; print(threading.active_count())\n"
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,13 +70,21 @@ def faulty(brisc: Path, tmp_path: Path) -> Path:
     return folder
 
 
-class Links(HTMLParser):
-    def __init__(self) -> None:
+class Page(HTMLParser):
+    """A page's elements, the names of its places, and what it links to."""
+
+    def __init__(self, file: Path) -> None:
         super().__init__()
-        self.links: list[str] = []
+        self.tags, self.names, self.links = Counter[str](), list[str](), list[str]()
+        self.pictures = list[dict[str, str | None]]()
+        self.feed(file.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.names += [value or "" for name, value in attrs if name == "id"]
         self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
+        if tag == "img":
+            self.pictures.append(dict(attrs))
 
 
 def test_everything_is_seen(faulty: Path, tmp_path: Path) -> None:
@@ -194,24 +204,24 @@ def test_only_reports_are_replaced(faulty: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_stands_by_itself(faulty: Path, tmp_path: Path) -> None:
-    (faulty / "dataset.json").write_text(
-        (faulty / "dataset.json").read_text().replace("BRISC 2025", "<b>B&B</b>")
-    )
     report = tmp_path / "report"
     for _ in range(2):
         audit.audit(audit.Request([faulty], report, LIMITS, trial=4))
-    page = (report / "report.html").read_text()
-    assert "<b>B" not in page
-    assert "&lt;b&gt;B&amp;B" in page
-    assert "prefers-color-scheme: dark" in page
-    assert 'name="viewport"' in page
-    parser = Links()
-    parser.feed(page)
-    assert len(parser.links) > 6
-    for link in parser.links:
+    text, page = (report / "report.html").read_text(), Page(report / "report.html")
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert len(page.links) > 6
+    for link in page.links:
         assert not re.match(r"[a-z]+:|/", link)
-        assert (report / link).is_file()
-    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+        assert link[1:] in page.names if link[0] == "#" else (report / link).is_file()
+    assert len(page.names) == len(set(page.names))
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+    assert text.count("<svg") == text.count('role="img"') == 2
+    pictures = [picture["src"] for picture in page.pictures]
+    assert pictures == [f"pictures/{number:04d}.jpg" for number in range(1, len(pictures) + 1)]
+    assert all(own["loading"] == "lazy" and own["alt"] for own in page.pictures)
+    assert "_00007_no_ax_t1, mirrored" in text
+    assert "_00002_gl_co_t1, its mask outlined" in text
     with (report / "groups.csv").open() as stream:
         rows = {row["id"]: row for row in csv.DictReader(stream)}
     assert len(rows) == 24 - 3
@@ -219,6 +229,62 @@ def test_the_report_stands_by_itself(faulty: Path, tmp_path: Path) -> None:
     assert test["group"] == train["group"]
     assert test["copies"] == train["copies"]
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_what_a_set_says_is_text(faulty: Path, tmp_path: Path) -> None:
+    hostile = "<script>alert('x')</script>&\"><img src=x>"
+    data = read_dataset(faulty)
+    rows = [
+        # Those of the two pictures with two labels, of one that is missing, and of a mask.
+        replace(row, id=f"{row.id}'><script>x&", file=row.image.removeprefix("images/"))
+        if row.id.split("_")[2] in {"00001", "00004", "00010"}
+        else row
+        for row in data.rows
+    ]
+    info = {**data.info, "name": hostile, "licence": hostile, "citation": hostile}
+    replace_rows(data, rows, info)
+    report = tmp_path / "report"
+    audit.audit(audit.Request([faulty], report, LIMITS, trial=0))
+    text, page = (report / "report.html").read_text(), Page(report / "report.html")
+    assert page.tags["script"] == 0
+    assert page.tags["img"] == len(list((report / "pictures").iterdir())) > 4
+    assert any("'><script>x&" in (picture["alt"] or "") for picture in page.pictures)
+    title = (
+        "Audit of &lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&amp;&quot;&gt;&lt;img src=x&gt;"
+    )
+    assert text.count(title) == 2
+
+
+def test_cues_are_stated_with_their_intervals(
+    faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stated(value: float) -> dict[str, Any]:
+        return {"value": value, "ci95": [value - 0.1, value + 0.1]}
+
+    cues = {
+        cue: {"balanced_accuracy": stated(0.5), "auc": {"glioma": stated(0.6)}}
+        for cue in shortcuts.CUES
+    }
+    found = {"n": 24, "chance": 0.25, "as it is": cues, "as the network sees it": cues}
+    answers = {"class": found, "tumour or none": found}
+    monkeypatch.setattr("mltasks.datasets.shortcuts.measure", lambda *args, **options: answers)
+    audit.audit(audit.Request([faulty], tmp_path / "report", LIMITS, trial=0))
+    page = Page(tmp_path / "report" / "report.html")
+    assert page.tags["svg"] == 1 + 4
+    assert len(page.names) == len(set(page.names))
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert text.count("0.500 (0.400–0.600)") == text.count("0.600 (0.500–0.700)") == 4 * len(cues)
+
+
+def test_without_matplotlib_there_is_no_report(
+    faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    before = set(tmp_path.iterdir())
+    options = {"output": tmp_path / "report", "no_model": True, "trial": 0}
+    with pytest.raises(CommandError, match="matplotlib is not installed"):
+        call_command("dataset", "audit", str(faulty), **options)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_copies_across_sets(faulty: Path, tmp_path: Path) -> None:
