@@ -63,7 +63,7 @@ class TrainingRunAdmin(RecordAdmin):
             return ["recipe"]
         return [
             "recipe", "status", "bar", "progress", "message", "picture", "accuracy", "dice",
-            "digest", "attempt", "queued_at", "started_at", "heartbeat_at", "finished_at",
+            "digest", "attempt", "deaths", "queued_at", "started_at", "heartbeat_at", "finished_at",
             "started_by", "recipe_text",
         ]  # fmt: skip
 

@@ -155,11 +155,25 @@ def test_a_database_that_is_away_leaves_the_run_to_the_sweeper(
 
 
 def test_a_run_that_kills_its_workers_is_given_up() -> None:
-    run = make_run(attempt=services.MAX_ATTEMPTS)
+    run = make_run()
+    for _ in range(services.MAX_DEATHS):
+        assert services.claim(run_id=run.pk, task_id="a")
+        after_silence(run)
     assert services.claim(run_id=run.pk, task_id="a") is None
     run.refresh_from_db()
     assert run.status == Status.FAILED
     assert "workers died" in run.message
+
+
+def test_a_run_that_is_given_back_often_is_not_given_up() -> None:
+    """Evicted workers have not died over it."""
+    run = make_run()
+    for _ in range(services.MAX_DEATHS + 1):
+        assert services.claim(run_id=run.pk, task_id="a")
+        assert services.give_back(run_id=run.pk, task_id="a")
+    taken = services.claim(run_id=run.pk, task_id="a")
+    assert taken is not None
+    assert (taken.attempt, taken.deaths) == (services.MAX_DEATHS + 2, 0)
 
 
 def test_a_worker_notices_that_its_run_was_stopped_or_taken_over() -> None:
@@ -178,11 +192,12 @@ def test_a_worker_notices_that_its_run_was_stopped_or_taken_over() -> None:
 def test_a_stopped_run_is_taken_up_again(
     sent: list[Any], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    run = make_run(status=Status.FAILED, attempt=3, message="The disk is full.")
+    run = make_run(status=Status.FAILED, attempt=3, deaths=2, message="The disk is full.")
     with django_capture_on_commit_callbacks(execute=True):
         assert services.resume(run=run)
     run.refresh_from_db()
-    assert (run.status, run.attempt, run.message) == (Status.QUEUED, 0, "")
+    # Who held it before it ended must not take it for its own.
+    assert (run.status, run.attempt, run.deaths, run.message) == (Status.QUEUED, 3, 0, "")
     assert sent == [(str(run.pk),)]
     assert not services.resume(run=run)
 
