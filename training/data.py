@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,18 @@ def _progress(say: Say) -> Any:
 
 
 def _prune(root: Path, present: Path) -> None:
-    """Remove what was fetched longest ago. One in use elsewhere on this disk is among the last."""
+    """Remove what was fetched longest ago, and what was never fetched to its end.
+
+    A set in use elsewhere on this disk is among the last.
+    """
     present.touch()
     folders = [one for one in root.iterdir() if one.is_dir() and not one.name.startswith(".")]
     for folder in sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True)[KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
         (root / f".{folder.name}.lock").unlink(missing_ok=True)
+    for waiting in root.glob(".*.pull"):
+        # Of a worker that died; one that is alive holds the lock. The lock stays: another worker
+        # may be waiting for it.
+        with waiting.with_suffix(".lock").open("w") as stream, suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(waiting, ignore_errors=True)
