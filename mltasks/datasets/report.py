@@ -321,7 +321,8 @@ def _not_brains(figures: dict[str, Any], found: Gathered, book: _Book) -> str:
     )
     return (
         f"<h2>Images that are not brains</h2><p>{len(brains['images'])} images are refused by "
-        f"{escape(brains['model'])} (score below {brains['threshold']}, or blank).</p>{shown}"
+        f"{escape(brains['model'])}: for their score and how far they lie from the slices that it "
+        f"has learnt from, or because they are blank.</p>{shown}"
     )
 
 
