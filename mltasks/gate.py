@@ -105,7 +105,7 @@ class Verdict:
         reasons: why not, a sentence each; what is better, if it passed.
         n, groups: slices and groups measured.
         resamples: how often groups were drawn.
-        class_groups: of the class that has the fewest; 0 in verdicts from before it was counted.
+        class_groups: of the class that has the fewest.
     """
 
     passed: bool
@@ -115,7 +115,7 @@ class Verdict:
     groups: int
     margins: Margins
     resamples: int
-    class_groups: int = 0
+    class_groups: int
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as it is kept in records."""

@@ -26,7 +26,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "TIFF"),
     (b"BM", "BMP"),
 )
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _ORIENTATION = 0x0112
 # What libjpeg says of damage: data that ends early, codes that are none, bytes left over at the end
 # of a scan. Those between other parts of the header do no harm.
@@ -71,7 +70,7 @@ class Decoded:
     Attributes:
         pixels: uint8, (height, width) if grey or (height, width, 3) if coloured, turned upright.
         orientation: EXIF orientation 1–8 of the file (1: its rows are the picture's rows).
-        format: name of the file format, as in `FORMATS`.
+        format: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
         stored_size: width and height of the file's own pixel grid.
     """
 
@@ -93,7 +92,7 @@ def _sniff(data: bytes) -> str:
     """The format by the file's first bytes; its name and announced type prove nothing.
 
     Raises:
-        ImageError: it is not one of `FORMATS`, with a message on what it is instead.
+        ImageError: it is none that we read, with a message on what it is instead.
     """
     if not data:
         raise ImageError("empty", "This file is empty.")
@@ -144,8 +143,6 @@ def _to_uint8(image: Image.Image) -> Pixels:
     if image.mode in {"I", "F"}:
         values = np.asarray(image, dtype=np.float32)
         return windowed(-values if _is_negative(image) else values)
-    if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
-        image = image.convert("RGB")
     if image.mode in {"P", "PA"}:
         image = image.convert("RGBA")
     if image.has_transparency_data:
@@ -318,7 +315,7 @@ def decode(
             until there is room, or raise what it likes.
 
     Raises:
-        ImageError: the file is empty, too large, not a still picture of one of `FORMATS`,
+        ImageError: the file is empty, too large, not a still picture of these formats,
             of a kind that cannot be read, damaged, or carries active content. The message tells
             people what to do.
         OSError: the path cannot be read.

@@ -34,7 +34,6 @@ class Results:
         flagged: bool, answered with the warning that the picture is unlike those learnt from.
         committed: bool, the network stands by its answer.
         in_set: bool (n, 4), the classes of the prediction set.
-        brain_score, unlikeness: float64.
         dice: float64; NaN where no expert's mask marks anything.
         inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
         peak_inside: the same for the peak of the attention alone.
@@ -42,7 +41,7 @@ class Results:
         size: float64, the expert's share of the picture; NaN without a mask.
         inner_right: share of the inner contour that is tumour; NaN without either.
         outer_found: share of the tumour inside the outer contour; NaN without a mask.
-        group, plane, source, id: str.
+        group, plane, source: str.
     """
 
     target: Array
@@ -51,8 +50,6 @@ class Results:
     flagged: Array
     committed: Array
     in_set: Array
-    brain_score: Array
-    unlikeness: Array
     dice: Array
     inside: Array
     peak_inside: Array
@@ -63,7 +60,6 @@ class Results:
     group: Array
     plane: Array
     source: Array
-    id: Array
 
     def __len__(self) -> int:
         return len(self.target)
@@ -133,13 +129,10 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "flagged": found.flagged,
         "committed": found.committed,
         "in_set": [name in found.prediction_set for name in CLASSES],
-        "brain_score": found.brain_score,
-        "unlikeness": found.unlikeness,
         "area": found.area_fraction,
         "group": str(sample.record.group),
         "plane": sample.record.plane,
         "source": source_of(sample.record),
-        "id": sample.record.id,
         "dice": nan,
         "inside": nan,
         "peak_inside": nan,

@@ -17,8 +17,6 @@ from mltasks.evaluation.robustness import changed_once, class_counts, pick
 from mltasks.phantom import drawn_head
 from mltasks.tests.test_analyze import Stub
 
-ONES = np.ones((1, 4))
-
 
 def results(
     target: list[int], predicted: list[int], *, confidence: float = 0.7, **changes: Any
@@ -35,8 +33,6 @@ def results(
         "flagged": np.zeros(count, np.bool_),
         "committed": np.ones(count, np.bool_),
         "in_set": probabilities > 0.5,
-        "brain_score": np.ones(count),
-        "unlikeness": np.zeros(count),
         "dice": np.where(none, np.nan, 0.8),
         "inside": np.where(none, np.nan, 1.0),
         "peak_inside": np.where(none, np.nan, 1.0),
@@ -47,7 +43,6 @@ def results(
         "group": (np.arange(count) // 2).astype(str),
         "plane": np.array(["axial"] * count),
         "source": np.array(["one", "two"] * count)[:count],
-        "id": np.arange(count).astype(str),
     }
     return Results(**(values | changes))
 

@@ -101,7 +101,6 @@ class Run:
         checkpoints: Path,
         *,
         watched: Sequence[Sample] = (),
-        strategy: Any = None,
         saved: Saved = _ignore_saved,
         learnt_from: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +113,7 @@ class Run:
         self._samples, self._others = samples, others
         self._watched = [_prepared(sample, config.network.size) for sample in watched]
         self._folder, self._saved = checkpoints, saved
-        self.trainer = Trainer(config, self._steps, learnt_from=learnt_from, strategy=strategy)
+        self.trainer = Trainer(config, self._steps, learnt_from=learnt_from)
         self.trainer.progress = {"epoch": 0, "step": 0, "sums": dict.fromkeys(PARTS, 0.0)}
         self.history: list[dict[str, float]] = []
         self._best: Weights | None = None

@@ -356,4 +356,3 @@ def test_the_heads_frame_takes_margins_away() -> None:
     after = shortcuts.framed_cues(pixels)[2], shortcuts.framed_cues(wide)[2]
     assert before[1] / before[0] > 2
     assert after[1] / after[0] == pytest.approx(1, abs=0.05)
-    assert shortcuts.framed(wide).shape == (128, 128)
