@@ -264,10 +264,9 @@ def _differences(
     measures: Sequence[_Measure],
     *,
     resamples: int,
-    seed: int,
 ) -> dict[str, Drawn]:
     """Candidate's minus production's, float64 (resamples,), on the same drawn groups."""
-    draws, member_of = bootstrap.group_draws(candidate.plain.group, resamples=resamples, seed=seed)
+    draws, member_of = bootstrap.group_draws(candidate.plain.group, resamples=resamples)
     weights = draws[:, member_of].astype(np.float64)
     # A measure that is asked for both a loss and a gain is drawn once.
     return {
@@ -282,7 +281,6 @@ def compare(
     *,
     margins: Margins | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Verdict:
     """Hold a candidate against the network in production.
 
@@ -290,7 +288,6 @@ def compare(
         candidate, production: answers of both to the same slices, in the same order.
         margins: the losses that are allowed.
         resamples: how often groups are drawn.
-        seed: of the draws.
 
     Raises:
         GateError: they cannot be compared.
@@ -298,7 +295,7 @@ def compare(
     margins = margins or Margins()
     _check(candidate, production)
     measures = [*_losses(margins), *_GAINS]
-    drawn = _differences(candidate, production, measures, resamples=resamples, seed=seed)
+    drawn = _differences(candidate, production, measures, resamples=resamples)
     rows = []
     for one in measures:
         tail = 1 - CONFIDENCE if one.margin is not None else (1 - CONFIDENCE) / len(_GAINS)

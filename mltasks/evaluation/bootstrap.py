@@ -241,16 +241,16 @@ def sensitivity_at(score: Array, positive: Array, specificity: float) -> Metric:
     return _SensitivityAt(score, positive, specificity)
 
 
-def group_draws(groups: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
+def group_draws(groups: Array, *, resamples: int = RESAMPLES) -> tuple[Array, Array]:
     """How often each group is drawn, int (draws, groups), and each slice's group, int (n,)."""
     names, member_of = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples), member_of
 
 
-def _drawn(metric: Metric, groups: Array, *, resamples: int, seed: int = 0) -> Array:
+def _drawn(metric: Metric, groups: Array, *, resamples: int) -> Array:
     """The metric of each draw of whole groups, but of those where it is not defined."""
-    draws, member_of = group_draws(groups, resamples=resamples, seed=seed)
+    draws, member_of = group_draws(groups, resamples=resamples)
     step = max(1, _CHUNK // max(1, len(member_of)))
     values = np.concatenate(
         [
@@ -261,15 +261,13 @@ def _drawn(metric: Metric, groups: Array, *, resamples: int, seed: int = 0) -> A
     return np.asarray(values[~np.isnan(values)])
 
 
-def interval(
-    metric: Metric, groups: Array, *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[float] | None:
+def interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
     """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
 
     Slices of one group resemble each other; drawing single slices would give too narrow an
     interval. None if the metric is not defined in any draw.
     """
-    known = _drawn(metric, groups, resamples=resamples, seed=seed)
+    known = _drawn(metric, groups, resamples=resamples)
     if not known.size:
         return None
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]

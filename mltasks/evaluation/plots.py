@@ -65,11 +65,11 @@ def _pyplot() -> Any:
     return plt
 
 
-def _drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 4.2) -> Plot:
+def _drawn(title: str, alt: str, draw: Callable[[Any], None]) -> Plot:
     plt, buffer = _pyplot(), io.StringIO()
     # Other pictures of the same process have a style of their own.
     with plt.rc_context(_STYLE | {"svg.hashsalt": title}):
-        figure, axes = plt.subplots(figsize=(5.2, height))
+        figure, axes = plt.subplots(figsize=(5.2, 4.2))
         draw(axes)
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
