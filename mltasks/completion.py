@@ -15,6 +15,7 @@ import numpy as np
 
 from mltasks import calibration, conformal, corruptions
 from mltasks.background import is_light
+from mltasks.batching import batched
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
 from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
@@ -82,22 +83,12 @@ def forward(
 ) -> Outputs:
     """Raw outputs of any number of pictures; the attention maps are left out to save memory."""
     parts: dict[str, list[Array]] = {name: [] for name in OUTPUTS}
-    waiting: list[Floats] = []
-
-    def flush() -> None:
-        outputs = engine.forward(np.stack(waiting))
+    for inputs in batched((preprocess(pixels, size)[0] for pixels in pictures), _BATCH):
+        outputs = engine.forward(np.stack(inputs))
         for name in OUTPUTS:
             value = getattr(outputs, name)
             parts[name].append(value[:, :0] if name == "attention" else value)
-        progress(len(waiting))
-        waiting.clear()
-
-    for pixels in pictures:
-        waiting.append(preprocess(pixels, size)[0])
-        if len(waiting) == _BATCH:
-            flush()
-    if waiting:
-        flush()
+        progress(len(inputs))
     return Outputs(**{name: np.concatenate(values) for name, values in parts.items()})
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mltasks.batching import batched
 from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Record, Sample
 from mltasks.inference import Analysis, Analyzer
@@ -20,6 +21,8 @@ from mltasks.preprocessing import Pixels
 Array = NDArray[Any]
 # The target of a slice with a tumour whose kind is not known.
 KIND_UNKNOWN = -1
+# Pictures analysed at once.
+_BATCH = 16
 _NONE = CLASSES.index(NO_TUMOR)
 
 
@@ -156,23 +159,11 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
     return row
 
 
-def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    """The samples in lists of `size`, the last one shorter."""
-    waiting: list[Sample] = []
-    for sample in samples:
-        waiting.append(sample)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
-
-
 def run(
     analyzer: Analyzer,
     samples: Iterable[Sample],
     *,
-    batch: int = 16,
+    batch: int = _BATCH,
     progress: Callable[[int], None] = silent,
 ) -> Results:
     """Analyse the slices exactly as the site does; holds one batch of pictures at a time.
@@ -181,7 +172,7 @@ def run(
         ValueError: there is no slice.
     """
     rows: dict[str, list[Any]] = defaultdict(list)
-    for chunk in batches(samples, batch):
+    for chunk in batched(samples, batch):
         for sample, found in zip(chunk, analyzer.analyze([s.pixels for s in chunk]), strict=True):
             for name, value in _row(sample, found).items():
                 rows[name].append(value)
@@ -191,22 +182,11 @@ def run(
     return Results(**{name: np.asarray(values) for name, values in rows.items()})
 
 
-def refusals(
-    analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]], *, batch: int = 16
-) -> dict[str, Array]:
+def refusals(analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]]) -> dict[str, Array]:
     """How other pictures fare, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
     fates: dict[str, list[int]] = defaultdict(list)
-    waiting: list[tuple[str, Pixels]] = []
-
-    def flush() -> None:
-        found = analyzer.analyze([pixels for _, pixels in waiting])
-        for (source, _), answer in zip(waiting, found, strict=True):
+    for some in batched(pictures, _BATCH):
+        found = analyzer.analyze([pixels for _, pixels in some])
+        for (source, _), answer in zip(some, found, strict=True):
             fates[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
-        waiting.clear()
-
-    for item in pictures:
-        waiting.append(item)
-        if len(waiting) == batch:
-            flush()
-    flush()
     return {source: np.asarray(values) for source, values in fates.items()}
