@@ -21,13 +21,12 @@ from mltasks.data import Sample
 from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
-from mltasks.evaluation.results import silent
 from mltasks.postprocessing import sigmoid
 from mltasks.preprocessing import Floats, Pixels, mask_cells, preprocess
+from mltasks.progress import Tick, silent
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[str], None]
-Progress = Callable[[int], None]
 # Dimensions of the reference: of 64, 128 and 256 the middle one kept foreign pictures furthest.
 DIMENSIONS = 128
 # Every so many training slices make the reference; it has five times fewer dimensions yet.
@@ -79,7 +78,7 @@ class Raw:
 
 
 def forward(
-    engine: Engine, pictures: Iterable[Pixels], size: int, progress: Progress = silent
+    engine: Engine, pictures: Iterable[Pixels], size: int, progress: Tick = silent
 ) -> Outputs:
     """Raw outputs of any number of pictures; the attention maps are left out to save memory."""
     parts: dict[str, list[Array]] = {name: [] for name in OUTPUTS}
@@ -337,7 +336,7 @@ def complete(
     others: Sequence[Pixels],
     threads: int = 0,
     report: Report = silent,
-    progress: Progress = silent,
+    progress: Tick = silent,
 ) -> dict[str, bytes]:
     """Fit everything that stands between raw outputs and answers, and fill it into the card.
 

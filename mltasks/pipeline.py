@@ -28,6 +28,7 @@ from mltasks.evaluation.measuring import Request as Measured, described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
+from mltasks.progress import silent
 from mltasks.release import CHECKPOINTS
 from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
@@ -66,7 +67,7 @@ class TrainingRequest:
 
 
 def train_model(
-    request: TrainingRequest, *, watch: Watch, report: Report, saved: Saved | None = None
+    request: TrainingRequest, *, watch: Watch, report: Report, saved: Saved = silent
 ) -> dict[str, Any]:
     """Train, calibrate, evaluate and write the model folder; returns its card.
 
@@ -126,7 +127,7 @@ def train_model(
         request.output / CHECKPOINTS,
         watched=watched_samples,
         learnt_from=learnt_from(wanted, samples, watched_samples, others),
-        **({} if saved is None else {"saved": saved}),
+        saved=saved,
     )
     if request.resume and run.resume():
         report(f"resumed after {len(run.history)} whole epochs")

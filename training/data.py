@@ -13,6 +13,7 @@ from django.conf import settings
 
 from mltasks.data import DataError
 from mltasks.datasets import remote
+from mltasks.progress import Tick
 from training.models import TrainingRun
 from training.triggers import place
 
@@ -71,7 +72,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _progress(say: Say) -> Any:
     @contextmanager
-    def bar(_what: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(_what: str, total: int) -> Iterator[Tick]:
         done = 0
 
         def tick(count: int) -> None:

@@ -39,6 +39,7 @@ from mltasks.manifest import (
     read_table,
     whole_number,
 )
+from mltasks.progress import Tick, silent
 
 COLUMNS = (
     *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
@@ -53,16 +54,12 @@ BRIDGE = "its group lies in several folds"
 _PSEUDONYM = 16
 
 # Starts a bar for a number of steps and gives what counts them.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+Progress = Callable[[str, int], AbstractContextManager[Tick]]
 
 
-def _ignore(done: int) -> None:
-    """Count nothing."""
-
-
-def no_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], Any]]:
+def no_progress(what: str, total: int) -> AbstractContextManager[Tick]:
     """For those who do not want to watch."""
-    return nullcontext(_ignore)
+    return nullcontext(silent)
 
 
 @dataclass(frozen=True, slots=True)

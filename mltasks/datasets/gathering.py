@@ -6,7 +6,7 @@ Kept for each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few nu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
 from mltasks.images import Decoded, ImageError, decode
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, to_grey
+from mltasks.progress import Tick
 from mltasks.stream import Limits
 
 _BATCH = 16
@@ -153,7 +154,7 @@ class _Reader:
         self._numbers: dict[bytes, int] = {}
         self._cues: list[Any] = []
 
-    def images(self, tick: Callable[[int], Any]) -> Iterator[tuple[int, Pixels]]:
+    def images(self, tick: Tick) -> Iterator[tuple[int, Pixels]]:
         """Places and pixels of those that can be used."""
         for number, data in enumerate(self._found.sets):
             self._found.faults.extend((data.name, fault) for fault in data.faults)

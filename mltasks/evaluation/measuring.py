@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mltasks.evaluation.reading import load, load_all, read_records
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, preprocess
+from mltasks.progress import Tick
 
 FORMAT = 1
 SANITY_SLICES = 48
@@ -31,7 +32,6 @@ CARD_KEYS = (
     "sanity",
     "data",
 )
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _set_digest(folder: Path) -> str:
 
 
 def measure(
-    analyzer: Analyzer, weights: bytes, request: Request, *, progress: Progress
+    analyzer: Analyzer, weights: bytes, request: Request, *, progress: Tick
 ) -> tuple[dict[str, Any], Results]:
     """Every figure of a report, and the results of each slice.
 

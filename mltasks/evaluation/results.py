@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from mltasks.data import Record, Sample
 from mltasks.inference import Analysis, Analyzer
 from mltasks.postprocessing import hottest_point
 from mltasks.preprocessing import Pixels
+from mltasks.progress import Tick, silent
 
 Array = NDArray[Any]
 # The target of a slice with a tumour whose kind is not known.
@@ -97,10 +98,6 @@ class Results:
         return Results(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def silent(_: object) -> None:
-    """Report nothing."""
-
-
 def dice_score(area: Array, truth: Array) -> float:
     """Overlap of two boolean masks, 0 to 1 (Dice, 1945); 1 if both are empty."""
     total = int(area.sum()) + int(truth.sum())
@@ -164,7 +161,7 @@ def run(
     samples: Iterable[Sample],
     *,
     batch: int = _BATCH,
-    progress: Callable[[int], None] = silent,
+    progress: Tick = silent,
 ) -> Results:
     """Analyse the slices exactly as the site does; holds one batch of pictures at a time.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from mltasks.datasets import audit, finding, importing, remote, splitting
 from mltasks.datasets.layouts.lgg import CHANNELS
 from mltasks.engines import ModelError
 from mltasks.inference import load_analyzer
+from mltasks.progress import Tick
 from mltasks.stream import Limits
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], Any]]:
+def _bar(what: str, total: int) -> Iterator[Tick]:
     with tqdm(total=total or None, desc=what, unit="", file=sys.stderr) as bar:
         yield bar.update
 
