@@ -26,6 +26,12 @@ _ORIENTATION_TAG = 0x0112
 # A batch is closed early when its pictures have more pixels than this together.
 _BATCH_PIXELS = 40_000_000
 _LONGEST_STEM = 80
+# Of a line, in this order.
+_FIELDS = (
+    *("path", "status", "label", "probabilities", "area_mask", "area_fraction", "seconds"),
+    *("model", "error", "brain_score", "uncertainty", "hottest_point", "bounding_box"),
+    *("prediction_set", "flagged", "committed", "unlikeness", "area_range"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,25 +238,13 @@ class Streamer:
 
     def _failed(self, path: Path, message: str, seconds: float) -> None:
         self._write(
-            {
+            dict.fromkeys(_FIELDS)
+            | {
                 "path": _printable(path),
                 "status": "error",
-                "label": None,
-                "probabilities": None,
-                "area_mask": None,
-                "area_fraction": None,
                 "seconds": round(seconds, 6),
                 "model": f"{self._analyzer.name} {self._analyzer.version}",
                 "error": message,
-                "brain_score": None,
-                "uncertainty": None,
-                "hottest_point": None,
-                "bounding_box": None,
-                "prediction_set": None,
-                "flagged": None,
-                "committed": None,
-                "unlikeness": None,
-                "area_range": None,
             }
         )
 
