@@ -24,7 +24,7 @@ from mltasks.data import (
     read_manifest,
     unnamed_tumors,
 )
-from mltasks.evaluation.measuring import Request as Measured, described
+from mltasks.evaluation.measuring import described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
 from mltasks.preprocessing import Pixels
@@ -177,7 +177,7 @@ def train_model(
     card["metrics"] = {
         "validation": evaluation.summary(results) | {"fold": wanted.fold},
         "other_pictures": evaluation.refusal_summary(fates),
-        "data": described(card, Measured(request.data, held_out, wanted.fold, (), (), 0)),
+        "data": described(card, request.data, held_out, wanted.fold),
     }
     extras[release.MODEL_CARD_NAME] = model_card.text(card).encode()
     release.write_model(request.output, card, content, extras)

@@ -62,26 +62,31 @@ class Request:
         return len(self.records) + robustness.passes(min(self.corrupted, len(self.records)))
 
 
-def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
+def described(
+    card: dict[str, Any], folder: Path, records: Sequence[Record], fold: int | None
+) -> dict[str, Any]:
     """What is measured, and how it lies to what the model of this card was made from.
 
     `learnt` says whether training saw some of these very slices.
+
+    Args:
+        folder, records, fold: see `Request`.
 
     Raises:
         DataError: a mask cannot be read.
     """
     learnt_from = card.get("training", {}).get("data_digest")
-    whole, digest = _set_digest(request.folder), data_digest(request.records)
+    whole, digest = _set_digest(folder), data_digest(records)
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
-        "masks": masks_digest(request.folder, request.records),
+        "masks": masks_digest(folder, records),
         "set": whole,
-        "fold": request.fold,
+        "fold": fold,
         "learnt_from": learnt_from,
-        "learnt": bool(seen.why_seen(card, request.records, fold=request.fold, whole=whole)),
+        "learnt": bool(seen.why_seen(card, records, fold=fold, whole=whole)),
         # Group names are only comparable within the data the calibration came from.
-        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records})
+        "groups_calibrated_on": len(calibrated & {str(r.group) for r in records})
         if whole and whole == learnt_from
         else 0,
     }
@@ -114,7 +119,7 @@ def measure(
             "version": analyzer.version,
             "digest": analyzer.digest,
         },
-        "data": described(analyzer.card, request),
+        "data": described(analyzer.card, request.folder, request.records, request.fold),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
         **strangers,

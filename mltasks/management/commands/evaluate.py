@@ -83,10 +83,11 @@ class Command(BaseCommand):
             raise CommandError(f"{options['output']} holds something else than a report")
         try:
             analyzer = load_analyzer(model, engine=options["engine"])
+            fold, records = options["fold"], read_records(folder, options["fold"])
             request = Request(
                 folder=folder,
-                records=read_records(folder, options["fold"]),
-                fold=options["fold"],
+                records=records,
+                fold=fold,
                 others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
                 bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
                 + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
@@ -94,7 +95,7 @@ class Command(BaseCommand):
                 elsewhere=options["elsewhere"],
             )
             if options["card"]:
-                model_card.check(analyzer.card, described(analyzer.card, request))
+                model_card.check(analyzer.card, described(analyzer.card, folder, records, fold))
             with Report(options["output"]) as report:
                 with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
                     figures, results = measure(
