@@ -288,10 +288,9 @@ class TestAdmin:
         listed = staff.get(reverse("admin:training_trainingrun_changelist")).content.decode()
         assert "25%" in listed
         page = staff.get(reverse("admin:training_trainingrun_change", args=[run.pk]))
-        assert "curves.svg" in page.content.decode()
-        curves = staff.get(reverse("admin:training_trainingrun_curves", args=[run.pk]))
-        assert curves["Content-Type"] == "image/svg+xml"
-        assert b"<svg" in curves.content
+        address = reverse("training_curves", args=[run.pk])
+        assert address in page.content.decode()
+        assert b"<svg" in staff.get(address).content
 
     def test_cancels_and_goes_on(self, staff: Client, sent: list[Any]) -> None:
         run = make_run()
@@ -307,13 +306,18 @@ class TestAdmin:
     def test_is_closed_to_staff_without_the_right(self, client: Client) -> None:
         user = User.objects.create_user("staff@example.org", "secret", is_staff=True)
         client.force_login(user)
-        run = make_run()
+        run = make_run(history=[{"epoch": 1, "classes": 0.5}], curves="<svg></svg>")
         for address in (
             reverse("admin:training_trainingrun_changelist"),
             reverse("admin:training_trainingrun_add"),
-            reverse("admin:training_trainingrun_curves", args=[run.pk]),
         ):
             assert client.get(address).status_code == 403
+        curves = reverse("training_curves", args=[run.pk])
+        assert client.get(curves).status_code == 404
         user.user_permissions.add(Permission.objects.get(codename="view_trainingrun"))
         assert client.get(reverse("admin:training_trainingrun_changelist")).status_code == 200
+        # Whoever sees its page in the admin sees the picture in it.
+        page = client.get(reverse("admin:training_trainingrun_change", args=[run.pk]))
+        assert curves in page.content.decode()
+        assert client.get(curves).status_code == 200
         assert client.get(reverse("admin:training_trainingrun_add")).status_code == 403
