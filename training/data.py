@@ -13,9 +13,9 @@ from django.conf import settings
 
 from mltasks.data import DataError
 from mltasks.datasets import remote
+from mltasks.management.data import place
 from mltasks.progress import Tick
 from training.models import TrainingRun
-from training.triggers import place
 
 Say = Callable[[str], None]
 # Data sets kept on a worker's disk: the present one, and the one before it.

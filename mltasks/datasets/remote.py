@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mltasks.data import DataError
+from mltasks.data import DataError, file_digest
 from mltasks.datasets.bucket import PART, Bucket, Place
 from mltasks.datasets.form import (
     INFO,
@@ -33,7 +33,7 @@ from mltasks.datasets.form import (
     write_file,
 )
 
-__all__ = ["Outcome", "Place", "file_digest", "pull", "push", "resolve"]
+__all__ = ["Outcome", "Place", "pull", "push", "resolve"]
 
 _TERMS = ("licence", "citation")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -59,12 +59,6 @@ class Outcome:
     name: str
     moved: int
     there: int
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _entries(data: Dataset) -> Iterator[str]:
@@ -149,10 +143,7 @@ def _check_terms(data: Dataset) -> None:
 def _push_file(
     bucket: Bucket, folder: Path, path: str, expected: str, *, verify: bool
 ) -> tuple[Entry, bool]:
-    try:
-        digest, size = file_digest(folder / path), (folder / path).stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {folder / path}: {error.strerror}") from None
+    digest, size = file_digest(folder / path), (folder / path).stat().st_size
     if expected and digest != expected:
         raise DataError(
             f"{folder / path} is not the file of the manifest: its digest differs; audit the data"

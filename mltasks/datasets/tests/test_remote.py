@@ -20,7 +20,7 @@ from django.conf import settings as site
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from mltasks.data import DataError
+from mltasks.data import DataError, file_digest
 from mltasks.datasets import importing, remote
 from mltasks.datasets.bucket import PART, Bucket
 from mltasks.datasets.form import Row, read_dataset, replace_rows
@@ -308,7 +308,7 @@ def _list_large_files(data: Path) -> None:
     """Rows whose files are no pictures: neither push nor pull looks into them."""
     found = read_dataset(data)
     rows = [
-        Row(id=path.stem, label="glioma", sha256=remote.file_digest(path), file=path.name)
+        Row(id=path.stem, label="glioma", sha256=file_digest(path), file=path.name)
         for path in sorted((data / "images").glob("large*"))
     ]
     replace_rows(found, [*found.rows, *rows], found.info)

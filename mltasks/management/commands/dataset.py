@@ -18,22 +18,14 @@ from mltasks.datasets import audit, finding, importing, remote, splitting
 from mltasks.datasets.layouts.lgg import CHANNELS
 from mltasks.engines import ModelError
 from mltasks.inference import load_analyzer
+from mltasks.management.data import limits, place
 from mltasks.progress import Tick
-from mltasks.stream import Limits
 
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Tick]:
     with tqdm(total=total or None, desc=what, unit="", file=sys.stderr) as bar:
         yield bar.update
-
-
-def _limits() -> Limits:
-    return Limits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS)
-
-
-def _place() -> remote.Place:
-    return remote.Place(**settings.DATASET_STORE)
 
 
 class Command(BaseCommand):
@@ -115,7 +107,7 @@ class Command(BaseCommand):
         fields = ("source", "output", "layout", "name", "licence", "citation", "channel", "onto")
         request = importing.Request(
             **{name: options[name] for name in fields},
-            limits=_limits(),
+            limits=limits(),
             patient_key=settings.DATASET_PATIENT_KEY,
         )
         outcome = importing.run(request, progress=_bar)
@@ -145,7 +137,7 @@ class Command(BaseCommand):
         request = audit.Request(
             folders=options["folders"],
             output=options["output"],
-            limits=_limits(),
+            limits=limits(),
             analyzer=analyzer,
             trial=options["trial"],
             seed=options["seed"],
@@ -162,7 +154,7 @@ class Command(BaseCommand):
 
     def _split(self, options: dict[str, Any]) -> None:
         fields = ("folder", "folds", "seed", "groups", "redraw")
-        request = splitting.Request(**{name: options[name] for name in fields}, limits=_limits())
+        request = splitting.Request(**{name: options[name] for name in fields}, limits=limits())
         outcome = splitting.split(request, progress=_bar)
         if not outcome.drawn and not outcome.left_out:
             self.stdout.write(
@@ -184,13 +176,13 @@ class Command(BaseCommand):
 
     def _push(self, options: dict[str, Any]) -> None:
         chosen = {option: options[option] for option in ("name", "verify")}
-        done = remote.push(options["folder"], _place(), **chosen, progress=_bar)
+        done = remote.push(options["folder"], place(), **chosen, progress=_bar)
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
 
     def _pull(self, options: dict[str, Any]) -> None:
-        done = remote.pull(options["which"], options["output"], _place(), progress=_bar)
+        done = remote.pull(options["which"], options["output"], place(), progress=_bar)
         self.stdout.write(
             f"{options['output']}: {done.digest}, {done.moved} files fetched, "
             f"{done.there} were there"
