@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.classes import CLASSES, TUMOR
-from mltasks.images import Decoded, ImageError, decode, orient
+from mltasks.images import Decoded, ImageError, Limits, decode, orient
 from mltasks.manifest import MANIFEST, Checked, DataError, parse_row, read_rows
 from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
-_MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
+_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -240,7 +240,7 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
         content = path.read_bytes()
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{path} is not the file of the manifest: its digest differs")
-        return content, decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
+        return content, decode(content, _LIMITS)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ImageError as error:

@@ -64,6 +64,19 @@ class ImageError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What is still read.
+
+    Attributes:
+        max_bytes: of a file.
+        max_pixels: width × height, checked before decoding.
+    """
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """A picture as people see it.
 
@@ -300,17 +313,15 @@ def _too_many_pixels(max_pixels: int) -> ImageError:
 
 def decode(
     source: bytes | Path | BinaryIO,
+    limits: Limits,
     *,
-    max_bytes: int,
-    max_pixels: int,
     before_large: Callable[[], None] | None = None,
 ) -> Decoded:
     """Read one picture.
 
     Args:
         source: the file's content, its path, or an open binary file at its start.
-        max_bytes: largest content accepted.
-        max_pixels: largest width × height accepted, checked before decoding.
+        limits: of what is accepted.
         before_large: called before a picture of more than `LARGE` pixels is decoded; may wait
             until there is room, or raise what it likes.
 
@@ -324,14 +335,14 @@ def decode(
         data = source
     elif isinstance(source, Path):
         with source.open("rb") as stream:
-            data = stream.read(max_bytes + 1)
+            data = stream.read(limits.max_bytes + 1)
     else:
-        data = source.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise ImageError("too_large", f"This file is larger than {max_bytes / 2**20:g} MB.")
+        data = source.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        raise ImageError("too_large", f"This file is larger than {limits.max_bytes / 2**20:g} MB.")
     format_name = _sniff(data)
     _check_inert(data)
-    image = _open(data, format_name, max_pixels)
+    image = _open(data, format_name, limits.max_pixels)
     # Reading the EXIF of a PNG may decode all of it, and forgets how its pixels were stored.
     if before_large is not None and image.width * image.height > LARGE:
         before_large()
@@ -350,7 +361,7 @@ def decode(
         image.load()
         pixels = orient(_to_uint8(image), 1 if turned else orientation)
     except MemoryError:
-        raise _too_many_pixels(max_pixels) from None
+        raise _too_many_pixels(limits.max_pixels) from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError):
         raise _corrupt(format_name) from None
     if deep and int(pixels.max()) < _DARK:

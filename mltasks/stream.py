@@ -18,7 +18,7 @@ from PIL import Image
 from mltasks.classes import CLASSES
 from mltasks.data import PICTURE_SUFFIXES
 from mltasks.drafts import replacing
-from mltasks.images import Decoded, ImageError, decode, unorient
+from mltasks.images import Decoded, ImageError, Limits, decode, unorient
 from mltasks.inference import Analysis, Analyzer
 from mltasks.postprocessing import Mask
 
@@ -32,14 +32,6 @@ _FIELDS = (
     *("model", "error", "brain_score", "uncertainty", "hottest_point", "bounding_box"),
     *("prediction_set", "flagged", "committed", "unlikeness", "area_range"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is still read: bytes of a file, pixels of a picture."""
-
-    max_bytes: int
-    max_pixels: int
 
 
 @dataclass(slots=True)
@@ -168,9 +160,7 @@ class Streamer:
             # A pipe would be waited for, perhaps for ever.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise ImageError("not_an_image", "This is a pipe, a socket or a device, no file.")
-            picture = decode(
-                path, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
-            )
+            picture = decode(path, self._limits)
         except ImageError as error:
             self._failed(path, error.message, time.perf_counter() - started)
         except Exception as error:  # one bad file never stops the rest

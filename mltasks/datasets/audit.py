@@ -26,8 +26,8 @@ from mltasks.datasets.report import PICTURES, write_report
 from mltasks.datasets.series import neighbours_by_name
 from mltasks.drafts import put_in_place
 from mltasks.evaluation import dice_score, proportion_interval
+from mltasks.images import Limits
 from mltasks.inference import Analyzer
-from mltasks.stream import Limits
 
 GROUPS = "groups.csv"
 # All that a report folder holds; only a folder with these and nothing else is written anew.

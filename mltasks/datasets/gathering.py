@@ -22,11 +22,10 @@ from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row,
 from mltasks.datasets.items import Mask, files_below
 from mltasks.datasets.masks import check_mask
 from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
-from mltasks.images import Decoded, ImageError, decode
+from mltasks.images import Decoded, ImageError, Limits, decode
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.progress import Tick
-from mltasks.stream import Limits
 
 _BATCH = 16
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
@@ -79,14 +78,12 @@ class Gathered:
 
     def pixels(self, place: int, limits: Limits) -> Pixels:
         """The image, read anew: grey uint8 (height, width)."""
-        found = decode(self.path(place), max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return to_grey(found.pixels)
+        return to_grey(decode(self.path(place), limits).pixels)
 
     def mask(self, place: int, limits: Limits) -> Mask:
         """The mask, read anew."""
         content = (self.sets[self.set_of[place]].folder / self.rows[place].mask).read_bytes()
-        found = decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return marked(content, found)
+        return marked(content, decode(content, limits))
 
 
 def open_sets(folders: Sequence[Path]) -> list[Dataset]:
@@ -234,9 +231,7 @@ class _Reader:
             raise _Unusable("missing", where, f"cannot be read: {error.strerror}") from None
         fits = not digest or hashlib.sha256(content).hexdigest() == digest
         try:
-            found = decode(
-                content, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
-            )
+            found = decode(content, self._limits)
         except ImageError as error:
             raise _Unusable("damaged", where, error.message) from None
         if not fits:

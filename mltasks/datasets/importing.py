@@ -36,9 +36,8 @@ from mltasks.datasets.form import (
 from mltasks.datasets.items import Item, LeftOut, Mask, Options, slug
 from mltasks.datasets.joining import take_over
 from mltasks.datasets.layouts import lgg
-from mltasks.images import Decoded, ImageError, decode, encode_png
+from mltasks.images import Decoded, ImageError, Limits, decode, encode_png
 from mltasks.preprocessing import Pixels, to_grey
-from mltasks.stream import Limits
 
 REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
@@ -339,8 +338,7 @@ class _Importer:
                 f"the digest of {what} is not the one in the manifest: download it again or, if it "
                 "was changed on purpose, leave the digest empty there"
             )
-        limits = self._request.limits
-        return content, decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        return content, decode(content, self._request.limits)
 
     def _image(self, item: Item) -> tuple[Pixels, bytes, str]:
         """Grey pixels, the file's content to keep and its suffix."""

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from mltasks.datasets.bucket import Place
-from mltasks.stream import Limits
+from mltasks.images import Limits
 
 
 def data_folder(given: Path | None) -> Path:

@@ -16,7 +16,7 @@ from mltasks.data import DataError, Record, data_digest, read_manifest
 from mltasks.datasets import splitting
 from mltasks.evaluation.measuring import described
 from mltasks.evaluation.reading import read_records
-from mltasks.stream import Limits
+from mltasks.images import Limits
 
 
 @pytest.fixture
