@@ -65,14 +65,6 @@ def after_silence(run: TrainingRun) -> TrainingRun:
     return run
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The messages that would go to the broker."""
-    messages: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tasks.train, "delay", lambda *arguments: messages.append(arguments))
-    return messages
-
-
 def test_a_request_keeps_the_recipe_as_it_is_and_sends_one_message(
     sent: list[Any], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:

@@ -48,13 +48,6 @@ def folder(slices: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    messages: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tasks.train, "delay", lambda *arguments: messages.append(arguments))
-    return messages
-
-
 def change(folder: Path) -> None:
     """The data gets another digest: one slice fewer."""
     found = read_dataset(folder)
