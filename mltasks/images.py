@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-Pixels = NDArray[np.uint8]
+from mltasks.preprocessing import Pixels
 
 # What a picture of each format starts with.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (

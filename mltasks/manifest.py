@@ -14,6 +14,8 @@ from mltasks.classes import LABELS
 
 FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
+# What an import has taken, and what it has left out.
+REPORT = "import.json"
 # A manifest that is about to take the place of the old one.
 NEXT = "manifest.csv.next"
 

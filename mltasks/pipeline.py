@@ -27,6 +27,7 @@ from mltasks.data import (
 from mltasks.evaluation.measuring import described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
+from mltasks.manifest import MANIFEST
 from mltasks.preprocessing import Pixels
 from mltasks.progress import silent
 from mltasks.release import CHECKPOINTS
@@ -95,7 +96,7 @@ def train_model(
     learnt, watched = set_aside(learnt, wanted.watch)
     if wanted.watch and not watched:
         raise DataError(
-            f"no group of {request.data / 'manifest.csv'} falls into the share of {wanted.watch:g} "
+            f"no group of {request.data / MANIFEST} falls into the share of {wanted.watch:g} "
             "that is to be watched: raise [data] watch, or set it to 0 to watch nothing"
         )
     _check_classes(request.data, learnt, "to learn from")
@@ -300,7 +301,7 @@ def _check_classes(folder: Path, records: list[Record], where: str) -> None:
     missing = [name for name in CLASSES if name not in {record.label for record in records}]
     if missing:
         raise DataError(
-            f"{folder / 'manifest.csv'} has no slice of {', '.join(missing)} {where}: add some, or "
+            f"{folder / MANIFEST} has no slice of {', '.join(missing)} {where}: add some, or "
             "split the data anew"
         )
 

@@ -18,6 +18,7 @@ from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
 from mltasks.datasets import shortcuts, trial
 from mltasks.datasets.copies import FRAMED, WHOLE, find_pairs, likeness_within
+from mltasks.datasets.fingerprints import TURNS, turned_pictures
 from mltasks.datasets.form import Progress, collections, no_progress
 from mltasks.datasets.gathering import Gathered, gather, open_sets
 from mltasks.datasets.masks import check_mask, misplaced
@@ -254,7 +255,7 @@ def _other_tumours(
     for index in rng.permutation(len(pairs))[:_MOST_NEIGHBOURS]:
         one, other = pairs[index]
         masks = [trial.small_mask(found.mask(place, request.limits)) for place in (one, other)]
-        turned = (np.rot90(masks[1], k % 4)[:, :: -1 if k >= 4 else 1] for k in range(8))
+        turned = (turned_pictures(masks[1], turn) for turn in range(TURNS))
         if max(dice_score(masks[0], mask) for mask in turned) < _OTHER_TUMOUR:
             different.append((one, other))
     return different

@@ -24,12 +24,13 @@ from mltasks.datasets.masks import check_mask
 from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
 from mltasks.images import Decoded, ImageError, Limits, decode
 from mltasks.inference import Analyzer
+from mltasks.manifest import REPORT
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.progress import Tick
 
 _BATCH = 16
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-_KNOWN_FILES = {MANIFEST, INFO, "import.json"}
+_KNOWN_FILES = {MANIFEST, INFO, REPORT}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,13 @@ from mltasks.datasets.form import (
     read_dataset,
     write_file,
 )
-from mltasks.datasets.items import Item, LeftOut, Mask, Options, slug
+from mltasks.datasets.items import Item, LeftOut, Mask, slug
 from mltasks.datasets.joining import take_over
 from mltasks.datasets.layouts import lgg
 from mltasks.images import Decoded, ImageError, Limits, decode, encode_png
+from mltasks.manifest import REPORT
 from mltasks.preprocessing import Pixels, to_grey
 
-REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
 _DIGESTS = ("sha256", "mask_sha256")
@@ -177,7 +177,7 @@ def _fill(
 def _walk(found: Found, request: Request) -> Iterator[Item | LeftOut]:
     yield from _beside(request.source, found.place)
     ignored = {REPORT, INFO, MANIFEST}
-    for thing in found.layout.walk(found.place, Options(channel=request.channel)):
+    for thing in found.layout.walk(found.place, request.channel):
         if not (isinstance(thing, LeftOut) and thing.where in ignored):
             yield thing
 

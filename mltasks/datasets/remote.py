@@ -32,6 +32,7 @@ from mltasks.datasets.form import (
     read_dataset,
     write_file,
 )
+from mltasks.manifest import MANIFEST, REPORT
 
 __all__ = ["Outcome", "Place", "pull", "push", "resolve"]
 
@@ -62,9 +63,9 @@ class Outcome:
 
 
 def _entries(data: Dataset) -> Iterator[str]:
-    yield from ("manifest.csv", "dataset.json")
-    if (data.folder / "import.json").exists():
-        yield "import.json"
+    yield from (MANIFEST, INFO)
+    if (data.folder / REPORT).exists():
+        yield REPORT
     for row in data.rows:
         yield row.image
         if row.has_mask:

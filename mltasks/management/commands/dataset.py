@@ -19,6 +19,7 @@ from mltasks.datasets.layouts.lgg import CHANNELS
 from mltasks.engines import ModelError
 from mltasks.inference import load_analyzer
 from mltasks.management.data import limits, place
+from mltasks.manifest import REPORT
 from mltasks.progress import Tick
 
 
@@ -126,7 +127,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
             for item in outcome.left_out[:5]:
                 self.stdout.write(f"  {item.where}: {item.reason}")
-            self.stdout.write(f"All of them are in {options['output'] / importing.REPORT}.")
+            self.stdout.write(f"All of them are in {options['output'] / REPORT}.")
 
     def _audit(self, options: dict[str, Any]) -> None:
         analyzer = None
