@@ -29,7 +29,7 @@ LOOK_KEY = "training:look"
 # change what is stated of a network, for which nobody should train for hours.
 _WITHOUT_EFFECT = {
     *("tests", "management", "templatetags", "evaluation", "datasets", "screening"),
-    *("apps.py", "gate.py", "model_card.py", "other_bodies.py", "phantom.py", "stream.py"),
+    *("apps.py", "gate.py", "model_card.py", "other_bodies.py", "stream.py"),
 }
 
 

@@ -14,8 +14,8 @@ from mltasks.evaluation.curves import curves, precision_recall, roc
 from mltasks.evaluation.figures import elsewhere
 from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score, run
 from mltasks.evaluation.robustness import changed_once, class_counts, pick
-from mltasks.phantom import drawn_head
 from mltasks.tests.test_analyze import Stub
+from tests.support.phantom import drawn_head
 
 
 def results(
