@@ -113,7 +113,8 @@ def train_model(
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
     # Read before hours of training, so that what is missing is said now.
-    validation, masks = load_samples(request.data, held_out), masks_digest(request.data, records)
+    evaluated = load_samples(request.data, held_out)
+    masks = masks_digest(request.data, records)
     held_out_others = held_out_pictures(
         None if request.negatives is None else request.negatives / HOLDOUT,
         drawn=wanted.drawn_held_out,
@@ -159,12 +160,12 @@ def train_model(
         "libraries": _versions(),
         **({"run": request.run} if request.run else {}),
     }
-    report(f"calibrating on {len(validation)} slices of fold {wanted.fold}")
+    report(f"calibrating on {len(evaluated)} slices of fold {wanted.fold}")
     extras = completion.complete(
         card,
         content,
         learnt=[sample.pixels for sample in samples[:: completion.REFERENCE_STEP]],
-        held_out=validation,
+        held_out=evaluated,
         others=[pixels for _, pixels in others],
         threads=request.threads,
         report=report,
@@ -173,7 +174,7 @@ def train_model(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         release.write_model(folder, card, content, extras)
-        results = evaluation.run(load_analyzer(folder), validation)
+        results = evaluation.run(load_analyzer(folder), evaluated)
         fates = evaluation.refusals(load_analyzer(folder), held_out_others)
     card["metrics"] = {
         "validation": evaluation.summary(results) | {"fold": wanted.fold},
@@ -277,7 +278,7 @@ def set_aside(records: list[Record], share: float) -> tuple[list[Record], list[R
 
 
 def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]:
-    """Records to learn from and to validate on.
+    """Records to learn from, and those that are held out to calibrate and evaluate on.
 
     Raises:
         DataError: one of them is empty, or a group lies on both sides.
