@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from mltasks.datasets.masks import check_mask, misplaced
 from mltasks.datasets.relations import Relations, join_all, part_of, relate
 from mltasks.datasets.report import PICTURES, write_report
 from mltasks.datasets.series import neighbours_by_name
-from mltasks.drafts import put_in_place
+from mltasks.drafts import replacing_folder
 from mltasks.evaluation import dice_score, proportion_interval
 from mltasks.images import Limits
 from mltasks.inference import Analyzer
@@ -104,17 +103,12 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
             progress=progress,
         ),
     }
-    temporary = request.output.with_name(f".{request.output.name}.part")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        (temporary / GROUPS).write_bytes(_groups_table(found, relations, joined.labels()))
-        write_report(temporary, figures, found, relations, request.limits)
-        put_in_place(temporary, request.output)
+        with replacing_folder(request.output) as fresh:
+            (fresh / GROUPS).write_bytes(_groups_table(found, relations, joined.labels()))
+            write_report(fresh, figures, found, relations, request.limits)
     except OSError as error:
         raise DataError(f"cannot write {request.output}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return figures
 
 
