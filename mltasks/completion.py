@@ -205,7 +205,7 @@ def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) ->
         return {"n": int(chosen.sum())} | bootstrap.beside(
             {
                 "accuracy": bootstrap.share(own),
-                "calibration_error": bootstrap.calibration_error(
+                "calibration_error": bootstrap.CalibrationError(
                     probabilities[chosen].max(axis=1), own
                 ),
                 "set_coverage": bootstrap.share(held[chosen]),

@@ -144,7 +144,7 @@ def mean_dice(results: Results) -> bootstrap.Metric:
 
 def calibration_error(results: Results) -> bootstrap.Metric:
     """Expected calibration error of the probabilities shown to users."""
-    return bootstrap.calibration_error(results.probabilities.max(axis=1), results.right)
+    return bootstrap.CalibrationError(results.probabilities.max(axis=1), results.right)
 
 
 def found(index: int) -> Metric:
