@@ -127,7 +127,6 @@ def measure(
         "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
         "calibration": calibration.get("cross_fitted", {}),
         "calibration_areas": calibration.get("cross_fitted_areas", {}),
-        "calibration_note": calibration.get("note", ""),
     }
     if request.corrupted:
         figures["robustness"] = robustness.measure(
