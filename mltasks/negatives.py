@@ -170,7 +170,7 @@ def drawn(
     """`count` drawn pictures with the name of their kind, the kinds in turn."""
     rng = np.random.default_rng(seed)
     kinds = itertools.cycle(generators.items())
-    return [(name, draw(rng)) for name, draw in itertools.islice(kinds, count)]
+    return [(name, draw(rng)) for _, (name, draw) in zip(range(count), kinds, strict=False)]
 
 
 def real(folder: Path, limit: int) -> list[tuple[str, Pixels]]:
