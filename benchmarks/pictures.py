@@ -13,8 +13,8 @@ from PIL import Image
 
 from mltasks.data import Record, load_sample, read_manifest
 from mltasks.images import encode_png
-from mltasks.phantom import drawn_head
 from mltasks.preprocessing import Pixels
+from tests.support.phantom import drawn_head
 
 # The fold that the released networks have not learnt from.
 HELD_OUT = 0

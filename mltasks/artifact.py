@@ -42,16 +42,24 @@ class Sums:
         return hashlib.sha256(self.text).hexdigest()
 
     @classmethod
-    def parse(cls, text: bytes, *, digest: str, where: str) -> Sums:
+    def parse(cls, text: bytes, *, where: str, digest: str | None = None) -> Sums:
         """Read the content of SHA256SUMS.
 
+        Args:
+            digest: that the list must have; None where nothing states one.
+
         Raises:
-            ModelError: it is not the list of that digest, or names a file outside the folder.
+            ModelError: it is not the list of that digest, is no text, or names a file outside the
+                folder.
         """
-        if hashlib.sha256(text).hexdigest() != digest:
+        if digest is not None and hashlib.sha256(text).hexdigest() != digest:
             raise ModelError(f"{where} is damaged: its digest is not {digest[:12]}…")
+        try:
+            lines = text.decode().splitlines()
+        except UnicodeDecodeError:
+            raise ModelError(f"{where} is damaged") from None
         files = {}
-        for line in text.decode().splitlines():
+        for line in lines:
             value, _, name = line.partition("  ")
             path = PurePosixPath(name)
             if not name or path.is_absolute() or ".." in path.parts:

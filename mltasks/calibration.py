@@ -12,6 +12,8 @@ from mltasks.doubt import tempered
 
 Array = NDArray[Any]
 _GOLDEN = (5**0.5 - 1) / 2
+# Of the answers, these are kept however often they err.
+_LEAST_SHARE = 0.8
 
 
 def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
@@ -55,12 +57,10 @@ def fit_temperature(
     return base_for(slope), slope
 
 
-def commit_threshold(
-    probabilities: Array, target: Array, error: float, *, least_share: float = 0.8
-) -> float:
+def commit_threshold(probabilities: Array, target: Array, error: float) -> float:
     """The lowest probability of the answer from which answers err at most so often.
 
-    Never higher than what keeps `least_share` of the answers, however often these err.
+    Never higher than what keeps four of five answers, however often these err.
     """
     if not len(target):
         return 1.0
@@ -69,14 +69,14 @@ def commit_threshold(
     kept = np.arange(1, len(order) + 1)
     errors = np.cumsum(wrong[order]) / kept
     # From the least sure answer upwards, the first place where the error is low enough.
-    fits = np.flatnonzero((errors <= error) | (kept <= least_share * len(order)))
+    fits = np.flatnonzero((errors <= error) | (kept <= _LEAST_SHARE * len(order)))
     return float(np.floor(top[order][fits[-1]] * 1e4) / 1e4) if fits.size else 1.0
 
 
-def group_halves(groups: Array, *, seed: int = 0) -> Array:
+def group_halves(groups: Array) -> Array:
     """Bool (n,): the slices of a random half of the groups."""
     names = np.unique(groups)
-    chosen = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
+    chosen = np.random.default_rng(0).permutation(names)[: len(names) // 2]
     return np.isin(groups, chosen)
 
 

@@ -15,18 +15,18 @@ import numpy as np
 
 from mltasks import calibration, conformal, corruptions
 from mltasks.background import is_light
+from mltasks.batching import batched
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
 from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
-from mltasks.evaluation.results import silent
 from mltasks.postprocessing import sigmoid
 from mltasks.preprocessing import Floats, Pixels, mask_cells, preprocess
+from mltasks.progress import Tick, silent
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[str], None]
-Progress = Callable[[int], None]
 # Dimensions of the reference: of 64, 128 and 256 the middle one kept foreign pictures furthest.
 DIMENSIONS = 128
 # Every so many training slices make the reference; it has five times fewer dimensions yet.
@@ -78,26 +78,16 @@ class Raw:
 
 
 def forward(
-    engine: Engine, pictures: Iterable[Pixels], size: int, progress: Progress = silent
+    engine: Engine, pictures: Iterable[Pixels], size: int, progress: Tick = silent
 ) -> Outputs:
     """Raw outputs of any number of pictures; the attention maps are left out to save memory."""
     parts: dict[str, list[Array]] = {name: [] for name in OUTPUTS}
-    waiting: list[Floats] = []
-
-    def flush() -> None:
-        outputs = engine.forward(np.stack(waiting))
+    for inputs in batched((preprocess(pixels, size)[0] for pixels in pictures), _BATCH):
+        outputs = engine.forward(np.stack(inputs))
         for name in OUTPUTS:
             value = getattr(outputs, name)
             parts[name].append(value[:, :0] if name == "attention" else value)
-        progress(len(waiting))
-        waiting.clear()
-
-    for pixels in pictures:
-        waiting.append(preprocess(pixels, size)[0])
-        if len(waiting) == _BATCH:
-            flush()
-    if waiting:
-        flush()
+        progress(len(inputs))
     return Outputs(**{name: np.concatenate(values) for name, values in parts.items()})
 
 
@@ -215,7 +205,7 @@ def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) ->
         return {"n": int(chosen.sum())} | bootstrap.beside(
             {
                 "accuracy": bootstrap.share(own),
-                "calibration_error": bootstrap.calibration_error(
+                "calibration_error": bootstrap.CalibrationError(
                     probabilities[chosen].max(axis=1), own
                 ),
                 "set_coverage": bootstrap.share(held[chosen]),
@@ -346,7 +336,7 @@ def complete(
     others: Sequence[Pixels],
     threads: int = 0,
     report: Report = silent,
-    progress: Progress = silent,
+    progress: Tick = silent,
 ) -> dict[str, bytes]:
     """Fit everything that stands between raw outputs and answers, and fill it into the card.
 

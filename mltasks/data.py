@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.classes import CLASSES, TUMOR
-from mltasks.images import Decoded, ImageError, decode, orient
-from mltasks.manifest import MANIFEST, DataError, read_rows
+from mltasks.images import Decoded, ImageError, Limits, decode, orient
+from mltasks.manifest import MANIFEST, Checked, DataError, parse_row, read_rows
 from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
-_MAX_BYTES, _MAX_PIXELS = 2**28, 100_000_000
+_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -32,7 +32,6 @@ class Record:
     """One slice, as the manifest describes it.
 
     Attributes:
-        fold: -1 if the data is not split.
         file: name of the image below images/, if it is not `<id>.jpg`.
         source: name of the collection it came from.
         mask_sha256: of the mask's file; empty if nothing states it.
@@ -73,41 +72,28 @@ class Sample:
     mask: Pixels | None
 
 
-def read_manifest(
-    folder: Path, *, labels: Sequence[str] = CLASSES, needs_folds: bool = True
-) -> list[Record]:
+def read_manifest(folder: Path) -> list[Record]:
     """Read and check the manifest. Rows that were excluded are left out.
 
     So are tumours of no stated kind, of which nothing can be learnt; see `unnamed_tumors`.
 
-    Args:
-        folder: holds manifest.csv.
-        labels: those that are accepted; `mltasks.classes.LABELS` also takes tumours of no
-            stated kind.
-        needs_folds: whether data that is not split yet is refused.
-
     Raises:
-        DataError: the folder, the file or a column is missing, a row is malformed, or the
-            manifest is not the one that dataset.json names.
+        DataError: the folder, the file or a column is missing, a row is malformed or in no fold,
+            or the manifest is not the one that dataset.json names.
     """
-    path = folder / MANIFEST
+    path, seen = folder / MANIFEST, set[str]()
     rows = _in_use(folder)
-    known = [row for row in rows if row["label"] != TUMOR or TUMOR in labels]
-    if rows and not known:
-        raise DataError(
-            f"{path}: every row is a tumour of no stated kind: the data can be audited and serve "
-            "to evaluate tumour or none, but not to train"
-        )
     try:
-        records = [_record(row, labels, needs_folds) for row in known]
+        checked = [(row, parse_row(row, seen)) for row in rows]
+        known = [(row, own) for row, own in checked if row["label"] != TUMOR]
+        if rows and not known:
+            raise ValueError(
+                "every row is a tumour of no stated kind: the data can be audited and serve to "
+                "evaluate tumour or none, but not to train"
+            )
+        return [_record(row, own) for row, own in known]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    ids = set[str]()
-    for record in records:
-        if record.id in ids:
-            raise DataError(f"{path}: {record.id} is listed twice; remove one of its rows")
-        ids.add(record.id)
-    return records
 
 
 def unnamed_tumors(folder: Path) -> int:
@@ -125,51 +111,20 @@ def _in_use(folder: Path) -> list[dict[str, str]]:
     return [row for row in rows if not row.get("excluded")]
 
 
-def _record(row: dict[str, str], labels: Sequence[str], needs_folds: bool) -> Record:
-    if None in row.values():
-        raise ValueError(f"the row of {row['id']!r} has too few columns")
-    file = row.get("file", "")
-    for name in (row["id"], file):
-        if not is_file_name(name or "x"):
-            raise ValueError(f"{name!r} cannot be the name of a file; rename it")
-    if row["label"] not in labels:
-        raise ValueError(f"unknown label {row['label']!r} of {row['id']}")
-    fold = row["fold"].strip()
-    if not fold and needs_folds:
+def _record(row: dict[str, str], checked: Checked) -> Record:
+    if checked.fold is None:
         raise ValueError(f"{row['id']} is in no fold: split the data with manage.py dataset split")
-    try:
-        number = int(fold) if fold else -1
-    except ValueError:
-        raise ValueError(f"the fold {fold!r} of {row['id']} is not a whole number") from None
     return Record(
         id=row["id"],
         label=row["label"],
         plane=row["plane"],
-        fold=number,
+        fold=checked.fold,
         group=row["group"],
-        has_mask=mask_flag(row["has_mask"], row["id"]),
+        has_mask=checked.has_mask,
         sha256=row["sha256"],
-        file=file,
+        file=row.get("file", ""),
         source=row.get("source", ""),
         mask_sha256=row.get("mask_sha256", ""),
-    )
-
-
-def mask_flag(cell: str, name: str) -> bool:
-    """What the column has_mask says of the image of this name.
-
-    Raises:
-        ValueError: it says neither 0 nor 1. Read as "no", a "True" would lose the mask.
-    """
-    if cell not in {"0", "1"}:
-        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cell!r}")
-    return cell == "1"
-
-
-def is_file_name(name: str) -> bool:
-    """Whether it names a file in its folder, and nothing outside it."""
-    return (
-        bool(name) and not name.startswith(".") and not set(name) & set("/\\\0") and len(name) < 200
     )
 
 
@@ -201,7 +156,8 @@ def file_digest(path: Path) -> str:
         DataError: it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
@@ -284,7 +240,7 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
         content = path.read_bytes()
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{path} is not the file of the manifest: its digest differs")
-        return content, decode(content, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
+        return content, decode(content, _LIMITS)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ImageError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltasks.augmentation import draw_training_pair
+from mltasks.batching import batched
 from mltasks.data import Sample
 from mltasks.lazy import keras_module
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
@@ -84,14 +85,7 @@ def refit(
             for _ in range(_REPEATS):
                 yield normalise(draw_training_pair(pixels, None, config.size, rng)[0])
 
-    rows, waiting = [], []
-    for picture in inputs():
-        waiting.append(picture)
-        if len(waiting) == _BATCH:
-            rows.append(pooled.predict_on_batch(np.stack(waiting)))
-            waiting = []
-    if waiting:
-        rows.append(pooled.predict_on_batch(np.stack(waiting)))
+    rows = [pooled.predict_on_batch(np.stack(some)) for some in batched(inputs(), _BATCH)]
     features = np.concatenate(rows).astype(np.float64)
     kernel, bias = fit_logistic(features, np.arange(len(features)) < len(samples))
     return {

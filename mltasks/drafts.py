@@ -83,6 +83,32 @@ def put_in_place(fresh: Path, target: Path, *, kept: Sequence[str] = ()) -> None
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def replacing_folder(target: Path, *, remedy: str = "", kept: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `target` once all is in it.
+
+    Whatever breaks it off, what was begun is removed.
+
+    Args:
+        target: the folder to write or replace.
+        remedy: see `naming`.
+        kept: see `put_in_place`.
+
+    Raises:
+        OSError: it cannot be written; see `naming`.
+    """
+    recover(target, kept=kept)
+    fresh = beside(target, "new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with naming(target, fresh, remedy=remedy):
+            fresh.mkdir(parents=True)
+            yield fresh
+        put_in_place(fresh, target, kept=kept)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def recover(target: Path, *, kept: Sequence[str] = ()) -> None:
     """Put back what `put_in_place` has moved aside, if it was killed then."""
     old = beside(target, "old")

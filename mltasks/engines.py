@@ -48,8 +48,6 @@ class Outputs:
 class Engine(Protocol):
     """Computes the forward pass."""
 
-    name: str
-
     def forward(self, batch: Floats) -> Outputs:
         """Run the network on float32 (n, size, size, 1)."""
         ...
@@ -120,8 +118,6 @@ class OnnxRunner:
 
 class OnnxEngine:
     """ONNX Runtime on the CPU."""
-
-    name = "onnx"
 
     def __init__(self, weights: bytes, *, threads: int = 0) -> None:
         self._runner = OnnxRunner(weights, threads=threads)

@@ -105,7 +105,7 @@ class Verdict:
         reasons: why not, a sentence each; what is better, if it passed.
         n, groups: slices and groups measured.
         resamples: how often groups were drawn.
-        class_groups: of the class that has the fewest; 0 in verdicts from before it was counted.
+        class_groups: of the class that has the fewest.
     """
 
     passed: bool
@@ -115,7 +115,7 @@ class Verdict:
     groups: int
     margins: Margins
     resamples: int
-    class_groups: int = 0
+    class_groups: int
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as it is kept in records."""
@@ -144,7 +144,7 @@ def mean_dice(results: Results) -> bootstrap.Metric:
 
 def calibration_error(results: Results) -> bootstrap.Metric:
     """Expected calibration error of the probabilities shown to users."""
-    return bootstrap.calibration_error(results.probabilities.max(axis=1), results.right)
+    return bootstrap.CalibrationError(results.probabilities.max(axis=1), results.right)
 
 
 def found(index: int) -> Metric:
@@ -264,10 +264,9 @@ def _differences(
     measures: Sequence[_Measure],
     *,
     resamples: int,
-    seed: int,
 ) -> dict[str, Drawn]:
     """Candidate's minus production's, float64 (resamples,), on the same drawn groups."""
-    draws, member_of = bootstrap.group_draws(candidate.plain.group, resamples=resamples, seed=seed)
+    draws, member_of = bootstrap.group_draws(candidate.plain.group, resamples=resamples)
     weights = draws[:, member_of].astype(np.float64)
     # A measure that is asked for both a loss and a gain is drawn once.
     return {
@@ -282,7 +281,6 @@ def compare(
     *,
     margins: Margins | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Verdict:
     """Hold a candidate against the network in production.
 
@@ -290,7 +288,6 @@ def compare(
         candidate, production: answers of both to the same slices, in the same order.
         margins: the losses that are allowed.
         resamples: how often groups are drawn.
-        seed: of the draws.
 
     Raises:
         GateError: they cannot be compared.
@@ -298,7 +295,7 @@ def compare(
     margins = margins or Margins()
     _check(candidate, production)
     measures = [*_losses(margins), *_GAINS]
-    drawn = _differences(candidate, production, measures, resamples=resamples, seed=seed)
+    drawn = _differences(candidate, production, measures, resamples=resamples)
     rows = []
     for one in measures:
         tail = 1 - CONFIDENCE if one.margin is not None else (1 - CONFIDENCE) / len(_GAINS)

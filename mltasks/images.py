@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-Pixels = NDArray[np.uint8]
+from mltasks.preprocessing import Pixels
 
 # What a picture of each format starts with.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -26,7 +26,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "TIFF"),
     (b"BM", "BMP"),
 )
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _ORIENTATION = 0x0112
 # What libjpeg says of damage: data that ends early, codes that are none, bytes left over at the end
 # of a scan. Those between other parts of the header do no harm.
@@ -65,13 +64,26 @@ class ImageError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What is still read.
+
+    Attributes:
+        max_bytes: of a file.
+        max_pixels: width × height, checked before decoding.
+    """
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """A picture as people see it.
 
     Attributes:
         pixels: uint8, (height, width) if grey or (height, width, 3) if coloured, turned upright.
         orientation: EXIF orientation 1–8 of the file (1: its rows are the picture's rows).
-        format: name of the file format, as in `FORMATS`.
+        format: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
         stored_size: width and height of the file's own pixel grid.
     """
 
@@ -93,7 +105,7 @@ def _sniff(data: bytes) -> str:
     """The format by the file's first bytes; its name and announced type prove nothing.
 
     Raises:
-        ImageError: it is not one of `FORMATS`, with a message on what it is instead.
+        ImageError: it is none that we read, with a message on what it is instead.
     """
     if not data:
         raise ImageError("empty", "This file is empty.")
@@ -144,8 +156,6 @@ def _to_uint8(image: Image.Image) -> Pixels:
     if image.mode in {"I", "F"}:
         values = np.asarray(image, dtype=np.float32)
         return windowed(-values if _is_negative(image) else values)
-    if image.mode == "CMYK" or image.mode == "YCbCr" or image.mode == "LAB":
-        image = image.convert("RGB")
     if image.mode in {"P", "PA"}:
         image = image.convert("RGBA")
     if image.has_transparency_data:
@@ -303,22 +313,20 @@ def _too_many_pixels(max_pixels: int) -> ImageError:
 
 def decode(
     source: bytes | Path | BinaryIO,
+    limits: Limits,
     *,
-    max_bytes: int,
-    max_pixels: int,
     before_large: Callable[[], None] | None = None,
 ) -> Decoded:
     """Read one picture.
 
     Args:
         source: the file's content, its path, or an open binary file at its start.
-        max_bytes: largest content accepted.
-        max_pixels: largest width × height accepted, checked before decoding.
+        limits: of what is accepted.
         before_large: called before a picture of more than `LARGE` pixels is decoded; may wait
             until there is room, or raise what it likes.
 
     Raises:
-        ImageError: the file is empty, too large, not a still picture of one of `FORMATS`,
+        ImageError: the file is empty, too large, not a still picture of these formats,
             of a kind that cannot be read, damaged, or carries active content. The message tells
             people what to do.
         OSError: the path cannot be read.
@@ -327,14 +335,14 @@ def decode(
         data = source
     elif isinstance(source, Path):
         with source.open("rb") as stream:
-            data = stream.read(max_bytes + 1)
+            data = stream.read(limits.max_bytes + 1)
     else:
-        data = source.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise ImageError("too_large", f"This file is larger than {max_bytes / 2**20:g} MB.")
+        data = source.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        raise ImageError("too_large", f"This file is larger than {limits.max_bytes / 2**20:g} MB.")
     format_name = _sniff(data)
     _check_inert(data)
-    image = _open(data, format_name, max_pixels)
+    image = _open(data, format_name, limits.max_pixels)
     # Reading the EXIF of a PNG may decode all of it, and forgets how its pixels were stored.
     if before_large is not None and image.width * image.height > LARGE:
         before_large()
@@ -353,7 +361,7 @@ def decode(
         image.load()
         pixels = orient(_to_uint8(image), 1 if turned else orientation)
     except MemoryError:
-        raise _too_many_pixels(max_pixels) from None
+        raise _too_many_pixels(limits.max_pixels) from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError):
         raise _corrupt(format_name) from None
     if deep and int(pixels.max()) < _DARK:

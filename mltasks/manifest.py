@@ -8,10 +8,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from mltasks.classes import LABELS
 
 FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
+# What an import has taken, and what it has left out.
+REPORT = "import.json"
 # A manifest that is about to take the place of the old one.
 NEXT = "manifest.csv.next"
 
@@ -80,6 +84,62 @@ def read_table(
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     return content, rows
+
+
+class Checked(NamedTuple):
+    """What a row says of its fold and mask; the fold is None if it is in none."""
+
+    fold: int | None
+    has_mask: bool
+
+
+def parse_row(cells: Mapping[str, str], seen: set[str]) -> Checked:
+    """Check a row as every reader of a manifest does, and read what is no text in it.
+
+    Args:
+        cells: of the row, see `read_table`; `id`, `label` and `has_mask` among them.
+        seen: ids of the rows before it, to which its own is added.
+
+    Raises:
+        ValueError: the row cannot be used; the message says why.
+    """
+    name = cells["id"]
+    if None in cells.values() or None in cells:
+        raise ValueError(f"the row of {name!r} has too few or too many columns")
+    if not _is_file_name(name):
+        raise ValueError(f"{name!r} cannot be an id: it names the picture's file")
+    file = cells.get("file", "")
+    if file and not _is_file_name(file):
+        raise ValueError(f"{file!r} of {name} cannot be the name of a file; rename it")
+    if cells["label"] not in LABELS:
+        raise ValueError(f"unknown label {cells['label']!r} of {name}; use {', '.join(LABELS)}")
+    # Read as "no", a "True" would lose the mask.
+    if cells["has_mask"] not in {"0", "1"}:
+        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cells['has_mask']!r}")
+    checked = Checked(whole_number(cells, "fold"), cells["has_mask"] == "1")
+    if name in seen:
+        raise ValueError(f"{name} is listed twice; remove one of its rows")
+    seen.add(name)
+    return checked
+
+
+def whole_number(cells: Mapping[str, str], column: str) -> int | None:
+    """The number in a cell; None if it is empty, or there is no such column.
+
+    Raises:
+        ValueError: something else than a whole number, 0 or more, is in it.
+    """
+    text = cells.get(column, "").strip()
+    if text and not text.isdecimal():
+        raise ValueError(f"{column} {text!r} of {cells['id']} is not a whole number")
+    return int(text) if text else None
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether it names a file in its folder, and nothing outside it."""
+    return (
+        bool(name) and not name.startswith(".") and not set(name) & set("/\\\0") and len(name) < 200
+    )
 
 
 def read_info(folder: Path) -> dict[str, Any]:

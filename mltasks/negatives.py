@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -163,11 +164,13 @@ GENERATORS: dict[str, Callable[[Rng], Pixels]] = {
 }
 
 
-def drawn(count: int, seed: int) -> list[tuple[str, Pixels]]:
+def drawn(
+    count: int, seed: int, generators: Mapping[str, Callable[[Rng], Pixels]] = GENERATORS
+) -> list[tuple[str, Pixels]]:
     """`count` drawn pictures with the name of their kind, the kinds in turn."""
     rng = np.random.default_rng(seed)
-    kinds = list(GENERATORS)
-    return [(kinds[i % len(kinds)], GENERATORS[kinds[i % len(kinds)]](rng)) for i in range(count)]
+    kinds = itertools.cycle(generators.items())
+    return [(name, draw(rng)) for _, (name, draw) in zip(range(count), kinds, strict=False)]
 
 
 def real(folder: Path, limit: int) -> list[tuple[str, Pixels]]:

@@ -139,16 +139,14 @@ class _Builder:
         return self.layers.Conv2D(1, 1, name="mask")(x)
 
 
-def build_network(
-    config: NetworkConfig, *, folded: bool = False, dropout: bool | None = None
-) -> Any:
+def build_network(config: NetworkConfig, *, folded: bool = False, dropout: bool = False) -> Any:
     """Build the Keras model.
 
     Args:
         config: the network's measures.
         folded: without batch normalisation, for inference and for training that goes on from
             a released network.
-        dropout: whether there is any; by default where there is batch normalisation.
+        dropout: whether there is any, as in training.
 
     Returns:
         Model from float32 (n, size, size, 1) to a dict of float32 logits: `class_logits`
@@ -169,7 +167,7 @@ def build_network(
     features = builder.conv(deep, _HEAD_CHANNELS, "head")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(features)
     brain = keras.layers.Dense(1, name="brain")(pooled)
-    if not folded if dropout is None else dropout:
+    if dropout:
         features = keras.layers.SpatialDropout2D(config.dropout, name="dropout")(features)
     attention = keras.layers.Conv2D(len(CLASSES), 1, name="attention")(features)
     class_logits = keras.layers.GlobalAveragePooling2D(name="class_logits")(attention)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from mltasks import negatives
 from mltasks.preprocessing import Pixels
 
 Rng = np.random.Generator
@@ -119,6 +120,4 @@ GENERATORS: dict[str, Callable[[Rng], Pixels]] = {
 
 def drawn(count: int, seed: int) -> list[tuple[str, Pixels]]:
     """`count` drawn slices with the name of their kind, the kinds in turn."""
-    rng = np.random.default_rng(seed)
-    kinds = list(GENERATORS)
-    return [(kinds[i % len(kinds)], GENERATORS[kinds[i % len(kinds)]](rng)) for i in range(count)]
+    return negatives.drawn(count, seed, GENERATORS)

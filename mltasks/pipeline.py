@@ -24,10 +24,12 @@ from mltasks.data import (
     read_manifest,
     unnamed_tumors,
 )
-from mltasks.evaluation.measuring import Request as Measured, described
+from mltasks.evaluation.measuring import described
 from mltasks.inference import load_analyzer, read_model
 from mltasks.lazy import tensorflow_module
+from mltasks.manifest import MANIFEST
 from mltasks.preprocessing import Pixels
+from mltasks.progress import silent
 from mltasks.release import CHECKPOINTS
 from mltasks.training import DataConfig, Progress, Recipe, Run
 from mltasks.training.curves import write_history
@@ -66,7 +68,7 @@ class TrainingRequest:
 
 
 def train_model(
-    request: TrainingRequest, *, watch: Watch, report: Report, saved: Saved | None = None
+    request: TrainingRequest, *, watch: Watch, report: Report, saved: Saved = silent
 ) -> dict[str, Any]:
     """Train, calibrate, evaluate and write the model folder; returns its card.
 
@@ -94,7 +96,7 @@ def train_model(
     learnt, watched = set_aside(learnt, wanted.watch)
     if wanted.watch and not watched:
         raise DataError(
-            f"no group of {request.data / 'manifest.csv'} falls into the share of {wanted.watch:g} "
+            f"no group of {request.data / MANIFEST} falls into the share of {wanted.watch:g} "
             "that is to be watched: raise [data] watch, or set it to 0 to watch nothing"
         )
     _check_classes(request.data, learnt, "to learn from")
@@ -111,7 +113,8 @@ def train_model(
     samples, watched_samples = (load_samples(request.data, own) for own in (learnt, watched))
     others = learning_pictures(wanted, request.negatives)
     # Read before hours of training, so that what is missing is said now.
-    validation, masks = load_samples(request.data, held_out), masks_digest(request.data, records)
+    evaluated = load_samples(request.data, held_out)
+    masks = masks_digest(request.data, records)
     held_out_others = held_out_pictures(
         None if request.negatives is None else request.negatives / HOLDOUT,
         drawn=wanted.drawn_held_out,
@@ -126,7 +129,7 @@ def train_model(
         request.output / CHECKPOINTS,
         watched=watched_samples,
         learnt_from=learnt_from(wanted, samples, watched_samples, others),
-        **({} if saved is None else {"saved": saved}),
+        saved=saved,
     )
     if request.resume and run.resume():
         report(f"resumed after {len(run.history)} whole epochs")
@@ -157,12 +160,12 @@ def train_model(
         "libraries": _versions(),
         **({"run": request.run} if request.run else {}),
     }
-    report(f"calibrating on {len(validation)} slices of fold {wanted.fold}")
+    report(f"calibrating on {len(evaluated)} slices of fold {wanted.fold}")
     extras = completion.complete(
         card,
         content,
         learnt=[sample.pixels for sample in samples[:: completion.REFERENCE_STEP]],
-        held_out=validation,
+        held_out=evaluated,
         others=[pixels for _, pixels in others],
         threads=request.threads,
         report=report,
@@ -171,12 +174,12 @@ def train_model(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         release.write_model(folder, card, content, extras)
-        results = evaluation.run(load_analyzer(folder), validation)
+        results = evaluation.run(load_analyzer(folder), evaluated)
         fates = evaluation.refusals(load_analyzer(folder), held_out_others)
     card["metrics"] = {
         "validation": evaluation.summary(results) | {"fold": wanted.fold},
         "other_pictures": evaluation.refusal_summary(fates),
-        "data": described(card, Measured(request.data, held_out, wanted.fold, (), (), 0)),
+        "data": described(card, request.data, held_out, wanted.fold),
     }
     extras[release.MODEL_CARD_NAME] = model_card.text(card).encode()
     release.write_model(request.output, card, content, extras)
@@ -275,7 +278,7 @@ def set_aside(records: list[Record], share: float) -> tuple[list[Record], list[R
 
 
 def split(records: list[Record], fold: int) -> tuple[list[Record], list[Record]]:
-    """Records to learn from and to validate on.
+    """Records to learn from, and those that are held out to calibrate and evaluate on.
 
     Raises:
         DataError: one of them is empty, or a group lies on both sides.
@@ -299,7 +302,7 @@ def _check_classes(folder: Path, records: list[Record], where: str) -> None:
     missing = [name for name in CLASSES if name not in {record.label for record in records}]
     if missing:
         raise DataError(
-            f"{folder / 'manifest.csv'} has no slice of {', '.join(missing)} {where}: add some, or "
+            f"{folder / MANIFEST} has no slice of {', '.join(missing)} {where}: add some, or "
             "split the data anew"
         )
 

@@ -176,13 +176,12 @@ def normalise(canvas: Pixels) -> Floats:
     return ((canvas.astype(np.float32) - MEAN) / SCALE)[..., None]
 
 
-def preprocess(pixels: Pixels, size: int, *, box: Box | None = None) -> tuple[Floats, Geometry]:
+def preprocess(pixels: Pixels, size: int) -> tuple[Floats, Geometry]:
     """Prepare one picture for the network.
 
     Args:
         pixels: uint8 (height, width) or (height, width, 3), upright.
         size: side of the network's square input.
-        box: part of the picture to show, as left, top, right, bottom; found by default.
 
     Returns:
         float32 (size, size, 1), and the geometry that leads back to the picture's pixels.
@@ -196,5 +195,5 @@ def preprocess(pixels: Pixels, size: int, *, box: Box | None = None) -> tuple[Fl
         raise ValueError(f"not grey and not RGB: {pixels.shape}")
     grey = to_grey(pixels)
     height, width = grey.shape
-    geometry = place(width, height, find_head(grey) if box is None else box, size)
+    geometry = place(width, height, find_head(grey), size)
     return normalise(letterbox(grey, geometry)), geometry

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mltasks.artifact import SUMS_NAME
 from mltasks.classes import CLASSES
 from mltasks.data import DataError, Record, data_digest
 from mltasks.datasets.form import INFO, collections, is_unstated, read_dataset
-from mltasks.drafts import AGAIN, GO_ON, beside, naming, put_in_place, replacing
+from mltasks.drafts import AGAIN, GO_ON, replacing, replacing_folder
 from mltasks.inference import CARD_NAME, FORMAT, WEIGHTS_NAME, read_model
 from mltasks.network import NetworkConfig, build_network, fold, set_weights
 from mltasks.onnx_export import to_onnx
@@ -170,8 +169,7 @@ def write_model(
     Raises:
         OSError: names the folder and what to do.
     """
-    with _replacing(folder, remedy=GO_ON) as fresh:
-        fresh.mkdir()
+    with replacing_folder(folder, remedy=GO_ON, kept=_KEPT) as fresh:
         _fill(fresh, card, content, extras)
 
 
@@ -199,8 +197,9 @@ def recalibrate(
     # The list of digests is made anew when the network is registered.
     stale = [CHECKPOINTS, SUMS_NAME, "*.part", *([MODEL_CARD_NAME] if changed else [])]
     dropped = changed and card.pop("metrics", None) is not None
-    with _replacing(folder, remedy=AGAIN) as fresh:
-        shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(*stale))
+    with replacing_folder(folder, remedy=AGAIN, kept=_KEPT) as fresh:
+        left = shutil.ignore_patterns(*stale)
+        shutil.copytree(folder, fresh, ignore=left, dirs_exist_ok=True)
         _fill(fresh, card, content, extras)
     return dropped
 
@@ -210,18 +209,6 @@ def _fill(folder: Path, card: dict[str, Any], content: bytes, extras: dict[str, 
     for name, data in extras.items():
         (folder / name).write_bytes(data)
     (folder / CARD_NAME).write_bytes(_card_bytes(card))
-
-
-@contextmanager
-def _replacing(folder: Path, *, remedy: str) -> Iterator[Path]:
-    """A folder to be made, which takes the place of `folder` once it is whole."""
-    recover(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = beside(folder, "new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    with naming(folder, fresh, remedy=remedy):
-        yield fresh
-    put_in_place(fresh, folder, kept=_KEPT)
 
 
 def recover(folder: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from mltasks.classes import CLASSES
 from mltasks.data import PICTURE_SUFFIXES
 from mltasks.drafts import replacing
-from mltasks.images import Decoded, ImageError, decode, unorient
+from mltasks.images import Decoded, ImageError, Limits, decode, unorient
 from mltasks.inference import Analysis, Analyzer
 from mltasks.postprocessing import Mask
 
@@ -26,14 +26,12 @@ _ORIENTATION_TAG = 0x0112
 # A batch is closed early when its pictures have more pixels than this together.
 _BATCH_PIXELS = 40_000_000
 _LONGEST_STEM = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is still read: bytes of a file, pixels of a picture."""
-
-    max_bytes: int
-    max_pixels: int
+# Of a line, in this order.
+_FIELDS = (
+    *("path", "status", "label", "probabilities", "area_mask", "area_fraction", "seconds"),
+    *("model", "error", "brain_score", "uncertainty", "hottest_point", "bounding_box"),
+    *("prediction_set", "flagged", "committed", "unlikeness", "area_range"),
+)
 
 
 @dataclass(slots=True)
@@ -162,9 +160,7 @@ class Streamer:
             # A pipe would be waited for, perhaps for ever.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise ImageError("not_an_image", "This is a pipe, a socket or a device, no file.")
-            picture = decode(
-                path, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
-            )
+            picture = decode(path, self._limits)
         except ImageError as error:
             self._failed(path, error.message, time.perf_counter() - started)
         except Exception as error:  # one bad file never stops the rest
@@ -232,25 +228,13 @@ class Streamer:
 
     def _failed(self, path: Path, message: str, seconds: float) -> None:
         self._write(
-            {
+            dict.fromkeys(_FIELDS)
+            | {
                 "path": _printable(path),
                 "status": "error",
-                "label": None,
-                "probabilities": None,
-                "area_mask": None,
-                "area_fraction": None,
                 "seconds": round(seconds, 6),
                 "model": f"{self._analyzer.name} {self._analyzer.version}",
                 "error": message,
-                "brain_score": None,
-                "uncertainty": None,
-                "hottest_point": None,
-                "bounding_box": None,
-                "prediction_set": None,
-                "flagged": None,
-                "committed": None,
-                "unlikeness": None,
-                "area_range": None,
             }
         )
 

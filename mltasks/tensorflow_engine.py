@@ -35,8 +35,6 @@ def config_of(content: bytes) -> NetworkConfig:
 class TensorFlowEngine:
     """TensorFlow, on the GPU where there is one."""
 
-    name = "tensorflow"
-
     def __init__(self, weights: bytes) -> None:
         tf = tensorflow_module()
         model = build_network(config_of(weights), folded=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.urls import path, reverse
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -63,25 +60,9 @@ class TrainingRunAdmin(RecordAdmin):
             return ["recipe"]
         return [
             "recipe", "status", "bar", "progress", "message", "picture", "accuracy", "dice",
-            "digest", "attempt", "queued_at", "started_at", "heartbeat_at", "finished_at",
+            "digest", "attempt", "deaths", "queued_at", "started_at", "heartbeat_at", "finished_at",
             "started_by", "recipe_text",
         ]  # fmt: skip
-
-    def get_urls(self) -> list[Any]:
-        own = path(
-            "<uuid:run_id>/curves.svg",
-            self.admin_site.admin_view(self.curves_view),
-            name="training_trainingrun_curves",
-        )
-        return [own, *super().get_urls()]
-
-    def curves_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        run = get_object_or_404(TrainingRun, pk=run_id)
-        response = HttpResponse(run.curves, content_type="image/svg+xml")
-        response["Cache-Control"] = "private, no-cache"
-        return response
 
     def save_form(self, request: HttpRequest, form: Any, change: Any) -> TrainingRun:
         """The service saves the row, and sends its message when the request is through."""
@@ -108,7 +89,7 @@ class TrainingRunAdmin(RecordAdmin):
     def picture(self, run: TrainingRun) -> str | SafeString:
         if not run.curves:
             return "–"
-        address = reverse("admin:training_trainingrun_curves", args=[run.pk])
+        address = reverse("training_curves", args=[run.pk])
         last = ", ".join(f"{name} {value:.3f}" for name, value in run.history[-1].items())
         return format_html(
             '<img class="training-curves" src="{}" alt="Curves over {} epochs; the last: {}">',

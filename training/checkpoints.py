@@ -131,8 +131,7 @@ def fetch(*, run_id: UUID, folder: Path) -> bool:
 
 
 def _download(where: str, draft: Path) -> None:
-    text = storage.get(where + SUMS_NAME)
-    sums = Sums.parse(text, digest=hashlib.sha256(text).hexdigest(), where=where + SUMS_NAME)
+    sums = Sums.parse(storage.get(where + SUMS_NAME), where=where + SUMS_NAME)
     draft.mkdir(parents=True)
     for name, digest in sums.files.items():
         content = storage.get(where + name)

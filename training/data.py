@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from django.conf import settings
 
 from mltasks.data import DataError
 from mltasks.datasets import remote
+from mltasks.management.data import place
+from mltasks.progress import Tick
 from training.models import TrainingRun
-from training.triggers import place
 
 Say = Callable[[str], None]
 # Data sets kept on a worker's disk: the present one, and the one before it.
@@ -71,7 +72,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _progress(say: Say) -> Any:
     @contextmanager
-    def bar(_what: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(_what: str, total: int) -> Iterator[Tick]:
         done = 0
 
         def tick(count: int) -> None:
@@ -85,9 +86,18 @@ def _progress(say: Say) -> Any:
 
 
 def _prune(root: Path, present: Path) -> None:
-    """Remove what was fetched longest ago. One in use elsewhere on this disk is among the last."""
+    """Remove what was fetched longest ago, and what was never fetched to its end.
+
+    A set in use elsewhere on this disk is among the last.
+    """
     present.touch()
     folders = [one for one in root.iterdir() if one.is_dir() and not one.name.startswith(".")]
     for folder in sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True)[KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
         (root / f".{folder.name}.lock").unlink(missing_ok=True)
+    for waiting in root.glob(".*.pull"):
+        # Of a worker that died; one that is alive holds the lock. The lock stays: another worker
+        # may be waiting for it.
+        with waiting.with_suffix(".lock").open("w") as stream, suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(waiting, ignore_errors=True)

@@ -40,7 +40,10 @@ class TrainingRun(models.Model):
     )
     automatic = models.BooleanField("started by itself", default=False, db_default=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    # Only ever goes up: who holds the run knows it by this number.
     attempt = models.PositiveIntegerField(default=0)
+    # Workers that fell silent over it; one that gave it back has done nothing wrong.
+    deaths = models.PositiveIntegerField("workers that died", default=0, db_default=0)
     claimed_by = models.CharField(max_length=64, blank=True, default="")
     queued_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)

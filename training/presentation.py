@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from predictions.models import ModelVersion
+from mltasks.training.curves import PANELS
 from training.models import TrainingRun
-
-# Names of the figures of each epoch, in the order in which the table has them.
-FIGURES = {
-    "classes": "Class loss",
-    "mask": "Mask loss",
-    "brain": "Loss of the picture detector",
-    "watched_loss": "Watched slices: loss",
-    "watched_accuracy": "Watched slices: accuracy",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +36,6 @@ class Stand:
     columns: list[str]
     epochs: list[Epoch]
 
-    @property
-    def candidate(self) -> ModelVersion | None:
-        return self.run.candidate
-
 
 def time_left(seconds: float | None) -> str:
     """Roughly how long, as one says it."""
@@ -63,7 +50,7 @@ def time_left(seconds: float | None) -> str:
 
 
 def stand(run: TrainingRun) -> Stand:
-    named = [name for name in FIGURES if any(name in row for row in run.history)]
+    shown = [(title, name) for title, name in PANELS if any(name in row for row in run.history)]
     return Stand(
         run=run,
         percent=round(100 * run.share),
@@ -71,9 +58,9 @@ def stand(run: TrainingRun) -> Stand:
         accuracy=run.metrics.get("accuracy"),
         dice=run.metrics.get("dice"),
         verdict="" if run.candidate is None else run.candidate.gate_words(),
-        columns=[FIGURES[name] for name in named],
+        columns=[title for title, _ in shown],
         epochs=[
-            Epoch(int(row["epoch"]), [row[name] for name in named if name in row])
+            Epoch(int(row["epoch"]), [row[name] for _, name in shown if name in row])
             for row in run.history
         ],
     )

@@ -29,7 +29,7 @@ Status = TrainingRun.Status
 TRAIN, QUEUE = "training.tasks.train", "training"
 # Evaluation at the end says nothing for minutes; longer silence means the worker is gone.
 SILENCE = timedelta(minutes=15)
-MAX_ATTEMPTS = 10
+MAX_DEATHS = 10
 # A healthy queue takes a message long before this.
 PATIENCE = timedelta(minutes=2)
 
@@ -70,8 +70,8 @@ def claim(*, run_id: UUID, task_id: str) -> TrainingRun | None:
     run = TrainingRun.objects.filter(pk=run_id, status=Status.QUEUED).first()
     if run is None:
         return None
-    if run.attempt >= MAX_ATTEMPTS:
-        fail(run=run, message=f"Given up after {MAX_ATTEMPTS} workers died over it.")
+    if run.deaths >= MAX_DEATHS:
+        fail(run=run, message=f"Given up after {MAX_DEATHS} workers died over it.")
         return None
     changed = _held(run).update(
         status=Status.RUNNING,
@@ -132,7 +132,7 @@ def resume(*, run: TrainingRun) -> bool:
         return False
     with transaction.atomic():
         changed = _held(run).update(
-            status=Status.QUEUED, attempt=0, claimed_by="", message="", finished_at=None
+            status=Status.QUEUED, deaths=0, claimed_by="", message="", finished_at=None
         )
         if changed:
             send_on_commit(TRAIN, str(run.pk))
@@ -143,7 +143,7 @@ def sweep() -> None:
     """Bring stuck runs on their way again: workers gone silent, messages lost."""
     now = timezone.now()
     for run in TrainingRun.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - SILENCE):
-        if _held(run).update(status=Status.QUEUED, claimed_by=""):
+        if _held(run).update(status=Status.QUEUED, claimed_by="", deaths=run.deaths + 1):
             logger.warning("training run %s goes to another worker", run.pk)
     queued = TrainingRun.objects.filter(status=Status.QUEUED)
     waiting = queued.filter(queued_at__lt=now - PATIENCE).order_by("queued_at")

@@ -15,6 +15,7 @@ from django.utils import timezone
 import mltasks
 from mltasks.data import DataError
 from mltasks.datasets import remote
+from mltasks.management.data import place
 from mltasks.training.config import RecipeError, find_recipe, read_recipe
 from predictions.task import send_on_commit
 from training.models import TrainingRun
@@ -28,13 +29,8 @@ LOOK_KEY = "training:look"
 # change what is stated of a network, for which nobody should train for hours.
 _WITHOUT_EFFECT = {
     *("tests", "management", "templatetags", "evaluation", "datasets", "screening"),
-    *("apps.py", "gate.py", "model_card.py", "other_bodies.py", "phantom.py", "stream.py"),
+    *("apps.py", "gate.py", "model_card.py", "other_bodies.py", "stream.py"),
 }
-
-
-def place() -> remote.Place:
-    """Where data sets are kept."""
-    return remote.Place(**settings.DATASET_STORE)
 
 
 def training_files() -> dict[str, Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +17,17 @@ from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError
 from mltasks.datasets import shortcuts, trial
 from mltasks.datasets.copies import FRAMED, WHOLE, find_pairs, likeness_within
+from mltasks.datasets.fingerprints import TURNS, turned_pictures
 from mltasks.datasets.form import Progress, collections, no_progress
 from mltasks.datasets.gathering import Gathered, gather, open_sets
 from mltasks.datasets.masks import check_mask, misplaced
 from mltasks.datasets.relations import Relations, join_all, part_of, relate
 from mltasks.datasets.report import PICTURES, write_report
 from mltasks.datasets.series import neighbours_by_name
-from mltasks.drafts import put_in_place
+from mltasks.drafts import replacing_folder
 from mltasks.evaluation import dice_score, proportion_interval
+from mltasks.images import Limits
 from mltasks.inference import Analyzer
-from mltasks.stream import Limits
 
 GROUPS = "groups.csv"
 # All that a report folder holds; only a folder with these and nothing else is written anew.
@@ -103,17 +103,12 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
             progress=progress,
         ),
     }
-    temporary = request.output.with_name(f".{request.output.name}.part")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        (temporary / GROUPS).write_bytes(_groups_table(found, relations, joined.labels()))
-        write_report(temporary, figures, found, relations, request.limits)
-        put_in_place(temporary, request.output)
+        with replacing_folder(request.output) as fresh:
+            (fresh / GROUPS).write_bytes(_groups_table(found, relations, joined.labels()))
+            write_report(fresh, figures, found, relations, request.limits)
     except OSError as error:
         raise DataError(f"cannot write {request.output}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return figures
 
 
@@ -254,7 +249,7 @@ def _other_tumours(
     for index in rng.permutation(len(pairs))[:_MOST_NEIGHBOURS]:
         one, other = pairs[index]
         masks = [trial.small_mask(found.mask(place, request.limits)) for place in (one, other)]
-        turned = (np.rot90(masks[1], k % 4)[:, :: -1 if k >= 4 else 1] for k in range(8))
+        turned = (turned_pictures(masks[1], turn) for turn in range(TURNS))
         if max(dice_score(masks[0], mask) for mask in turned) < _OTHER_TUMOUR:
             different.append((one, other))
     return different

@@ -134,11 +134,15 @@ class Bucket:
 
     def _fault(self, error: Exception, key: str) -> DataError:
         where = f"s3://{self.place.bucket}/{key}"
-        if "SignatureDoesNotMatch" in str(error) or "InvalidAccessKeyId" in str(error):
+        # boto3 wraps what the store answers to a part of a large file.
+        answer = error if isinstance(error, ClientError) else error.__context__
+        code = _code(answer) if isinstance(answer, ClientError) else ""
+        if code in {"SignatureDoesNotMatch", "InvalidAccessKeyId"}:
             return DataError(
                 "the credentials are not accepted: check S3_ACCESS_KEY_ID and its secret"
             )
-        if "AccessDenied" in str(error) or "Forbidden" in str(error) or "403" in str(error):
+        # Answers without a body have the number for a code.
+        if code in {"AccessDenied", "Forbidden", "403"}:
             return DataError(f"not allowed: these credentials have no right to {where}")
         return DataError(f"cannot reach {where}: {error}")
 

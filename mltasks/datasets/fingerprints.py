@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,14 @@ def unit(values: Vectors) -> Vectors:
 
 def turned(vectors: Vectors, turn: int) -> Vectors:
     """The fingerprints, (n, 1024), of the pictures turned: `turn` quarters, from 4 on mirrored."""
-    cells = vectors.reshape(-1, SIDE, SIDE)
-    cells = np.rot90(cells, turn % 4, axes=(1, 2))
-    if turn >= 4:
-        cells = cells[:, :, ::-1]
+    cells = turned_pictures(vectors.reshape(-1, SIDE, SIDE), turn)
     return np.ascontiguousarray(cells).reshape(-1, SIDE * SIDE)
+
+
+def turned_pictures(pictures: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Arrays (…, rows, columns), turned as `turned` says."""
+    pictures = np.rot90(pictures, turn % 4, axes=(-2, -1))
+    return pictures[..., ::-1] if turn >= 4 else pictures
 
 
 def turn_name(turn: int) -> str:

@@ -25,8 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mltasks.classes import LABELS
-from mltasks.data import REQUIRED, DataError, is_file_name, mask_flag
+from mltasks.data import REQUIRED, DataError
 from mltasks.drafts import replacing
 from mltasks.manifest import (
     FORMAT,
@@ -35,9 +34,12 @@ from mltasks.manifest import (
     NEXT,
     finish_replacement,
     mismatch,
+    parse_row,
     read_info,
     read_table,
+    whole_number,
 )
+from mltasks.progress import Tick, silent
 
 COLUMNS = (
     *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
@@ -52,16 +54,12 @@ BRIDGE = "its group lies in several folds"
 _PSEUDONYM = 16
 
 # Starts a bar for a number of steps and gives what counts them.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+Progress = Callable[[str, int], AbstractContextManager[Tick]]
 
 
-def _ignore(done: int) -> None:
-    """Count nothing."""
-
-
-def no_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], Any]]:
+def no_progress(what: str, total: int) -> AbstractContextManager[Tick]:
     """For those who do not want to watch."""
-    return nullcontext(_ignore)
+    return nullcontext(silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +163,9 @@ def read_dataset(folder: Path) -> Dataset:
     for number, cells in enumerate(table, start=2):
         where = f"{MANIFEST}, line {number}"
         try:
-            row = _row(cells)
-            if row.id in seen:
-                raise ValueError(f"{row.id} is listed twice; remove one of its rows")
+            rows.append(_row(cells, seen))
         except ValueError as error:
             faults.append(Fault("manifest", where, str(error)))
-            continue
-        seen.add(row.id)
-        rows.append(row)
     info = read_info(folder)
     if why := mismatch(info, content):
         faults.append(Fault("digest", MANIFEST, why))
@@ -218,21 +211,8 @@ def missing_columns(folder: Path) -> list[str]:
     return [name for name in REQUIRED if name not in header]
 
 
-def _row(cells: Mapping[str, str]) -> Row:
-    name = cells["id"]
-    if None in cells.values() or None in cells:
-        raise ValueError(f"{name!r} has too few or too many columns")
-    for file in (name, cells.get("file") or name):
-        if not is_file_name(file):
-            raise ValueError(f"{file!r} cannot be the name of a file; rename it")
-    if cells["label"] not in LABELS:
-        raise ValueError(f"unknown label {cells['label']!r} of {name}; use {', '.join(LABELS)}")
-    numbers: dict[str, int | None] = {}
-    for column in ("fold", "width", "height"):
-        text = (cells.get(column) or "").strip()
-        if text and not text.isdecimal():
-            raise ValueError(f"{column} {text!r} of {name} is not a whole number")
-        numbers[column] = int(text) if text else None
+def _row(cells: Mapping[str, str], seen: set[str]) -> Row:
+    checked = parse_row(cells, seen)
     texts = {
         column: cells.get(column, "")
         for column in COLUMNS
@@ -240,10 +220,10 @@ def _row(cells: Mapping[str, str]) -> Row:
     }
     return Row(
         **texts,
-        fold=numbers["fold"],
-        width=numbers["width"] or 0,
-        height=numbers["height"] or 0,
-        has_mask=mask_flag(cells["has_mask"], name),
+        fold=checked.fold,
+        width=whole_number(cells, "width") or 0,
+        height=whole_number(cells, "height") or 0,
+        has_mask=checked.has_mask,
         extra={column: text for column, text in cells.items() if column not in COLUMNS},
     )
 

@@ -6,13 +6,14 @@ Kept for each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few nu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mltasks.batching import batched
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError, marked
 from mltasks.datasets.copies import Shelf
@@ -21,14 +22,15 @@ from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row,
 from mltasks.datasets.items import Mask, files_below
 from mltasks.datasets.masks import check_mask
 from mltasks.datasets.shortcuts import COLUMNS, cues, framed_cues
-from mltasks.images import Decoded, ImageError, decode
+from mltasks.images import Decoded, ImageError, Limits, decode
 from mltasks.inference import Analyzer
+from mltasks.manifest import REPORT
 from mltasks.preprocessing import Pixels, to_grey
-from mltasks.stream import Limits
+from mltasks.progress import Tick
 
 _BATCH = 16
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-_KNOWN_FILES = {MANIFEST, INFO, "import.json"}
+_KNOWN_FILES = {MANIFEST, INFO, REPORT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,12 @@ class Gathered:
 
     def pixels(self, place: int, limits: Limits) -> Pixels:
         """The image, read anew: grey uint8 (height, width)."""
-        found = decode(self.path(place), max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return to_grey(found.pixels)
+        return to_grey(decode(self.path(place), limits).pixels)
 
     def mask(self, place: int, limits: Limits) -> Mask:
         """The mask, read anew."""
         content = (self.sets[self.set_of[place]].folder / self.rows[place].mask).read_bytes()
-        found = decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return marked(content, found)
+        return marked(content, decode(content, limits))
 
 
 def open_sets(folders: Sequence[Path]) -> list[Dataset]:
@@ -116,17 +116,22 @@ def gather(
     `Row.grouped`.
     """
     found = Gathered(sets=list(sets))
-    reader = _Reader(found, limits, analyzer)
+    reader = _Reader(found, limits)
     with progress("read", sum(len(data.rows) for data in sets)) as tick:
-        for number, data in enumerate(sets):
-            found.faults.extend((data.name, fault) for fault in data.faults)
-            found.faults.extend((data.name, fault) for fault in _foreign(data))
-            for row in data.rows:
-                if row.grouped:
-                    reader.take(number, row)
-                tick(1)
+        # The network gets them in batches.
+        for some in batched(reader.images(tick), _BATCH):
+            if analyzer is not None:
+                _analyze(found, analyzer, some)
     reader.finish()
     return found
+
+
+def _analyze(found: Gathered, analyzer: Analyzer, some: Sequence[tuple[int, Pixels]]) -> None:
+    answers = analyzer.analyze([pixels for _, pixels in some])
+    for (place, _), analysis in zip(some, answers, strict=True):
+        found.brain[place] = analysis.brain_score
+        if analysis.status != "ok":
+            found.refused.append(place)
 
 
 def _foreign(data: Dataset) -> list[Fault]:
@@ -140,22 +145,31 @@ def _foreign(data: Dataset) -> list[Fault]:
 
 
 class _Reader:
-    """One image after the other; the network gets them in batches."""
+    """One image after the other."""
 
-    def __init__(self, found: Gathered, limits: Limits, analyzer: Analyzer | None) -> None:
-        self._found, self._limits, self._analyzer = found, limits, analyzer
-        self._waiting: list[tuple[int, Pixels]] = []
+    def __init__(self, found: Gathered, limits: Limits) -> None:
+        self._found, self._limits = found, limits
         self._numbers: dict[bytes, int] = {}
         self._cues: list[Any] = []
 
-    def take(self, number: int, row: Row) -> None:
+    def images(self, tick: Tick) -> Iterator[tuple[int, Pixels]]:
+        """Places and pixels of those that can be used."""
+        for number, data in enumerate(self._found.sets):
+            self._found.faults.extend((data.name, fault) for fault in data.faults)
+            self._found.faults.extend((data.name, fault) for fault in _foreign(data))
+            for row in data.rows:
+                if row.grouped and (taken := self._take(number, row)):
+                    yield taken
+                tick(1)
+
+    def _take(self, number: int, row: Row) -> tuple[int, Pixels] | None:
         data = self._found.sets[number]
         try:
             pixels = self._image(data, row)
             mask = self._mask(data, row, pixels) if row.has_mask else None
         except _Unusable as error:
             self._found.faults.append((data.name, error.fault))
-            return
+            return None
         place = len(self._found.rows)
         self._found.rows.append(row)
         self._found.set_of.append(number)
@@ -166,13 +180,9 @@ class _Reader:
             self._found.unfit.add(place)
         if mask is not None and (wrong := check_mask(pixels, mask)):
             self._found.masks.append(MaskFinding(place, *wrong))
-        if self._analyzer is not None:
-            self._waiting.append((place, pixels))
-            if len(self._waiting) == _BATCH:
-                self._analyze()
+        return place, pixels
 
     def finish(self) -> None:
-        self._analyze()
         table = np.stack(self._cues) if self._cues else np.zeros((0, 2, COLUMNS), np.float32)
         self._found.before, self._found.after = table[:, 0], table[:, 1]
 
@@ -181,19 +191,6 @@ class _Reader:
         if key not in self._numbers:
             self._numbers[key] = self._found.shelf.add(fingerprint(pixels))
         return self._numbers[key]
-
-    def _analyze(self) -> None:
-        if not self._waiting or self._analyzer is None:
-            return
-        for (place, _), analysis in zip(
-            self._waiting,
-            self._analyzer.analyze([pixels for _, pixels in self._waiting]),
-            strict=True,
-        ):
-            self._found.brain[place] = analysis.brain_score
-            if analysis.status != "ok":
-                self._found.refused.append(place)
-        self._waiting = []
 
     def _image(self, data: Dataset, row: Row) -> Pixels:
         _, picture = self._decode(data.folder, row.image, row.sha256)
@@ -235,9 +232,7 @@ class _Reader:
             raise _Unusable("missing", where, f"cannot be read: {error.strerror}") from None
         fits = not digest or hashlib.sha256(content).hexdigest() == digest
         try:
-            found = decode(
-                content, max_bytes=self._limits.max_bytes, max_pixels=self._limits.max_pixels
-            )
+            found = decode(content, self._limits)
         except ImageError as error:
             raise _Unusable("damaged", where, error.message) from None
         if not fits:

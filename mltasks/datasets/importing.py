@@ -33,14 +33,13 @@ from mltasks.datasets.form import (
     read_dataset,
     write_file,
 )
-from mltasks.datasets.items import Item, LeftOut, Mask, Options, slug
+from mltasks.datasets.items import Item, LeftOut, Mask, slug
 from mltasks.datasets.joining import take_over
 from mltasks.datasets.layouts import lgg
-from mltasks.images import Decoded, ImageError, decode, encode_png
+from mltasks.images import Decoded, ImageError, Limits, decode, encode_png
+from mltasks.manifest import REPORT
 from mltasks.preprocessing import Pixels, to_grey
-from mltasks.stream import Limits
 
-REPORT = "import.json"
 # Formats that are kept byte for byte; the others become PNG.
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
 _DIGESTS = ("sha256", "mask_sha256")
@@ -178,7 +177,7 @@ def _fill(
 def _walk(found: Found, request: Request) -> Iterator[Item | LeftOut]:
     yield from _beside(request.source, found.place)
     ignored = {REPORT, INFO, MANIFEST}
-    for thing in found.layout.walk(found.place, Options(channel=request.channel)):
+    for thing in found.layout.walk(found.place, request.channel):
         if not (isinstance(thing, LeftOut) and thing.where in ignored):
             yield thing
 
@@ -339,8 +338,7 @@ class _Importer:
                 f"the digest of {what} is not the one in the manifest: download it again or, if it "
                 "was changed on purpose, leave the digest empty there"
             )
-        limits = self._request.limits
-        return content, decode(content, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        return content, decode(content, self._request.limits)
 
     def _image(self, item: Item) -> tuple[Pixels, bytes, str]:
         """Grey pixels, the file's content to keep and its suffix."""

@@ -9,13 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mltasks.data import PICTURE_SUFFIXES, DataError
+from mltasks.postprocessing import Mask
 from mltasks.preprocessing import Pixels
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class Layout:
 
     Attributes:
         fits: whether a folder looks like it.
-        walk: yields what the folder holds.
+        walk: yields what the folder holds; told the sequence to take of images that have several.
         name, licence, citation: of the collection, where the layout belongs to just one.
         patients: whether file names tell the patient, so that no report may repeat them.
     """
@@ -76,18 +72,11 @@ class Layout:
     key: str
     about: str
     fits: Callable[[Path], bool]
-    walk: Callable[[Path, Options], Iterator[Item | LeftOut]]
+    walk: Callable[[Path, str], Iterator[Item | LeftOut]]
     name: str = ""
     licence: str = ""
     citation: str = ""
     patients: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user may choose: the sequence (channel) of images that have several."""
-
-    channel: str = "post"
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mltasks.data import DataError
+from mltasks.data import DataError, file_digest
 from mltasks.datasets.bucket import PART, Bucket, Place
 from mltasks.datasets.form import (
     INFO,
@@ -32,8 +32,9 @@ from mltasks.datasets.form import (
     read_dataset,
     write_file,
 )
+from mltasks.manifest import MANIFEST, REPORT
 
-__all__ = ["Outcome", "Place", "file_digest", "pull", "push", "resolve"]
+__all__ = ["Outcome", "Place", "pull", "push", "resolve"]
 
 _TERMS = ("licence", "citation")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -61,16 +62,10 @@ class Outcome:
     there: int
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _entries(data: Dataset) -> Iterator[str]:
-    yield from ("manifest.csv", "dataset.json")
-    if (data.folder / "import.json").exists():
-        yield "import.json"
+    yield from (MANIFEST, INFO)
+    if (data.folder / REPORT).exists():
+        yield REPORT
     for row in data.rows:
         yield row.image
         if row.has_mask:
@@ -149,10 +144,7 @@ def _check_terms(data: Dataset) -> None:
 def _push_file(
     bucket: Bucket, folder: Path, path: str, expected: str, *, verify: bool
 ) -> tuple[Entry, bool]:
-    try:
-        digest, size = file_digest(folder / path), (folder / path).stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {folder / path}: {error.strerror}") from None
+    digest, size = file_digest(folder / path), (folder / path).stat().st_size
     if expected and digest != expected:
         raise DataError(
             f"{folder / path} is not the file of the manifest: its digest differs; audit the data"

@@ -14,12 +14,12 @@ from PIL import Image, ImageFilter
 
 from mltasks.datasets import plots
 from mltasks.datasets.copies import Pair
-from mltasks.datasets.fingerprints import turn_name
+from mltasks.datasets.fingerprints import turn_name, turned_pictures
 from mltasks.datasets.gathering import Gathered
-from mltasks.datasets.items import Mask
 from mltasks.datasets.relations import KINDS, SHOWN, Relations
+from mltasks.images import Limits
+from mltasks.postprocessing import Mask
 from mltasks.preprocessing import Pixels
-from mltasks.stream import Limits
 
 PICTURES = "pictures"
 _SIDE = 240
@@ -121,9 +121,7 @@ class _Book:
 
     def pair(self, pair: Pair) -> _Card:
         """Two images, the second turned so that both lie alike."""
-        turned = np.rot90(self._pixels(pair.second), pair.turn % 4)
-        if pair.turn >= 4:
-            turned = turned[:, ::-1]
+        turned = turned_pictures(self._pixels(pair.second), pair.turn)
         done = turn_name(pair.turn)
         first = self._picture(self._pixels(pair.first), pair.first)
         second = self._picture(turned, pair.second, done if pair.turn else "")

@@ -52,14 +52,11 @@ def cues(grey: Pixels) -> Array:
     return np.array([width, height, width / height, *borders, dark, *histogram], np.float32)
 
 
-def framed(grey: Pixels) -> Pixels:
-    """The picture as the network sees it: the head's frame in a black square."""
-    height, width = grey.shape
-    return letterbox(grey, place(width, height, find_head(grey), _SIZE))
-
-
 def framed_cues(grey: Pixels) -> Array:
-    """As `cues`, of what the network sees; the aspect is that of the head's frame."""
+    """As `cues`, of what the network sees, the head's frame in a black square.
+
+    The aspect is that of the frame.
+    """
     height, width = grey.shape
     geometry = place(width, height, find_head(grey), _SIZE)
     found = cues(letterbox(grey, geometry))

@@ -29,7 +29,7 @@ from mltasks.datasets.form import (
 )
 from mltasks.datasets.gathering import Gathered, gather
 from mltasks.datasets.relations import join_all, relate
-from mltasks.stream import Limits
+from mltasks.images import Limits
 
 FOLDS = 5
 _KEY = "split"

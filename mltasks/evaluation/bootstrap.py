@@ -6,8 +6,8 @@ serves a thousand draws, where resampling the slices would take a thousand passe
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ RESAMPLES = 1000
 # Drawing fewer groups than these gives too narrow an interval: five hold the truth about 79 times
 # in a hundred, not 95 times.
 FEWEST_GROUPS = 10
+# Of the probabilities, in a calibration error and in the drawing of it.
+BINS = 15
 # At most so many weights at a time.
 _CHUNK = 4_000_000
 
@@ -29,16 +31,21 @@ def _ratio(part: Array, whole: Array) -> Array:
         return np.asarray(np.where(whole > 0, part / whole, np.nan))
 
 
-class Proportion(ABC):
-    """A metric from 0 to 1 that knows where drawing groups says nothing of its error."""
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """A metric from 0 to 1 that knows where drawing groups says nothing of its error.
 
-    @abstractmethod
+    Attributes:
+        value: the metric of each draw.
+        trials: how many independent trials the slices of these groups are: groups that could
+            have said otherwise.
+    """
+
+    value: Metric
+    trials: Callable[[Array], int]
+
     def __call__(self, weights: Array) -> Array:
-        """The metric of each draw."""
-
-    @abstractmethod
-    def trials(self, groups: Array) -> int:
-        """How many independent trials the slices are: groups that could have said otherwise."""
+        return self.value(weights)
 
     def extreme_interval(self, groups: Array) -> list[float] | None:
         """95% interval where the metric is exactly 0 or 1; None elsewhere.
@@ -53,31 +60,22 @@ class Proportion(ABC):
         return proportion_interval(count if value else 0, count)
 
 
-class Share(Proportion):
-    """A metric that counts slices.
-
-    Args:
-        hits, among: bool (n,), see `share`; `among` may also weigh them.
-    """
-
-    def __init__(self, hits: Array, among: Array | None = None) -> None:
-        self._inside = np.ones(len(hits)) if among is None else np.asarray(among, np.float64)
-        self._good = np.asarray(hits, np.float64) * self._inside
-
-    def __call__(self, weights: Array) -> Array:
-        return _ratio(weights @ self._good, weights @ self._inside)
-
-    def trials(self, groups: Array) -> int:
-        return _count(groups, self._inside > 0)
-
-
 def _count(groups: Array, among: Array) -> int:
     return len(np.unique(groups[among]))
 
 
-def share(hits: Array, among: Array | None = None) -> Metric:
-    """Share of the slices `among` which are hits."""
-    return Share(hits, among)
+def share(hits: Array, among: Array | None = None) -> Proportion:
+    """Share of the slices `among` which are hits.
+
+    Args:
+        hits, among: bool (n,); `among` may also weigh them.
+    """
+    inside = np.ones(len(hits)) if among is None else np.asarray(among, np.float64)
+    good = np.asarray(hits, np.float64) * inside
+    return Proportion(
+        lambda weights: _ratio(weights @ good, weights @ inside),
+        lambda groups: _count(groups, inside > 0),
+    )
 
 
 def mean(values: Array) -> Metric:
@@ -125,19 +123,20 @@ def macro_f1(predicted: Array, target: Array, count: int) -> Metric:
 
 
 class CalibrationError:
-    """How far the probabilities of bins lie from how often they are right, bins by their weight.
+    """Expected calibration error (Guo et al., 2017) with bins of equal width.
+
+    It is how far the probabilities of bins lie from how often they are right, bins by their
+    weight.
 
     Args:
         confidence: (n,) probability of the answer. right, among: bool (n,), see `share`.
     """
 
-    def __init__(
-        self, confidence: Array, right: Array, among: Array | None = None, *, bins: int = 15
-    ) -> None:
+    def __init__(self, confidence: Array, right: Array, among: Array | None = None) -> None:
         self._inside = np.ones(len(right)) if among is None else np.asarray(among, np.float64)
         self._right = np.asarray(right, np.bool_)
-        index = np.minimum((confidence * bins).astype(int), bins - 1)
-        self._off = np.eye(bins)[index] * (self._inside * (confidence - right))[:, None]
+        index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        self._off = np.eye(BINS)[index] * (self._inside * (confidence - right))[:, None]
 
     def _gaps(self, weights: Array) -> Array:
         """Of each draw and bin, (draws, bins)."""
@@ -167,90 +166,64 @@ class CalibrationError:
         return [round(max(0.0, value - by), 4), round(min(1.0, value + by), 4)]
 
 
-def calibration_error(
-    confidence: Array, right: Array, among: Array | None = None
-) -> CalibrationError:
-    """Expected calibration error (Guo et al., 2017) with bins of equal width."""
-    return CalibrationError(confidence, right, among)
-
-
-class _Ranking(Proportion):
-    """A metric of how scores rank positives and negatives."""
-
-    def __init__(self, score: Array, positive: Array) -> None:
-        self._order = np.argsort(score, kind="stable")
-        self._ordered = score[self._order]
-        self._positives = np.asarray(positive, np.float64)[self._order]
-        self._positive = np.asarray(positive, np.bool_)
-
-
-class _AreaUnderRoc(_Ranking):
-    def __init__(self, score: Array, positive: Array) -> None:
-        super().__init__(score, positive)
-        self._starts = np.flatnonzero(np.r_[True, np.diff(self._ordered) > 0])
-
-    def __call__(self, weights: Array) -> Array:
-        drawn = weights[:, self._order]
-        up = np.add.reduceat(drawn * self._positives, self._starts, axis=1)
-        down = np.add.reduceat(drawn * (1 - self._positives), self._starts, axis=1)
-        below = np.cumsum(down, axis=1) - down
-        wins = (up * (below + down / 2)).sum(axis=1)
-        return _ratio(wins, up.sum(axis=1) * down.sum(axis=1))
-
-    def trials(self, groups: Array) -> int:
-        return min(_count(groups, self._positive), _count(groups, ~self._positive))
-
-
-class _SensitivityAt(_Ranking):
-    def __init__(self, score: Array, positive: Array, specificity: float) -> None:
-        super().__init__(score, positive)
-        self._specificity = specificity
-        # Scores that tie are on one side of any threshold: count up to the last of each tie.
-        self._last = np.searchsorted(self._ordered, self._ordered, side="right") - 1
-
-    def __call__(self, weights: Array) -> Array:
-        drawn = weights[:, self._order]
-        negatives = np.cumsum(drawn * (1 - self._positives), axis=1)[:, self._last]
-        hits = np.cumsum(drawn * self._positives, axis=1)[:, self._last]
-        reached = negatives >= self._specificity * negatives[:, -1:] - 1e-9
-        first = reached.argmax(axis=1)
-        rows = np.arange(len(weights))
-        return np.where(
-            negatives[:, -1] > 0, _ratio(hits[:, -1] - hits[rows, first], hits[:, -1]), np.nan
-        )
-
-    def trials(self, groups: Array) -> int:
-        return _count(groups, self._positive)
-
-
-def area_under_roc(score: Array, positive: Array) -> Metric:
+def area_under_roc(score: Array, positive: Array) -> Proportion:
     """Probability that a positive scores above a negative; a tie counts half.
 
     That is the share of right pairs of one positive and one negative (Hanley and McNeil, 1982).
     Where all are right, or all wrong, as many of them are independent as there are pairs that
     have no group in common with another: at most the groups of the side that has fewer.
     """
-    return _AreaUnderRoc(score, positive)
+    chosen = np.asarray(positive, np.bool_)
+    order = np.argsort(score, kind="stable")
+    positives = chosen[order].astype(np.float64)
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+
+    def value(weights: Array) -> Array:
+        drawn = weights[:, order]
+        up = np.add.reduceat(drawn * positives, starts, axis=1)
+        down = np.add.reduceat(drawn * (1 - positives), starts, axis=1)
+        below = np.cumsum(down, axis=1) - down
+        wins = (up * (below + down / 2)).sum(axis=1)
+        return _ratio(wins, up.sum(axis=1) * down.sum(axis=1))
+
+    return Proportion(value, lambda groups: min(_count(groups, chosen), _count(groups, ~chosen)))
 
 
-def sensitivity_at(score: Array, positive: Array, specificity: float) -> Metric:
+def sensitivity_at(score: Array, positive: Array, specificity: float) -> Proportion:
     """Share of positives above the score that leaves this share of negatives at or below it.
 
     Where that is none or all of them, each group with a positive is a trial.
     """
-    return _SensitivityAt(score, positive, specificity)
+    chosen = np.asarray(positive, np.bool_)
+    order = np.argsort(score, kind="stable")
+    positives, ordered = chosen[order].astype(np.float64), score[order]
+    # Scores that tie are on one side of any threshold: count up to the last of each tie.
+    last = np.searchsorted(ordered, ordered, side="right") - 1
+
+    def value(weights: Array) -> Array:
+        drawn = weights[:, order]
+        negatives = np.cumsum(drawn * (1 - positives), axis=1)[:, last]
+        hits = np.cumsum(drawn * positives, axis=1)[:, last]
+        reached = negatives >= specificity * negatives[:, -1:] - 1e-9
+        first = reached.argmax(axis=1)
+        rows = np.arange(len(weights))
+        return np.where(
+            negatives[:, -1] > 0, _ratio(hits[:, -1] - hits[rows, first], hits[:, -1]), np.nan
+        )
+
+    return Proportion(value, lambda groups: _count(groups, chosen))
 
 
-def group_draws(groups: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
+def group_draws(groups: Array, *, resamples: int = RESAMPLES) -> tuple[Array, Array]:
     """How often each group is drawn, int (draws, groups), and each slice's group, int (n,)."""
     names, member_of = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples), member_of
 
 
-def _drawn(metric: Metric, groups: Array, *, resamples: int, seed: int = 0) -> Array:
+def _drawn(metric: Metric, groups: Array, *, resamples: int) -> Array:
     """The metric of each draw of whole groups, but of those where it is not defined."""
-    draws, member_of = group_draws(groups, resamples=resamples, seed=seed)
+    draws, member_of = group_draws(groups, resamples=resamples)
     step = max(1, _CHUNK // max(1, len(member_of)))
     values = np.concatenate(
         [
@@ -261,15 +234,13 @@ def _drawn(metric: Metric, groups: Array, *, resamples: int, seed: int = 0) -> A
     return np.asarray(values[~np.isnan(values)])
 
 
-def interval(
-    metric: Metric, groups: Array, *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[float] | None:
+def interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
     """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
 
     Slices of one group resemble each other; drawing single slices would give too narrow an
     interval. None if the metric is not defined in any draw.
     """
-    known = _drawn(metric, groups, resamples=resamples, seed=seed)
+    known = _drawn(metric, groups, resamples=resamples)
     if not known.size:
         return None
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]

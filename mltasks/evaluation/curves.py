@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mltasks.classes import CLASSES
-from mltasks.evaluation.figures import BINS
+from mltasks.evaluation.bootstrap import BINS
 from mltasks.evaluation.results import Array, Results
 
 # Points kept of each curve.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,12 @@ THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
 # Tumours by their share of the picture: at most 0.5%, 1%, 2%, 4%, more.
 SIZES = (0.005, 0.01, 0.02, 0.04)
-BINS = 15
+# States a metric of one set of results.
+_Stating = partial[dict[str, Any]]
 
 
-class _Stating:
-    """States metrics of one set of results."""
-
-    def __init__(self, results: Results, resamples: int) -> None:
-        self.groups, self.resamples = results.group, resamples
-
-    def __call__(self, metric: Metric) -> dict[str, Any]:
-        return bootstrap.stated(metric, self.groups, resamples=self.resamples)
-
-    def beside(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-        return bootstrap.beside(metrics, self.groups, resamples=self.resamples)
+def _stating(results: Results, resamples: int) -> _Stating:
+    return partial(bootstrap.stated, groups=results.group, resamples=resamples)
 
 
 def _groups(results: Results) -> dict[str, Any]:
@@ -91,7 +83,9 @@ def overlap(results: Results, state: _Stating) -> dict[str, Any]:
         "quantiles": {
             f"{level:g}": state(bootstrap.quantile(scores, level)) for level in QUANTILES
         },
-        **state.beside({"empty_or_disjoint": bootstrap.share(scores == 0, measured)}),
+        **bootstrap.beside(
+            {"empty_or_disjoint": bootstrap.share(scores == 0, measured)}, **state.keywords
+        ),
     }
 
 
@@ -122,7 +116,7 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
         figures[way] = {}
         for name, part in parts.items():
             own = results.take(part)
-            state = _Stating(own, resamples)
+            state = _stating(own, resamples)
             figures[way][name] = {
                 "n": len(own),
                 "kind_known": int(own.kind_known.sum()),
@@ -141,7 +135,7 @@ def elsewhere(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict
     """What becomes of slices from elsewhere: all of them, and `by_source`."""
 
     def part(own: Results) -> dict[str, Any]:
-        state = _Stating(own, resamples)
+        state = _stating(own, resamples)
         sure = own.probabilities.max(axis=1) >= 0.9
         return {
             "n": len(own),
@@ -174,7 +168,7 @@ def _tumor_or_none(results: Results, state: _Stating) -> dict[str, Any]:
         "called_tumor_of_tumors": state(bootstrap.share(results.predicted != _NONE, positive)),
         "called_tumor_of_none": state(bootstrap.share(results.predicted != _NONE, ~positive)),
         "calibration_error": state(
-            bootstrap.calibration_error(np.maximum(score, 1 - score), (score >= 0.5) == positive)
+            bootstrap.CalibrationError(np.maximum(score, 1 - score), (score >= 0.5) == positive)
         ),
     }
 
@@ -250,7 +244,7 @@ def _inside(values: Array) -> Metric:
 
 def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
     """Everything a report states about slices."""
-    state = _Stating(results, resamples)
+    state = _stating(results, resamples)
     known, tumor = results.kind_known, results.tumor
     right = results.right
     return {
@@ -269,7 +263,7 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         "per_class": _per_class(results, state),
         "confusion": _confusion(results),
         "calibration_error": state(
-            bootstrap.calibration_error(results.probabilities.max(axis=1), right, known)
+            bootstrap.CalibrationError(results.probabilities.max(axis=1), right, known)
         ),
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),

@@ -14,7 +14,7 @@ from mltasks.data import Record, Sample
 from mltasks.evaluation.results import KIND_UNKNOWN, Array, Results
 from mltasks.inference import Analyzer
 
-_SIDE = 360
+_SHOWN, _SIDE = 24, 360
 # Blue and orange differ for colour-blind people too; the orange line is broken besides.
 _EXPERT, _NETWORK = (86, 180, 233), (230, 159, 0)
 
@@ -64,8 +64,6 @@ def write(
     records: Sequence[Record],
     load: Callable[[Record], Sample],
     folder: Path,
-    *,
-    count: int = 24,
 ) -> list[dict[str, Any]]:
     """Write the pictures of the worst misses; returns what a report says of each.
 
@@ -74,7 +72,7 @@ def write(
         folder: for the pictures; it exists.
     """
     misses = []
-    for rank, index in enumerate(worst(results, count), start=1):
+    for rank, index in enumerate(worst(results, _SHOWN), start=1):
         sample = load(records[index])
         (found,) = analyzer.analyze([sample.pixels])
         name = f"miss-{rank:02d}.png"

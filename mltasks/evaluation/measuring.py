@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mltasks.evaluation.reading import load, load_all, read_records
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, preprocess
+from mltasks.progress import Tick
 
 FORMAT = 1
 SANITY_SLICES = 48
@@ -31,7 +32,6 @@ CARD_KEYS = (
     "sanity",
     "data",
 )
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +62,31 @@ class Request:
         return len(self.records) + robustness.passes(min(self.corrupted, len(self.records)))
 
 
-def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
+def described(
+    card: dict[str, Any], folder: Path, records: Sequence[Record], fold: int | None
+) -> dict[str, Any]:
     """What is measured, and how it lies to what the model of this card was made from.
 
     `learnt` says whether training saw some of these very slices.
+
+    Args:
+        folder, records, fold: see `Request`.
 
     Raises:
         DataError: a mask cannot be read.
     """
     learnt_from = card.get("training", {}).get("data_digest")
-    whole, digest = _set_digest(request.folder), data_digest(request.records)
+    whole, digest = _set_digest(folder), data_digest(records)
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
-        "masks": masks_digest(request.folder, request.records),
+        "masks": masks_digest(folder, records),
         "set": whole,
-        "fold": request.fold,
+        "fold": fold,
         "learnt_from": learnt_from,
-        "learnt": bool(seen.why_seen(card, request.records, fold=request.fold, whole=whole)),
+        "learnt": bool(seen.why_seen(card, records, fold=fold, whole=whole)),
         # Group names are only comparable within the data the calibration came from.
-        "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records})
+        "groups_calibrated_on": len(calibrated & {str(r.group) for r in records})
         if whole and whole == learnt_from
         else 0,
     }
@@ -96,7 +101,7 @@ def _set_digest(folder: Path) -> str:
 
 
 def measure(
-    analyzer: Analyzer, weights: bytes, request: Request, *, progress: Progress
+    analyzer: Analyzer, weights: bytes, request: Request, *, progress: Tick
 ) -> tuple[dict[str, Any], Results]:
     """Every figure of a report, and the results of each slice.
 
@@ -114,7 +119,7 @@ def measure(
             "version": analyzer.version,
             "digest": analyzer.digest,
         },
-        "data": described(analyzer.card, request),
+        "data": described(analyzer.card, request.folder, request.records, request.fold),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
         **strangers,
@@ -122,7 +127,6 @@ def measure(
         "other_bodies": refusal_summary(refusals(analyzer, request.bodies)),
         "calibration": calibration.get("cross_fitted", {}),
         "calibration_areas": calibration.get("cross_fitted_areas", {}),
-        "calibration_note": calibration.get("note", ""),
     }
     if request.corrupted:
         figures["robustness"] = robustness.measure(

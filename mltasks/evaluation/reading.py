@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mltasks.classes import LABELS
 from mltasks.data import (
     PICTURE_SUFFIXES,
     DataError,
     Record,
     Sample,
     decode_sample,
-    is_file_name,
-    mask_flag,
     mask_path,
 )
-from mltasks.manifest import MANIFEST, read_rows
+from mltasks.manifest import MANIFEST, Checked, parse_row, read_rows
 
 
 def read_records(folder: Path, fold: int | None) -> list[Record]:
@@ -37,38 +34,40 @@ def read_records(folder: Path, fold: int | None) -> list[Record]:
     rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
-    rows = [row for row in rows if not row.get("excluded")]
+    rows = [_filled(folder, row) for row in rows if not row.get("excluded")]
     if not rows:
         raise DataError(f"{path}: every row is excluded, so there is nothing to evaluate")
+    seen = set[str]()
+    try:
+        checked = [(row, parse_row(row, seen)) for row in rows]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     if fold is not None:
-        rows = [row for row in rows if (row["fold"] or "").strip() == str(fold)]
-        if not rows:
+        checked = [(row, own) for row, own in checked if own.fold == fold]
+        if not checked:
             raise DataError(f"{path}: the data has no slices in fold {fold}")
-    return [_record(path, row) for row in rows]
+    return [_record(row, own) for row, own in checked]
 
 
-def _record(path: Path, row: dict[str, str]) -> Record:
-    identity, label = row["id"] or "", row["label"] or ""
-    if label not in LABELS:
-        raise DataError(
-            f"{path}: unknown label {label!r} of {identity}; it must be one of {', '.join(LABELS)}"
-        )
-    if not is_file_name(identity):
-        raise DataError(f"{path}: {identity!r} cannot be an id: it names the picture's file")
-    file = row.get("file") or ""
-    if file and not is_file_name(file):
-        raise DataError(f"{path}: {file!r} of {identity} cannot be the name of a file; rename it")
+def _filled(folder: Path, row: dict[str, str]) -> dict[str, str]:
+    """The row with has_mask stated: if the manifest says nothing, by the file."""
+    if row.get("has_mask", "") != "":
+        return row
+    return {**row, "has_mask": str(int((folder / "masks" / f"{row['id']}.png").exists()))}
+
+
+def _record(row: dict[str, str], checked: Checked) -> Record:
     return Record(
-        id=identity,
-        label=label,
-        plane=row.get("plane") or "",
-        fold=int(row["fold"]) if (row.get("fold") or "").isdigit() else 0,
-        group=row.get("group") or _of_patient(row) or identity,
-        has_mask=_has_mask(path, row.get("has_mask") or "", identity),
-        sha256=row.get("sha256") or "",
-        file=file,
-        source=row.get("source") or "",
-        mask_sha256=row.get("mask_sha256") or "",
+        id=row["id"],
+        label=row["label"],
+        plane=row.get("plane", ""),
+        fold=checked.fold or 0,
+        group=row.get("group") or _of_patient(row) or row["id"],
+        has_mask=checked.has_mask,
+        sha256=row.get("sha256", ""),
+        file=row.get("file", ""),
+        source=row.get("source", ""),
+        mask_sha256=row.get("mask_sha256", ""),
     )
 
 
@@ -76,16 +75,6 @@ def _of_patient(row: dict[str, str]) -> str:
     """A group for each patient of a source: "1" is the first patient of many."""
     patient = row.get("patient")
     return f"patient {patient} of {row.get('source') or 'this set'}" if patient else ""
-
-
-def _has_mask(path: Path, stated: str, identity: str) -> bool:
-    """Whether there is a mask: as the manifest says or, if it says nothing, by its file."""
-    if not stated:
-        return (path.parent / "masks" / f"{identity}.png").exists()
-    try:
-        return mask_flag(stated, identity)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def _picture(folder: Path, record: Record) -> Path:

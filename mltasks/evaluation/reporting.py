@@ -1,15 +1,13 @@
-"""Writes a report: report.json, report.html and the pictures, all at once or not at all."""
+"""Writes a report: report.json and report.html, beside the pictures."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from django.template.loader import render_to_string
 
-from mltasks.drafts import beside, put_in_place
 from mltasks.evaluation.plots import plots
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
@@ -44,35 +42,15 @@ def render(figures: dict[str, Any]) -> str:
     return render_to_string("mltasks/report.html", context)
 
 
-class Report:
-    """A folder that comes into being when everything in it is written.
+def write(folder: Path, figures: dict[str, Any]) -> None:
+    """Write page and figures beside the pictures.
 
-    Used with `with`: whatever breaks it off, what was begun is removed.
+    Raises:
+        ValueError: a figure is not a number.
     """
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self._fresh = beside(target, "new")
-        shutil.rmtree(self._fresh, ignore_errors=True)
-        self.pictures = self._fresh / PICTURES
-        self.pictures.mkdir(parents=True)
-
-    def finish(self, figures: dict[str, Any]) -> None:
-        """Write page and figures, and put the folder in its place.
-
-        Raises:
-            ValueError: a figure is not a number.
-        """
-        text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
-        (self._fresh / JSON_NAME).write_text(text + "\n", encoding="utf-8")
-        (self._fresh / PAGE_NAME).write_text(render(figures), encoding="utf-8")
-        put_in_place(self._fresh, self.target)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._fresh, ignore_errors=True)
+    text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / JSON_NAME).write_text(text + "\n", encoding="utf-8")
+    (folder / PAGE_NAME).write_text(render(figures), encoding="utf-8")
 
 
 def may_replace(folder: Path) -> bool:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mltasks.batching import batched
 from mltasks.classes import CLASSES, NO_TUMOR
 from mltasks.data import Record, Sample
 from mltasks.inference import Analysis, Analyzer
 from mltasks.postprocessing import hottest_point
 from mltasks.preprocessing import Pixels
+from mltasks.progress import Tick, silent
 
 Array = NDArray[Any]
 # The target of a slice with a tumour whose kind is not known.
 KIND_UNKNOWN = -1
+# Pictures analysed at once.
+_BATCH = 16
 _NONE = CLASSES.index(NO_TUMOR)
 
 
@@ -34,7 +38,6 @@ class Results:
         flagged: bool, answered with the warning that the picture is unlike those learnt from.
         committed: bool, the network stands by its answer.
         in_set: bool (n, 4), the classes of the prediction set.
-        brain_score, unlikeness: float64.
         dice: float64; NaN where no expert's mask marks anything.
         inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
         peak_inside: the same for the peak of the attention alone.
@@ -42,7 +45,7 @@ class Results:
         size: float64, the expert's share of the picture; NaN without a mask.
         inner_right: share of the inner contour that is tumour; NaN without either.
         outer_found: share of the tumour inside the outer contour; NaN without a mask.
-        group, plane, source, id: str.
+        group, plane, source: str.
     """
 
     target: Array
@@ -51,8 +54,6 @@ class Results:
     flagged: Array
     committed: Array
     in_set: Array
-    brain_score: Array
-    unlikeness: Array
     dice: Array
     inside: Array
     peak_inside: Array
@@ -63,7 +64,6 @@ class Results:
     group: Array
     plane: Array
     source: Array
-    id: Array
 
     def __len__(self) -> int:
         return len(self.target)
@@ -98,10 +98,6 @@ class Results:
         return Results(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def silent(_: object) -> None:
-    """Report nothing."""
-
-
 def dice_score(area: Array, truth: Array) -> float:
     """Overlap of two boolean masks, 0 to 1 (Dice, 1945); 1 if both are empty."""
     total = int(area.sum()) + int(truth.sum())
@@ -133,13 +129,10 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "flagged": found.flagged,
         "committed": found.committed,
         "in_set": [name in found.prediction_set for name in CLASSES],
-        "brain_score": found.brain_score,
-        "unlikeness": found.unlikeness,
         "area": found.area_fraction,
         "group": str(sample.record.group),
         "plane": sample.record.plane,
         "source": source_of(sample.record),
-        "id": sample.record.id,
         "dice": nan,
         "inside": nan,
         "peak_inside": nan,
@@ -163,24 +156,12 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
     return row
 
 
-def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    """The samples in lists of `size`, the last one shorter."""
-    waiting: list[Sample] = []
-    for sample in samples:
-        waiting.append(sample)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
-
-
 def run(
     analyzer: Analyzer,
     samples: Iterable[Sample],
     *,
-    batch: int = 16,
-    progress: Callable[[int], None] = silent,
+    batch: int = _BATCH,
+    progress: Tick = silent,
 ) -> Results:
     """Analyse the slices exactly as the site does; holds one batch of pictures at a time.
 
@@ -188,7 +169,7 @@ def run(
         ValueError: there is no slice.
     """
     rows: dict[str, list[Any]] = defaultdict(list)
-    for chunk in batches(samples, batch):
+    for chunk in batched(samples, batch):
         for sample, found in zip(chunk, analyzer.analyze([s.pixels for s in chunk]), strict=True):
             for name, value in _row(sample, found).items():
                 rows[name].append(value)
@@ -198,22 +179,11 @@ def run(
     return Results(**{name: np.asarray(values) for name, values in rows.items()})
 
 
-def refusals(
-    analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]], *, batch: int = 16
-) -> dict[str, Array]:
+def refusals(analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]]) -> dict[str, Array]:
     """How other pictures fare, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
     fates: dict[str, list[int]] = defaultdict(list)
-    waiting: list[tuple[str, Pixels]] = []
-
-    def flush() -> None:
-        found = analyzer.analyze([pixels for _, pixels in waiting])
-        for (source, _), answer in zip(waiting, found, strict=True):
+    for some in batched(pictures, _BATCH):
+        found = analyzer.analyze([pixels for _, pixels in some])
+        for (source, _), answer in zip(some, found, strict=True):
             fates[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
-        waiting.clear()
-
-    for item in pictures:
-        waiting.append(item)
-        if len(waiting) == batch:
-            flush()
-    flush()
     return {source: np.asarray(values) for source, values in fates.items()}

@@ -14,11 +14,11 @@ from mltasks import corruptions
 from mltasks.classes import LABELS
 from mltasks.data import Record, Sample
 from mltasks.evaluation import bootstrap
-from mltasks.evaluation.results import Results, run, silent
+from mltasks.evaluation.results import Results, run
 from mltasks.inference import Analyzer
+from mltasks.progress import Tick, silent
 
 Load = Callable[[Record], Sample]
-Progress = Callable[[int], None]
 # For the many forms fewer draws are enough: the intervals are wide anyhow.
 _RESAMPLES = 400
 
@@ -116,7 +116,7 @@ def measure(
     records: Sequence[Record],
     load: Load,
     *,
-    progress: Progress = silent,
+    progress: Tick = silent,
 ) -> dict[str, Any]:
     """Scores under each of twelve corruptions at three strengths, and on unlike pictures.
 

@@ -160,7 +160,7 @@ def score(engine: Engine, probe: Probe) -> dict[str, Any]:
             empty = truth is None or not truth.any()
             dice.append(np.nan if empty else dice_score(area, np.asarray(truth)))
     tumor = probe.target != _NONE
-    metrics = {
+    metrics: dict[str, bootstrap.Metric] = {
         "accuracy": bootstrap.share(np.concatenate(right)),
         "dice": bootstrap.mean(np.array(dice)),
         "told": bootstrap.area_under_roc(np.concatenate(scores), tumor),

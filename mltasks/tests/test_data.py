@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,38 @@ def test_bad_manifests_are_named(folder: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="no training data"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"id": ""}, "'' cannot be an id"),
+        ({"id": "../up"}, r"'\.\./up' cannot be an id"),
+        ({"id": "slice1"}, "slice1 is listed twice"),
+        ({"fold": "²"}, "fold '²' of slice0 is not a whole number"),
+        ({"fold": "-3"}, "fold '-3' of slice0 is not a whole number"),
+        ({"fold": "1_0"}, "fold '1_0' of slice0 is not a whole number"),
+        ({"fold": "1,0,0,0,0,0,0,0,0,0"}, "the row of 'slice0' has too few or too many columns"),
+    ],
+)
+def test_all_readers_refuse_the_same_rows(folder: Path, cells: dict[str, str], words: str) -> None:
+    rewrite(folder, **cells)
+    path = folder / "manifest.csv"
+    path.write_text(path.read_text().replace('"', ""))
+    for read in (read_manifest, lambda folder: read_records(folder, None)):
+        with pytest.raises(DataError, match=rf"manifest\.csv: {words}"):
+            read(folder)
+    [fault] = read_dataset(folder).faults
+    assert re.match(words, fault.message)
+
+
+def test_a_row_that_breaks_off_is_refused(folder: Path) -> None:
+    with (folder / "manifest.csv").open("a") as stream:
+        stream.write("broken,glioma\n")
+    for read in (read_manifest, lambda folder: read_records(folder, None)):
+        with pytest.raises(DataError, match="'broken' has too few or too many columns"):
+            read(folder)
+    assert "too few" in read_dataset(folder).faults[0].message
 
 
 def test_a_mask_that_marks_nothing_is_none(folder: Path) -> None:

@@ -14,10 +14,8 @@ from mltasks.evaluation.curves import curves, precision_recall, roc
 from mltasks.evaluation.figures import elsewhere
 from mltasks.evaluation.results import KIND_UNKNOWN, Results, dice_score, run
 from mltasks.evaluation.robustness import changed_once, class_counts, pick
-from mltasks.phantom import drawn_head
 from mltasks.tests.test_analyze import Stub
-
-ONES = np.ones((1, 4))
+from tests.support.phantom import drawn_head
 
 
 def results(
@@ -35,8 +33,6 @@ def results(
         "flagged": np.zeros(count, np.bool_),
         "committed": np.ones(count, np.bool_),
         "in_set": probabilities > 0.5,
-        "brain_score": np.ones(count),
-        "unlikeness": np.zeros(count),
         "dice": np.where(none, np.nan, 0.8),
         "inside": np.where(none, np.nan, 1.0),
         "peak_inside": np.where(none, np.nan, 1.0),
@@ -47,7 +43,6 @@ def results(
         "group": (np.arange(count) // 2).astype(str),
         "plane": np.array(["axial"] * count),
         "source": np.array(["one", "two"] * count)[:count],
-        "id": np.arange(count).astype(str),
     }
     return Results(**(values | changes))
 
@@ -282,16 +277,16 @@ def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
     for seed in range(30):
         rng = np.random.default_rng(seed)
         confidence = rng.uniform(0.4, 1, 400)
-        metric = bootstrap.calibration_error(confidence, rng.random(400) < confidence)
+        metric = bootstrap.CalibrationError(confidence, rng.random(400) < confidence)
         stated = bootstrap.stated(metric, np.arange(400) // 2, resamples=200)
         low, high = stated["ci95"]
         assert low <= stated["value"] <= high
         held += low == 0
     assert held >= 26
-    always = bootstrap.calibration_error(np.full(60, 0.9), np.zeros(60, np.bool_))
+    always = bootstrap.CalibrationError(np.full(60, 0.9), np.zeros(60, np.bool_))
     by = bootstrap.proportion_interval(0, 60)[1]
     assert bootstrap.stated(always, np.arange(60))["ci95"] == pytest.approx([0.9 - by, 0.9 + by])
-    right = bootstrap.calibration_error(np.full(60, 0.995), np.ones(60, np.bool_))
+    right = bootstrap.CalibrationError(np.full(60, 0.995), np.ones(60, np.bool_))
     low, high = bootstrap.stated(right, np.arange(60) // 10)["ci95"]
     assert low == 0
     assert high > 0.3, "six groups say little, however many slices they are"
@@ -300,11 +295,11 @@ def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
 def test_the_calibration_error_leaves_out_what_does_not_count() -> None:
     confidence, right = np.array([0.9, 0.7, 0.9]), np.array([True, False, False])
     among = np.array([True, True, False])
-    some = bootstrap.calibration_error(confidence, right, among)
-    own = bootstrap.calibration_error(confidence[:2], right[:2])
+    some = bootstrap.CalibrationError(confidence, right, among)
+    own = bootstrap.CalibrationError(confidence[:2], right[:2])
     assert some(np.ones((1, 3))) == pytest.approx(own(np.ones((1, 2))))
     assert bootstrap.stated(
-        bootstrap.calibration_error(confidence, right, among & False), np.arange(3)
+        bootstrap.CalibrationError(confidence, right, among & False), np.arange(3)
     ) == {"value": None, "ci95": None}
 
 

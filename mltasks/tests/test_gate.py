@@ -39,8 +39,6 @@ def results(
         flagged=np.zeros(count, np.bool_),
         committed=np.ones(count, np.bool_),
         in_set=probabilities > 0.05,
-        brain_score=np.ones(count),
-        unlikeness=np.zeros(count),
         dice=np.where(target == 2, np.nan, overlap),
         inside=np.where(target == 2, np.nan, 1.0),
         peak_inside=np.where(target == 2, np.nan, 1.0),
@@ -51,7 +49,6 @@ def results(
         group=np.array([f"g{number}" for number in np.arange(count) // EACH]),
         plane=np.full(count, "axial"),
         source=np.full(count, "made up"),
-        id=np.array([f"s{number}" for number in range(count)]),
     )
 
 

@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from mltasks.images import (
     Decoded,
     ImageError,
+    Limits,
     Pixels,
     decode,
     encode_png,
@@ -32,7 +33,7 @@ MEGABYTE = 2**20
 
 
 def read(content: bytes, *, max_bytes: int = 20 * MEGABYTE) -> Decoded:
-    return decode(content, max_bytes=max_bytes, max_pixels=40_000_000)
+    return decode(content, Limits(max_bytes=max_bytes, max_pixels=40_000_000))
 
 
 def refused(content: bytes, *, max_bytes: int = 20 * MEGABYTE) -> ImageError:
@@ -81,11 +82,11 @@ def peak(path: str) -> int:
     """Memory in MiB that reading a file takes at its highest, in a process of its own."""
     code = """
 import resource, sys
-from mltasks.images import decode
+from mltasks.images import Limits, decode
 def highest(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 content = open(sys.argv[1], "rb").read()
 before = highest()
-decode(content, max_bytes=10**8, max_pixels=40_000_000)
+decode(content, Limits(max_bytes=10**8, max_pixels=40_000_000))
 print((highest() - before) // 1024)
 """
     done = subprocess.run(
@@ -116,7 +117,7 @@ class TestWorks:
         path = tmp_path / "slice.png"
         path.write_bytes(content)
         for source in (content, path, io.BytesIO(content)):
-            picture = decode(source, max_bytes=10**6, max_pixels=10**6)
+            picture = decode(source, Limits(max_bytes=10**6, max_pixels=10**6))
             assert np.array_equal(picture.pixels, grey())
 
     def test_a_grey_picture_saved_as_colour_is_grey(self) -> None:
@@ -407,7 +408,7 @@ class TestRefused:
         path.write_bytes(content)
         for source in (path, io.BytesIO(content)):
             with pytest.raises(ImageError, match="larger than 1 MB"):
-                decode(source, max_bytes=MEGABYTE, max_pixels=10**6)
+                decode(source, Limits(max_bytes=MEGABYTE, max_pixels=10**6))
 
     def test_a_file_of_exactly_the_limit_is_read(self) -> None:
         content = encode_png(grey())
@@ -422,15 +423,15 @@ class TestRefused:
     def test_more_pixels_than_allowed(self) -> None:
         content = encode_png(np.zeros((400, 400), np.uint8))
         with pytest.raises(ImageError) as caught:
-            decode(content, max_bytes=MEGABYTE, max_pixels=150_000)
+            decode(content, Limits(max_bytes=MEGABYTE, max_pixels=150_000))
         assert caught.value.code == "too_many_pixels"
         assert "larger than 0.15 megapixels" in caught.value.message
 
     def test_as_many_pixels_as_allowed_are_read(self) -> None:
         content = encode_png(np.zeros((40, 50), np.uint8))
-        assert decode(content, max_bytes=MEGABYTE, max_pixels=2000).stored_size == (50, 40)
+        assert decode(content, Limits(max_bytes=MEGABYTE, max_pixels=2000)).stored_size == (50, 40)
         with pytest.raises(ImageError, match="megapixels"):
-            decode(content, max_bytes=MEGABYTE, max_pixels=1999)
+            decode(content, Limits(max_bytes=MEGABYTE, max_pixels=1999))
 
     def test_a_large_picture_waits_before_it_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         content = encode_png(np.zeros((2100, 2100), np.uint8))
@@ -444,8 +445,7 @@ class TestRefused:
         monkeypatch.setattr(PngImageFile, "load", noted)
         decode(
             content,
-            max_bytes=MEGABYTE,
-            max_pixels=10**7,
+            Limits(max_bytes=MEGABYTE, max_pixels=10**7),
             before_large=lambda: order.append("waited"),
         )
         assert order[0] == "waited"
@@ -453,7 +453,7 @@ class TestRefused:
 
     def test_a_missing_path_is_an_error_of_the_path(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            decode(tmp_path / "none.png", max_bytes=1, max_pixels=1)
+            decode(tmp_path / "none.png", Limits(max_bytes=1, max_pixels=1))
 
 
 def test_a_bomb_is_refused_without_growing(tmp_path: Path) -> None:
@@ -464,10 +464,10 @@ def test_a_bomb_is_refused_without_growing(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from mltasks.images import ImageError, decode\n"
+        "from mltasks.images import ImageError, Limits, decode\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
-        "    decode(Path(sys.argv[1]), max_bytes=2**24, max_pixels=40_000_000)\n"
+        "    decode(Path(sys.argv[1]), Limits(max_bytes=2**24, max_pixels=40_000_000))\n"
         "except ImageError as error:\n"
         "    print(error.code)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

@@ -29,9 +29,9 @@ from mltasks.inference import (
     ModelError,
     load_analyzer,
 )
-from mltasks.phantom import drawn_head
 from mltasks.preprocessing import Pixels
 from mltasks.tests.conftest import head
+from tests.support.phantom import drawn_head
 
 SHIPPED = settings.MODEL_DIR
 

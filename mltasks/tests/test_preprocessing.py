@@ -160,11 +160,6 @@ def test_black_pictures_are_kept_whole() -> None:
     assert find_head(np.zeros((30, 40), np.uint8)) == (0, 0, 40, 30)
 
 
-def test_a_given_frame_is_used() -> None:
-    geometry = preprocess(np.full((100, 100), 9, np.uint8), 32, box=(10, 20, 50, 60))[1]
-    assert geometry.box == (10, 20, 50, 60)
-
-
 def test_colour_becomes_luminance() -> None:
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255

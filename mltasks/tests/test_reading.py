@@ -11,7 +11,7 @@ from PIL import Image
 from mltasks.data import DataError, data_digest, read_manifest
 from mltasks.datasets.form import Row, manifest_bytes
 from mltasks.evaluation.reading import load, read_records
-from mltasks.images import decode
+from mltasks.images import Limits, decode
 from mltasks.preprocessing import to_grey
 from mltasks.tests.conftest import head
 
@@ -76,9 +76,7 @@ def test_sixteen_bits_are_read_as_the_site_reads_them(folder: Path) -> None:
     Image.fromarray(head(1).astype(np.uint16) * 16).save(path)
     write_manifest(folder, "id,label\na,glioma\n")
     pixels = load(folder, read_records(folder, None)[0]).pixels
-    np.testing.assert_array_equal(
-        pixels, to_grey(decode(path, max_bytes=2**20, max_pixels=10**6).pixels)
-    )
+    np.testing.assert_array_equal(pixels, to_grey(decode(path, Limits(2**20, 10**6)).pixels))
     assert (pixels == 255).mean() < 0.02
     assert np.corrcoef(pixels.ravel(), head(1).ravel())[0, 1] > 0.99
 

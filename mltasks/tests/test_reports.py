@@ -17,7 +17,7 @@ from mltasks import model_card
 from mltasks.data import data_digest, read_manifest
 from mltasks.evaluation import refusal_summary, summary
 from mltasks.evaluation.curves import curves
-from mltasks.evaluation.measuring import Request, described
+from mltasks.evaluation.measuring import described
 from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.reporting import render
 from mltasks.evaluation.results import KIND_UNKNOWN, Results
@@ -73,8 +73,7 @@ def test_what_was_learnt_from_is_told_from_what_was_held_out(slices: Path) -> No
 
     def learnt_and_calibrated(fold: int | None, **changes: Any) -> tuple[bool, int]:
         card = {"training": training | changes, "calibration": {"groups": groups}}
-        request = Request(slices, read_records(slices, fold), fold, [], [], 0)
-        data = described(card, request)
+        data = described(card, slices, read_records(slices, fold), fold)
         return data["learnt"], data["groups_calibrated_on"]
 
     assert learnt_and_calibrated(0) == (False, 8)

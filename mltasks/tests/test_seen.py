@@ -14,9 +14,9 @@ from django.conf import settings
 from mltasks import model_card, release, seen
 from mltasks.data import DataError, Record, data_digest, read_manifest
 from mltasks.datasets import splitting
-from mltasks.evaluation.measuring import Request, described
+from mltasks.evaluation.measuring import described
 from mltasks.evaluation.reading import read_records
-from mltasks.stream import Limits
+from mltasks.images import Limits
 
 
 @pytest.fixture
@@ -40,8 +40,7 @@ def card_of(
 
 def learnt(card: dict[str, Any], folder: Path, fold: int) -> bool:
     """Whether a report would warn."""
-    request = Request(folder, read_records(folder, fold), fold, [], [], 0)
-    return bool(described(card, request)["learnt"])
+    return bool(described(card, folder, read_records(folder, fold), fold)["learnt"])
 
 
 def test_a_split_drawn_anew_is_seen_through(slices: Path, tmp_path: Path) -> None:
@@ -94,11 +93,11 @@ def test_a_model_card_states_no_figures_of_slices_known_by_inheritance(
     slices: Path, records: list[Record]
 ) -> None:
     card = card_of(records, start=card_of(records, fold=1))
-    request = Request(slices, read_records(slices, 0), 0, [], [], 0)
+    held_out = read_records(slices, 0)
     with pytest.raises(DataError, match="started from, has learnt from some of these"):
-        model_card.check(card, described(card, request))
+        model_card.check(card, described(card, slices, held_out, 0))
     card = card_of(records)
-    model_card.check(card, described(card, request))
+    model_card.check(card, described(card, slices, held_out, 0))
 
 
 def test_slices_are_named_in_short(records: list[Record]) -> None:

@@ -16,6 +16,7 @@ from mltasks.drafts import GO_ON, replacing
 from mltasks.lazy import tensorflow_module
 from mltasks.network import build_network, set_weights
 from mltasks.preprocessing import Pixels, mask_cells, preprocess
+from mltasks.progress import silent
 from mltasks.training.batches import dataset, mask_known, steps_per_epoch
 from mltasks.training.config import TrainingConfig
 from mltasks.training.losses import losses, total
@@ -67,14 +68,6 @@ Watch = Callable[[Progress], None]
 Saved = Callable[[Path], None]
 
 
-def _ignore(progress: Progress) -> None:
-    pass
-
-
-def _ignore_saved(folder: Path) -> None:
-    pass
-
-
 class Run:
     """A training run that may be broken off at any point and taken up again.
 
@@ -101,8 +94,7 @@ class Run:
         checkpoints: Path,
         *,
         watched: Sequence[Sample] = (),
-        strategy: Any = None,
-        saved: Saved = _ignore_saved,
+        saved: Saved = silent,
         learnt_from: Mapping[str, Any] | None = None,
     ) -> None:
         self._steps = steps_per_epoch(samples, config)
@@ -114,7 +106,7 @@ class Run:
         self._samples, self._others = samples, others
         self._watched = [_prepared(sample, config.network.size) for sample in watched]
         self._folder, self._saved = checkpoints, saved
-        self.trainer = Trainer(config, self._steps, learnt_from=learnt_from, strategy=strategy)
+        self.trainer = Trainer(config, self._steps, learnt_from=learnt_from)
         self.trainer.progress = {"epoch": 0, "step": 0, "sums": dict.fromkeys(PARTS, 0.0)}
         self.history: list[dict[str, float]] = []
         self._best: Weights | None = None
@@ -134,7 +126,7 @@ class Run:
             self._best_weights()
         return True
 
-    def go(self, watch: Watch = _ignore) -> Weights:
+    def go(self, watch: Watch = silent) -> Weights:
         """Train to the end, or until it no longer gets better.
 
         Args:

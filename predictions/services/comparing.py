@@ -32,6 +32,7 @@ from mltasks.data import (
 from mltasks.evaluation import Results
 from mltasks.evaluation.robustness import changed_once
 from mltasks.inference import load_analyzer
+from mltasks.manifest import MANIFEST
 from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
 from predictions.services import artifacts
@@ -69,7 +70,7 @@ def held_out(folder: Path, fold: int) -> HeldOut:
     manifest = read_manifest(folder)
     records = [with_digest(folder, record) for record in manifest if record.fold == fold]
     if not records:
-        raise DataError(f"{folder / 'manifest.csv'} has no slices in fold {fold}")
+        raise DataError(f"{folder / MANIFEST} has no slices in fold {fold}")
     digest = hashlib.sha256((data_digest(records) + masks_digest(folder, records)).encode())
     return HeldOut(folder, fold, manifest, records, digest.hexdigest())
 

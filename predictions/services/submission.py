@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, transaction
 
-from mltasks.images import Decoded, decode, encode_png
+from mltasks.images import Decoded, Limits, decode, encode_png
 from predictions import storage
 from predictions.ids import uuid7
 from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan
@@ -119,8 +119,7 @@ def _submitted(
     model = production_model()
     picture = decode(
         file,
-        max_bytes=settings.MAX_UPLOAD_BYTES,
-        max_pixels=settings.MAX_PIXELS,
+        Limits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS),
         before_large=lambda: held.enter_context(turn_of_large()),
     )
     scan = Scan(

@@ -13,7 +13,8 @@ from playwright.sync_api import expect
 from predictions.ids import uuid7
 from tests.browser import acts
 from tests.browser.conftest import Visit
-from tests.browser.test_accessibility import faults, sideways
+from tests.browser.test_accessibility import sideways
+from tests.support.browser import accessibility_faults
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -68,7 +69,7 @@ def test_it_follows_the_run_without_a_reload(visit: Visit, site: Site, run: str)
     found: list[str] = []
     for path in ("/training/", f"/training/{run}/"):
         page.goto(path)
-        found += faults(page)
+        found += accessibility_faults(page)
     expect(page.get_by_text("about 10 minutes left")).to_be_visible()
     page.evaluate("document.body.dataset.same = 'page'")
     with site.database() as database:
@@ -84,7 +85,7 @@ def test_it_follows_the_run_without_a_reload(visit: Visit, site: Site, run: str)
     page.set_viewport_size({"width": 320, "height": 640})
     for path in ("/training/", f"/training/{run}/"):
         page.goto(path)
-        found += sideways(page) + faults(page)
+        found += sideways(page) + accessibility_faults(page)
     assert found == []
 
 

@@ -134,15 +134,17 @@ class TestCopies:
         assert position(tmp_path / "there") == (3, 0)
         assert not checkpoints.fetch(run_id=run_id, folder=tmp_path / "there"), "it is there"
 
-    def test_a_damaged_one_is_passed_over(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ["state.npz", "SHA256SUMS"])
+    def test_a_damaged_one_is_passed_over(self, name: str, tmp_path: Path) -> None:
         run_id = uuid4()
         for epoch in (1, 2):
             write_state(tmp_path / "here", epoch)
             checkpoints.keep(run_id=run_id, folder=tmp_path / "here")
-        key = f"training/{run_id}/000002/state.npz"
+        key = f"training/{run_id}/000002/{name}"
         content = storage.get(key)
         storage.delete(key)
-        storage.put(key, content[:-1] + bytes([content[-1] ^ 1]))
+        # Of a list, no text is left.
+        storage.put(key, bytes([content[0] ^ 0xFF]) + content[1:])
         assert checkpoints.fetch(run_id=run_id, folder=tmp_path / "there")
         assert position(tmp_path / "there") == (1, 0)
 

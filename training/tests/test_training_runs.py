@@ -65,14 +65,6 @@ def after_silence(run: TrainingRun) -> TrainingRun:
     return run
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The messages that would go to the broker."""
-    messages: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tasks.train, "delay", lambda *arguments: messages.append(arguments))
-    return messages
-
-
 def test_a_request_keeps_the_recipe_as_it_is_and_sends_one_message(
     sent: list[Any], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -155,11 +147,25 @@ def test_a_database_that_is_away_leaves_the_run_to_the_sweeper(
 
 
 def test_a_run_that_kills_its_workers_is_given_up() -> None:
-    run = make_run(attempt=services.MAX_ATTEMPTS)
+    run = make_run()
+    for _ in range(services.MAX_DEATHS):
+        assert services.claim(run_id=run.pk, task_id="a")
+        after_silence(run)
     assert services.claim(run_id=run.pk, task_id="a") is None
     run.refresh_from_db()
     assert run.status == Status.FAILED
     assert "workers died" in run.message
+
+
+def test_a_run_that_is_given_back_often_is_not_given_up() -> None:
+    """Evicted workers have not died over it."""
+    run = make_run()
+    for _ in range(services.MAX_DEATHS + 1):
+        assert services.claim(run_id=run.pk, task_id="a")
+        assert services.give_back(run_id=run.pk, task_id="a")
+    taken = services.claim(run_id=run.pk, task_id="a")
+    assert taken is not None
+    assert (taken.attempt, taken.deaths) == (services.MAX_DEATHS + 2, 0)
 
 
 def test_a_worker_notices_that_its_run_was_stopped_or_taken_over() -> None:
@@ -178,11 +184,12 @@ def test_a_worker_notices_that_its_run_was_stopped_or_taken_over() -> None:
 def test_a_stopped_run_is_taken_up_again(
     sent: list[Any], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    run = make_run(status=Status.FAILED, attempt=3, message="The disk is full.")
+    run = make_run(status=Status.FAILED, attempt=3, deaths=2, message="The disk is full.")
     with django_capture_on_commit_callbacks(execute=True):
         assert services.resume(run=run)
     run.refresh_from_db()
-    assert (run.status, run.attempt, run.message) == (Status.QUEUED, 0, "")
+    # Who held it before it ended must not take it for its own.
+    assert (run.status, run.attempt, run.deaths, run.message) == (Status.QUEUED, 3, 0, "")
     assert sent == [(str(run.pk),)]
     assert not services.resume(run=run)
 
@@ -273,10 +280,9 @@ class TestAdmin:
         listed = staff.get(reverse("admin:training_trainingrun_changelist")).content.decode()
         assert "25%" in listed
         page = staff.get(reverse("admin:training_trainingrun_change", args=[run.pk]))
-        assert "curves.svg" in page.content.decode()
-        curves = staff.get(reverse("admin:training_trainingrun_curves", args=[run.pk]))
-        assert curves["Content-Type"] == "image/svg+xml"
-        assert b"<svg" in curves.content
+        address = reverse("training_curves", args=[run.pk])
+        assert address in page.content.decode()
+        assert b"<svg" in staff.get(address).content
 
     def test_cancels_and_goes_on(self, staff: Client, sent: list[Any]) -> None:
         run = make_run()
@@ -292,13 +298,18 @@ class TestAdmin:
     def test_is_closed_to_staff_without_the_right(self, client: Client) -> None:
         user = User.objects.create_user("staff@example.org", "secret", is_staff=True)
         client.force_login(user)
-        run = make_run()
+        run = make_run(history=[{"epoch": 1, "classes": 0.5}], curves="<svg></svg>")
         for address in (
             reverse("admin:training_trainingrun_changelist"),
             reverse("admin:training_trainingrun_add"),
-            reverse("admin:training_trainingrun_curves", args=[run.pk]),
         ):
             assert client.get(address).status_code == 403
+        curves = reverse("training_curves", args=[run.pk])
+        assert client.get(curves).status_code == 404
         user.user_permissions.add(Permission.objects.get(codename="view_trainingrun"))
         assert client.get(reverse("admin:training_trainingrun_changelist")).status_code == 200
+        # Whoever sees its page in the admin sees the picture in it.
+        page = client.get(reverse("admin:training_trainingrun_change", args=[run.pk]))
+        assert curves in page.content.decode()
+        assert client.get(curves).status_code == 200
         assert client.get(reverse("admin:training_trainingrun_add")).status_code == 403

@@ -48,13 +48,6 @@ def folder(slices: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    messages: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tasks.train, "delay", lambda *arguments: messages.append(arguments))
-    return messages
-
-
 def change(folder: Path) -> None:
     """The data gets another digest: one slice fewer."""
     found = read_dataset(folder)
@@ -221,3 +214,15 @@ class TestData:
             change(folder)
         root = settings.DATA_DIR / "training" / "data"
         assert {one.name for one in root.iterdir() if one.is_dir()} == set(digests[1:])
+
+    def test_what_was_never_fetched_to_its_end_is_removed(
+        self, store: remote.Place, folder: Path, settings: Settings
+    ) -> None:
+        """A worker died over it; one that is at it still holds the lock."""
+        root = settings.DATA_DIR / "training" / "data"
+        for name in ("dead", "alive"):
+            (root / f".{name}.pull" / "images").mkdir(parents=True)
+        remote.push(folder, store, name="drawn")
+        with data._alone(root / ".alive.lock"):
+            self.obtain(TrainingRun())
+        assert [one.name for one in root.glob(".*.pull")] == [".alive.pull"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mltasks.classes import NO_TUMOR
-from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below, is_picture
+from mltasks.datasets.items import Item, Layout, LeftOut, files_below, is_picture
 
 _NAME = re.compile(r"brisc2025_(train|test)_\d+_(gl|me|no|pi)_(ax|co|sa)_\w+")
 _LABELS = {"gl": "glioma", "me": "meningioma", "no": NO_TUMOR, "pi": "pituitary"}
@@ -24,7 +24,7 @@ def _fits(folder: Path) -> bool:
     return (folder / _CLASSES).is_dir()
 
 
-def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
+def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     masks: dict[str, Path] = {}
     copies: dict[str, Path] = {}
     for path in files_below(folder / _MASKS) if (folder / _MASKS).is_dir() else ():

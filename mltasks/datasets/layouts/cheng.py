@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mltasks.data import DataError
-from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
+from mltasks.datasets.items import Item, Layout, LeftOut, files_below
 from mltasks.images import windowed
 
 _PARTS = ("label", "image", "tumorMask", "PID")
@@ -40,7 +40,7 @@ def _hdf5() -> Any:
     return h5py
 
 
-def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
+def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     h5py = _hdf5()
     taken = set[str]()
     for path in files_below(folder):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from mltasks.classes import NO_TUMOR, TUMOR
-from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below, is_picture, slug
+from mltasks.datasets.items import Item, Layout, LeftOut, files_below, is_picture, slug
 
 _LABELS = {
     "glioma": "glioma",
@@ -131,7 +131,7 @@ def _place(folder: Path, where: PurePath) -> _Place | None:
     )
 
 
-def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
+def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     taken = set[str]()
     for path in files_below(folder):
         where = path.relative_to(folder)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mltasks.data import DataError
-from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
+from mltasks.datasets.items import Item, Layout, LeftOut, files_below
 
 CHANNELS = {"pre": 0, "flair": 1, "post": 2}
 FLAIR = CHANNELS["flair"]
@@ -25,9 +25,9 @@ def _fits(folder: Path) -> bool:
     return next(folder.glob(f"**/*{_MASK}.tif"), None) is not None
 
 
-def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
-    if options.channel not in CHANNELS:
-        raise DataError(f"unknown sequence {options.channel!r}: use {', '.join(CHANNELS)}")
+def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
+    if channel not in CHANNELS:
+        raise DataError(f"unknown sequence {channel!r}: use {', '.join(CHANNELS)}")
     for path in files_below(folder):
         where = str(path.relative_to(folder))
         stem = path.stem
@@ -48,10 +48,10 @@ def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
         else:
             yield Item(
                 # {patient} becomes the pseudonym: the name would give the patient away.
-                id=f"lgg_{{patient}}_{int(name[2]):03d}_{options.channel}",
+                id=f"lgg_{{patient}}_{int(name[2]):03d}_{channel}",
                 label="glioma",
                 image=path,
-                channel=CHANNELS[options.channel],
+                channel=CHANNELS[channel],
                 mask=mask,
                 patient=name[1],
                 plane="axial",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mltasks.datasets.form import MANIFEST, Row, missing_columns, read_dataset
-from mltasks.datasets.items import Item, Layout, LeftOut, Options, files_below
+from mltasks.datasets.items import Item, Layout, LeftOut, files_below
 
 _KEPT = (
     *("fold", "group", "licence", "source", "part", "origin", "excluded", "extra"),
@@ -19,7 +19,7 @@ def _fits(folder: Path) -> bool:
     return (folder / MANIFEST).is_file() and not missing_columns(folder)
 
 
-def _walk(folder: Path, options: Options) -> Iterator[Item | LeftOut]:
+def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     data = read_dataset(folder)
     named = set[str]()
     for fault in data.faults:

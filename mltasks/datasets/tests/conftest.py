@@ -14,8 +14,8 @@ from PIL import Image
 
 from mltasks.datasets import importing
 from mltasks.datasets.items import Mask
+from mltasks.images import Limits
 from mltasks.preprocessing import Pixels
-from mltasks.stream import Limits
 from mltasks.tests.conftest import write_data
 
 LIMITS = Limits(max_bytes=2**21, max_pixels=10**6)

@@ -114,6 +114,8 @@ def test_everything_is_seen(faulty: Path, tmp_path: Path) -> None:
     assert masks["00003"] == "empty"
     refused = [item["image"] for item in figures["not_brains"]["images"]]
     assert "BRISC 2025/brisc2025_train_00008_no_co_t1" in refused
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"{len(refused)} images are refused by tumorsite 5: for their score and how far" in page
     assert "fewer than 10 groups" in figures["shortcuts"]["class"]["not_measured"]
     assert figures == json.loads((tmp_path / "report" / "report.json").read_text())
 
@@ -420,4 +422,3 @@ def test_the_heads_frame_takes_margins_away() -> None:
     after = shortcuts.framed_cues(pixels)[2], shortcuts.framed_cues(wide)[2]
     assert before[1] / before[0] > 2
     assert after[1] / after[0] == pytest.approx(1, abs=0.05)
-    assert shortcuts.framed(wide).shape == (128, 128)

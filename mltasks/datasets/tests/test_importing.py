@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mltasks.classes import LABELS
 from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
 from mltasks.datasets import importing
-from mltasks.datasets.form import pseudonym, read_dataset
+from mltasks.datasets.form import pseudonym, read_dataset, replace_rows
 from mltasks.datasets.layouts import classes
 from mltasks.datasets.tests.conftest import (
     MADE,
@@ -30,6 +30,7 @@ from mltasks.datasets.tests.conftest import (
     save_mask,
     tumour,
 )
+from mltasks.evaluation.reading import read_records
 
 
 def test_brisc_as_downloaded(brisc: Path, tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_brisc_as_downloaded(brisc: Path, tmp_path: Path) -> None:
     original = brisc / row.origin
     assert (data.folder / row.image).read_bytes() == original.read_bytes()
     assert row.sha256 == hashlib.sha256(original.read_bytes()).hexdigest()
-    records = read_manifest(data.folder, needs_folds=False)
+    records = read_records(data.folder, None)
     sample = load_sample(data.folder, next(r for r in records if r.id == row.id))
     assert sample.mask is not None
     np.testing.assert_array_equal(sample.mask > 127, tumour(13)[1])
@@ -248,17 +249,18 @@ def test_tumours_of_no_stated_kind_cannot_be_trained_on(tmp_path: Path) -> None:
     save(picture(2), source / "no" / "1 no.jpg")
     importing.run(request(source, tmp_path / "out", **MADE))
     assert sorted(row.label for row in read_dataset(tmp_path / "out").rows) == ["no_tumor", "tumor"]
-    assert [own.label for own in read_manifest(tmp_path / "out", needs_folds=False)] == ["no_tumor"]
     assert unnamed_tumors(tmp_path / "out") == 1
-    records = read_manifest(tmp_path / "out", labels=LABELS, needs_folds=False)
     with pytest.raises(ValueError, match="not in tuple"):
-        _ = next(r for r in records if r.label == "tumor").target
+        _ = next(r for r in read_records(tmp_path / "out", None) if r.label == "tumor").target
     with pytest.raises(DataError, match=r"split the data with manage\.py dataset split"):
-        read_manifest(tmp_path / "out", labels=LABELS)
+        read_manifest(tmp_path / "out")
+    data = read_dataset(tmp_path / "out")
+    replace_rows(data, [replace(row, fold=0) for row in data.rows], data.info)
+    assert [own.label for own in read_manifest(tmp_path / "out")] == ["no_tumor"]
     shutil.rmtree(source / "no")
     importing.run(request(source, tmp_path / "yes", layout="classes", **MADE))
     with pytest.raises(DataError, match="every row is a tumour of no stated kind"):
-        read_manifest(tmp_path / "yes", needs_folds=False)
+        read_manifest(tmp_path / "yes")
 
 
 def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from mltasks.engines import ENGINES, ModelError
 from mltasks.inference import load_analyzer
-from mltasks.stream import Limits, Streamer, find_files, holds
+from mltasks.management.data import limits
+from mltasks.stream import Streamer, find_files, holds
 
 
 class Command(BaseCommand):
@@ -62,10 +63,7 @@ class Command(BaseCommand):
             output,
             areas=options["areas"],
             batch=max(1, chosen("batch", "INFERENCE_BATCH")),
-            limits=Limits(
-                max_bytes=settings.MAX_UPLOAD_BYTES,
-                max_pixels=settings.MAX_PIXELS,
-            ),
+            limits=limits(),
         )
         try:
             with output, tqdm(total=total, unit="file", file=sys.stderr) as bar:

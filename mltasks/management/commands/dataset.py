@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,15 @@ from mltasks.datasets import audit, finding, importing, remote, splitting
 from mltasks.datasets.layouts.lgg import CHANNELS
 from mltasks.engines import ModelError
 from mltasks.inference import load_analyzer
-from mltasks.stream import Limits
+from mltasks.management.data import limits, place
+from mltasks.manifest import REPORT
+from mltasks.progress import Tick
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], Any]]:
+def _bar(what: str, total: int) -> Iterator[Tick]:
     with tqdm(total=total or None, desc=what, unit="", file=sys.stderr) as bar:
         yield bar.update
-
-
-def _limits() -> Limits:
-    return Limits(max_bytes=settings.MAX_UPLOAD_BYTES, max_pixels=settings.MAX_PIXELS)
-
-
-def _place() -> remote.Place:
-    return remote.Place(**settings.DATASET_STORE)
 
 
 class Command(BaseCommand):
@@ -114,7 +108,7 @@ class Command(BaseCommand):
         fields = ("source", "output", "layout", "name", "licence", "citation", "channel", "onto")
         request = importing.Request(
             **{name: options[name] for name in fields},
-            limits=_limits(),
+            limits=limits(),
             patient_key=settings.DATASET_PATIENT_KEY,
         )
         outcome = importing.run(request, progress=_bar)
@@ -133,7 +127,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
             for item in outcome.left_out[:5]:
                 self.stdout.write(f"  {item.where}: {item.reason}")
-            self.stdout.write(f"All of them are in {options['output'] / importing.REPORT}.")
+            self.stdout.write(f"All of them are in {options['output'] / REPORT}.")
 
     def _audit(self, options: dict[str, Any]) -> None:
         analyzer = None
@@ -144,7 +138,7 @@ class Command(BaseCommand):
         request = audit.Request(
             folders=options["folders"],
             output=options["output"],
-            limits=_limits(),
+            limits=limits(),
             analyzer=analyzer,
             trial=options["trial"],
             seed=options["seed"],
@@ -161,7 +155,7 @@ class Command(BaseCommand):
 
     def _split(self, options: dict[str, Any]) -> None:
         fields = ("folder", "folds", "seed", "groups", "redraw")
-        request = splitting.Request(**{name: options[name] for name in fields}, limits=_limits())
+        request = splitting.Request(**{name: options[name] for name in fields}, limits=limits())
         outcome = splitting.split(request, progress=_bar)
         if not outcome.drawn and not outcome.left_out:
             self.stdout.write(
@@ -183,13 +177,13 @@ class Command(BaseCommand):
 
     def _push(self, options: dict[str, Any]) -> None:
         chosen = {option: options[option] for option in ("name", "verify")}
-        done = remote.push(options["folder"], _place(), **chosen, progress=_bar)
+        done = remote.push(options["folder"], place(), **chosen, progress=_bar)
         self.stdout.write(
             f"{done.name} is {done.digest}: {done.moved} files sent, {done.there} were there"
         )
 
     def _pull(self, options: dict[str, Any]) -> None:
-        done = remote.pull(options["which"], options["output"], _place(), progress=_bar)
+        done = remote.pull(options["which"], options["output"], place(), progress=_bar)
         self.stdout.write(
             f"{options['output']}: {done.digest}, {done.moved} files fetched, "
             f"{done.there} were there"

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from mltasks import model_card, other_bodies
 from mltasks.data import DataError
+from mltasks.drafts import replacing_folder
 from mltasks.engines import ENGINES, ModelError
-from mltasks.evaluation import gallery
+from mltasks.evaluation import gallery, reporting
 from mltasks.evaluation.measuring import Request, described, measure
 from mltasks.evaluation.reading import load, read_records
-from mltasks.evaluation.reporting import PAGE_NAME, Report, may_replace
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
 from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures, real_pictures
@@ -79,14 +79,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder, model = data_folder(options["data"]), options["model"] or settings.MODEL_DIR
-        if not may_replace(options["output"]):
+        if not reporting.may_replace(options["output"]):
             raise CommandError(f"{options['output']} holds something else than a report")
         try:
             analyzer = load_analyzer(model, engine=options["engine"])
+            fold, records = options["fold"], read_records(folder, options["fold"])
             request = Request(
                 folder=folder,
-                records=read_records(folder, options["fold"]),
-                fold=options["fold"],
+                records=records,
+                fold=fold,
                 others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
                 bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
                 + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
@@ -94,22 +95,23 @@ class Command(BaseCommand):
                 elsewhere=options["elsewhere"],
             )
             if options["card"]:
-                model_card.check(analyzer.card, described(analyzer.card, request))
-            with Report(options["output"]) as report:
+                model_card.check(analyzer.card, described(analyzer.card, folder, records, fold))
+            with replacing_folder(options["output"]) as report:
                 with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
                     figures, results = measure(
                         analyzer, read_model(model)[1], request, progress=bar.update
                     )
+                (report / reporting.PICTURES).mkdir()
                 figures["misses"] = gallery.write(
                     analyzer,
                     results,
                     request.records,
                     lambda record: load(folder, record),
-                    report.pictures,
+                    report / reporting.PICTURES,
                 )
-                report.finish(figures)
+                reporting.write(report, figures)
             if options["card"]:
                 model_card.record(model, figures)
         except (DataError, ModelError, OSError) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(str(options["output"] / PAGE_NAME))
+        self.stdout.write(str(options["output"] / reporting.PAGE_NAME))

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mltasks.phantom import drawn_head
+from tests.support.phantom import drawn_head
 
 
 def test_the_same_seed_draws_the_same_head() -> None:

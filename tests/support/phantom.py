@@ -1,4 +1,4 @@
-"""Drawn heads: pictures that anyone may have, for examples, benchmarks and tests.
+"""Drawn heads: pictures that anyone may have, for benchmarks and tests.
 
 A phantom of ellipses after the idea of Shepp and Logan (1974, doi 10.1109/TNS.1974.6499235), with
 folds, uneven receiver gain and Rician-like noise. It shows nobody, and its tumour is known to the
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from mltasks.images import Pixels
+from mltasks.preprocessing import Pixels
 
 SIDE = 512
 _MIDDLE = SIDE / 2
