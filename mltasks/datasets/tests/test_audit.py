@@ -115,7 +115,8 @@ def test_everything_is_seen(faulty: Path, tmp_path: Path) -> None:
     refused = [item["image"] for item in figures["not_brains"]["images"]]
     assert "BRISC 2025/brisc2025_train_00008_no_co_t1" in refused
     page = (tmp_path / "report" / "report.html").read_text()
-    assert f"{len(refused)} images are refused by tumorsite 5: for their score and how far" in page
+    assert f"Refused by tumorsite 5: {len(refused)} image" in page
+    assert "Each for its score and how far it lies" in page
     assert "fewer than 10 groups" in figures["shortcuts"]["class"]["not_measured"]
     assert figures == json.loads((tmp_path / "report" / "report.json").read_text())
 
