@@ -285,11 +285,18 @@ def fail(*, prediction: Prediction, code: str, message: str) -> bool:
 def cancel(
     *, prediction: Prediction, message: str = "You stopped it before there was an answer."
 ) -> bool:
-    """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end."""
+    """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end.
+
+    Returns:
+        Whether it was this that ended it; one that has been erased meanwhile has ended by itself.
+    """
     while prediction.is_active:
         if _move(prediction, Status.CANCELLED, finished_at=timezone.now(), message=message):
             return True
-        prediction.refresh_from_db(fields=["status", "attempt"])
+        try:
+            prediction.refresh_from_db(fields=["status", "attempt"])
+        except Prediction.DoesNotExist:
+            return False
     return False
 
 

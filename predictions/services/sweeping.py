@@ -16,6 +16,7 @@ from django.db.models import Prefetch, Q
 from django.utils import timezone
 
 from predictions import storage
+from predictions.ids import first_uuid7
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
@@ -77,11 +78,22 @@ def sweep() -> None:
     cache.set(SWEPT_KEY, time.time(), None)
 
 
-def expire_anonymous() -> int:
-    """Delete scans of visitors without an account after the retention time."""
+def expire_anonymous(*, chunk: int = 1000) -> int:
+    """Delete scans of visitors without an account after the retention time, while there is time.
+
+    Args:
+        chunk: scans deleted in one transaction; others write meanwhile.
+    """
     limit = timezone.now() - timedelta(days=settings.ANONYMOUS_RETENTION_DAYS)
-    stale = Scan.objects.filter(owner__isnull=True, deleted_at__isnull=True, created_at__lt=limit)
-    return delete_scans(scans=stale)
+    # Ids are in the order of time, and have an index.
+    stale = Scan.objects.filter(
+        owner__isnull=True, deleted_at__isnull=True, pk__lt=first_uuid7(limit)
+    ).order_by("pk")
+    late, hidden = _until(settings.TASK_SOFT_LIMIT / 2), 0
+    while not late() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
+        # An owner may have come to them since.
+        hidden += delete_scans(scans=stale.filter(pk__in=ids))
+    return hidden
 
 
 def expire_accesses(*, chunk: int = 1000) -> int:
