@@ -1,5 +1,6 @@
 """Celery and the cache, both on one Redis-protocol server."""
 
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from tumorsite.settings.values import values
@@ -61,7 +62,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 # A web request must not hang on a broker that is away: the sweeper sends the message later.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},
     "training": {"task": "training.tasks.sweep", "schedule": 60},
     "leftovers": {"task": "training.tasks.tidy", "schedule": 86400},
@@ -81,6 +82,9 @@ if values.TRAINING_DATASET and values.TRAINING_RECIPE:
         "task": "training.tasks.look",
         "schedule": values.TRAINING_CHECK_SECONDS,
     }
+# While no worker listens, one message of each is enough: those before it are void by then.
+for _entry in CELERY_BEAT_SCHEDULE.values():
+    _entry["options"] = {"expires": _entry["schedule"]}
 
 CACHES = {
     "default": {
