@@ -64,7 +64,6 @@ class ModelVersion(models.Model):
     name = models.CharField(max_length=60)
     version = models.CharField(max_length=30)
     digest = models.CharField("SHA-256 of the weights", max_length=64, db_index=True)
-    # Empty for a network from before there were artifacts: its files are in MODEL_DIR, if anywhere.
     artifact = models.CharField(
         "digest of all its files", max_length=64, blank=True, default="", db_default=""
     )
@@ -226,6 +225,7 @@ class Prediction(models.Model):
     queued_at = models.DateTimeField(auto_now_add=True)
     not_before = models.DateTimeField("waits until", null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    # When it was last claimed. No task outlives the hard limit, so one beat is enough.
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,7 +1,8 @@
 """The life of a prediction: the only code that changes its status.
 
-Each change is one `UPDATE … WHERE status = … AND attempt = …`; it counts only if it changed a
-row. Whoever comes second finds nothing to change and stops, on SQLite and PostgreSQL alike.
+Each change is one `UPDATE` with the status, and but for cancelling a whole scan also the attempt,
+that was read before among its conditions; it counts only if it changed a row. Whoever comes second
+finds nothing to change and stops, on SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
 def sweep() -> None:
     """Bring every stuck row on its way again.
 
-    1. Rows whose worker has been silent for longer than the hard limit go to another attempt.
+    1. Rows claimed longer ago than any task may take, the hard limit, go to another attempt: the
+       task that held them has ended without a word.
     2. Queued rows of a retired model go to the model in production.
     3. If fewer messages wait than rows, the broker has lost some: those are sent again.
     """
