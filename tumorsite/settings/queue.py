@@ -32,16 +32,11 @@ TASK_SOFT_LIMIT = max(1, TASK_HARD_LIMIT - 5)
 
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "general"
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # Without it, each task would open the database anew, which costs more than a forward pass.
 CELERY_DB_REUSE_MAX = 10_000
-CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Loading a network takes longer than the four seconds after which a child is thought dead.
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
 # SIGTERM waits for as long as the task takes; SIGQUIT (or SIGTERM with REMAP_SIGTERM=SIGQUIT)
