@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from mltasks.images import ImageError
@@ -46,7 +45,6 @@ PASSING: dict[type[Exception], str] = {
 
 
 @never_cache
-@ensure_csrf_cookie
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/home.html", _home_context(request))
