@@ -3,7 +3,6 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from tumorsite import health, views
 
@@ -20,13 +19,9 @@ urlpatterns = [
     path("account/", include("accounts.urls")),
     path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),
-    path("cms/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
+    path("cms/login/", views.SignIn.as_view(), {"permission": "wagtailadmin.access_admin"}),
     # Wagtail's own sign-in for readers asks for no second factor.
-    path(
-        "learn/_util/login/",
-        RedirectView.as_view(pattern_name="account_login", query_string=True),
-        name="wagtailcore_login",
-    ),
+    path("learn/_util/login/", views.SignIn.as_view(), name="wagtailcore_login"),
     path("", include("education.urls")),
 ]
 

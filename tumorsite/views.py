@@ -2,10 +2,11 @@
 
 import sys
 
-from django.core.exceptions import DisallowedHost, TooManyFilesSent
+from django.core.exceptions import DisallowedHost, PermissionDenied, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.generic import RedirectView
 
 from tumorsite.http import problem
 
@@ -60,6 +61,22 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(sys.exception(), OperationalError | InterfaceError):
         return problem(request, 503, NO_DATABASE)
     return problem(request, 500, "Something went wrong on our side. What was stored is kept.")
+
+
+class SignIn(RedirectView):
+    """Sends to the site's own sign-in where Wagtail asks for one.
+
+    Who has signed in already and lacks the permission would be sent back and forth for ever.
+    """
+
+    pattern_name = "account_login"
+    query_string = True
+
+    def get_redirect_url(self, permission: str = "") -> str | None:
+        user = self.request.user
+        if user.is_authenticated and not (permission and user.has_perm(permission)):
+            raise PermissionDenied
+        return super().get_redirect_url()
 
 
 def how_it_works(request: HttpRequest) -> HttpResponse:

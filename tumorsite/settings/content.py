@@ -6,7 +6,6 @@ from tumorsite.settings.base import SITE_URL
 
 WAGTAIL_SITE_NAME = "TumorSite"
 WAGTAILADMIN_BASE_URL = SITE_URL
-WAGTAIL_FRONTEND_LOGIN_URL = "/account/login/"
 # Passwords and addresses are looked after in one place, under /account/.
 WAGTAIL_PASSWORD_MANAGEMENT_ENABLED = False
 WAGTAIL_PASSWORD_RESET_ENABLED = False
