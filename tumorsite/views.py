@@ -2,10 +2,10 @@
 
 import sys
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost, PermissionDenied, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.views.generic import RedirectView
 
 from tumorsite.http import problem
@@ -39,7 +39,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     if isinstance(exception, TooManyFilesSent):
         message = (
             "That was too many files at once. Nothing of this upload was kept. "
-            "Send up to ten pictures at once."
+            f"Send up to {settings.UPLOADS_AT_ONCE} pictures at once."
         )
     return problem(request, 400, message)
 
@@ -77,15 +77,3 @@ class SignIn(RedirectView):
         if user.is_authenticated and not (permission and user.has_perm(permission)):
             raise PermissionDenied
         return super().get_redirect_url()
-
-
-def how_it_works(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/how_it_works.html")
-
-
-def privacy(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/privacy.html")
-
-
-def terms(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/terms.html")
