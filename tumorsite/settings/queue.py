@@ -77,9 +77,10 @@ if values.TRAINING_DATASET and values.TRAINING_RECIPE:
         "task": "training.tasks.look",
         "schedule": values.TRAINING_CHECK_SECONDS,
     }
-# While no worker listens, one message of each is enough: those before it are void by then.
+# While no worker listens, the last message of each is enough: those before it are void by then. Not
+# in less than a minute, as the clocks of two machines may differ by seconds.
 for _entry in CELERY_BEAT_SCHEDULE.values():
-    _entry["options"] = {"expires": _entry["schedule"]}
+    _entry["options"] = {"expires": max(60, _entry["schedule"])}
 
 CACHES = {
     "default": {
