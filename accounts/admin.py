@@ -14,7 +14,7 @@ from django.contrib.auth.forms import AdminUserCreationForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.models import User
+from accounts.models import CHANGED_BY_OWNER, User
 from accounts.services.erasure import request_erasure
 from predictions.admin.common import CappedPaginator
 from predictions.models import Scan
@@ -34,9 +34,6 @@ class UserCreationForm(CreationForm):
         model = User
         fields = ("email",)
 
-    def clean_email(self) -> str:
-        return str(self.cleaned_data["email"]).lower()
-
 
 @admin.register(User)
 class UserAdmin(UserAdminBase):
@@ -50,11 +47,16 @@ class UserAdmin(UserAdminBase):
     ordering = ("-id",)
     readonly_fields = ("last_login", "date_joined", "erase_requested_at", "scans")
     fieldsets = (
-        (None, {"fields": ("email", "password")}),
+        (None, {"fields": ("email", "password"), "description": CHANGED_BY_OWNER}),
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Course", {"fields": ("date_joined", "last_login", "erase_requested_at", "scans")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        """The address of an account is changed by its owner, who verifies the new one."""
+        fixed = [str(name) for name in super().get_readonly_fields(request, obj)]
+        return ["email", *fixed] if obj else fixed
 
     @admin.display(description="scans")
     def scans(self, user: User) -> int:

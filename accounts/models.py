@@ -6,12 +6,23 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager as BaseUserManager
 from django.db import models
 
+# Told where staff look for a way to do it.
+CHANGED_BY_OWNER = (
+    "People change their address themselves, under Account, E-mail addresses: the new one counts "
+    "once they have verified it."
+)
+
 
 class UserManager(BaseUserManager["User"]):
     """Makes users from an e-mail address."""
 
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """In small letters throughout, as sign-in looks for it; the model's `clean` asks for it."""
+        return super().normalize_email(email).lower()
+
     def _make(self, email: str, password: str | None, **extra: Any) -> "User":
-        user = self.model(email=self.normalize_email(email).lower(), **extra)
+        user = self.model(email=self.normalize_email(email), **extra)
         user.set_password(password)
         user.full_clean()
         user.save(using=self._db)

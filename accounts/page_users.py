@@ -1,7 +1,11 @@
 """Users in the page editor's own forms: of people the site knows no names."""
 
+from typing import Any
+
 from wagtail.users.forms import UserCreationForm, UserEditForm
 from wagtail.users.views.users import UserViewSet as WagtailUserViewSet
+
+from accounts.models import CHANGED_BY_OWNER
 
 NAMES = {"first_name", "last_name"}
 
@@ -18,6 +22,11 @@ class EditForm(UserEditForm):
 
     class Meta(UserEditForm.Meta):
         fields = UserEditForm.Meta.fields - NAMES
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["email"].disabled = True
+        self.fields["email"].help_text = CHANGED_BY_OWNER
 
 
 class UserViewSet(WagtailUserViewSet):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
-from django.db.models import Prefetch
+from django.db.models import Model, Prefetch, QuerySet
 
 from accounts.models import User
 from predictions.models import Access, Prediction, Review, Scan
@@ -17,21 +17,27 @@ from predictions.selectors import scans_of, with_model
 from predictions.visitors import Owner
 
 CHUNK = 200
+M = TypeVar("M", bound=Model)
 
 
-def exported_scans(user: User) -> Iterator[list[Scan]]:
-    """The person's scans with their runs and the reviews of these, some hundred at a time.
+def in_chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
+    """Rows in the order of their ids, the newest first, some hundred at a time.
 
     By their ids, as an open cursor would wait for whoever reads what is made of it.
     """
+    rest = rows
+    while chunk := list(rest[:CHUNK]):
+        yield chunk
+        rest = rows.filter(pk__lt=chunk[-1].pk)
+
+
+def exported_scans(user: User) -> Iterator[list[Scan]]:
+    """The person's scans with their runs and the reviews of these, some hundred at a time."""
     runs = with_model(Prediction.objects.order_by("id"))
     scans = scans_of(Owner(user=user)).prefetch_related(
         Prefetch("predictions", runs), "predictions__reviews"
     )
-    rest = scans
-    while chunk := list(rest[:CHUNK]):
-        yield chunk
-        rest = scans.filter(pk__lt=chunk[-1].pk)
+    yield from in_chunks(scans)
 
 
 def exported_facts(user: User) -> Iterator[dict[str, Any]]:

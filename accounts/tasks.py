@@ -1,6 +1,9 @@
 """Scheduled work about people: old sessions, late uploads, erasures under way."""
 
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
+from django.db.models import Exists, OuterRef
 
 from accounts.services import adoption, erasure
 from predictions.task import project_task
@@ -8,7 +11,10 @@ from predictions.task import project_task
 
 @project_task()
 def clear_sessions() -> None:
+    """Those that have ended go, and with them where and by which browser they were used."""
     call_command("clearsessions")
+    kept = Session.objects.filter(pk=OuterRef("session_key"))
+    UserSession.objects.filter(~Exists(kept)).delete()
 
 
 @project_task()

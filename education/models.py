@@ -161,14 +161,19 @@ class InfoPage(Page):
             if block.block_type == "heading"
         ]
 
+    def _related(self) -> list[Page]:
+        """Those that anyone may read, in the order that the editor gave them."""
+        chosen = [block["value"] for block in self.related.raw_data]
+        found = Page.objects.filter(pk__in=chosen).live().public().specific()
+        pages = {page.pk: page for page in found}
+        return [pages[pk] for pk in chosen if pk in pages]
+
     def get_context(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(request, *args, **kwargs)
         return {
             **context,
             "index": self.get_parent(),
-            "related": [
-                block.value.specific for block in self.related if block.value and block.value.live
-            ],
+            "related": self._related(),
             "previous": self.get_prev_siblings().live().public().first(),
             "next": self.get_next_siblings().live().public().first(),
         }

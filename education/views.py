@@ -34,23 +34,22 @@ def search(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def media(request: HttpRequest, name: str) -> HttpResponseBase:
-    """A picture of a published page to anyone; any other picture to editors only.
+    """A picture as a published page shows it to anyone; any other, and originals, to editors only.
 
     A file name is never used twice, so what is public may be kept for ever.
     """
     known = pictures.find(name)
     if known is None:
         raise Http404
-    picture, etag = known
-    if pictures.is_published(picture):
+    if known.shown and pictures.is_published(known.picture):
         caching = "public, max-age=31536000, immutable"
     elif pictures.may_edit(request):
         caching = "private, no-cache"
     else:
         raise Http404
-    response = get_conditional_response(request, etag=etag) or _stream(name)
+    response = get_conditional_response(request, etag=known.etag) or _stream(name)
     response["Cache-Control"] = caching
-    response["ETag"] = etag
+    response["ETag"] = known.etag
     return response
 
 

@@ -14,6 +14,14 @@ def uuid7() -> UUID:
     return UUID(int=value)
 
 
+def as_uuid(text: str | None) -> UUID | None:
+    """The id that somebody has written, if it is one."""
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None
+
+
 def first_uuid7(moment: datetime) -> UUID:
     """The least id that `uuid7` could have made at `moment`: ids compare as times do."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

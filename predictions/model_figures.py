@@ -309,11 +309,11 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
             Share.of(missed, "share") if "ci95" in missed else None,
         ),
         refused=Count(refused["count"], refused["n"], Share.of(refused, "share")),
-        warned=Count(slices.get("flagged", {}).get("count", 0), slices["n"]),
-        taken_warned=Count(others.get("flagged", 0), others["n"]),
+        warned=Count(slices["flagged"]["count"], slices["n"]),
+        taken_warned=Count(others["flagged"], others["n"]),
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
         sources=[
-            Foreign(_source(name), stated["n"], stated.get("flagged", 0), stated["accepted"])
+            Foreign(_source(name), stated["n"], stated["flagged"], stated["accepted"])
             for name, stated in others["by_source"].items()
         ],
         bodies=[

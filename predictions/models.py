@@ -64,7 +64,6 @@ class ModelVersion(models.Model):
     name = models.CharField(max_length=60)
     version = models.CharField(max_length=30)
     digest = models.CharField("SHA-256 of the weights", max_length=64, db_index=True)
-    # Empty for a network from before there were artifacts: its files are in MODEL_DIR, if anywhere.
     artifact = models.CharField(
         "digest of all its files", max_length=64, blank=True, default="", db_default=""
     )
@@ -226,6 +225,7 @@ class Prediction(models.Model):
     queued_at = models.DateTimeField(auto_now_add=True)
     not_before = models.DateTimeField("waits until", null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    # When it was last claimed. No task outlives the hard limit, so one beat is enough.
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -343,16 +343,29 @@ class Review(models.Model):
 class Access(models.Model):
     """The audit row of one picture or report handed out. It names records, not people's data."""
 
+    class Kind(models.TextChoices):
+        IMAGE = "image", "Scan"
+        THUMBNAIL = "thumbnail", "Small picture"
+        AREA = "area", "Affected area"
+        OUTLINE = "outline", "Its outline"
+        CONTOURS = "contours", "Its contours"
+        ATTENTION = "attention", "Attention map"
+        REPORT = "report", "Report"
+        EXPORT = "export", "All pictures, in an export"
+
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     scan_id = models.UUIDField(db_index=True)
     prediction_id = models.UUIDField(null=True)
-    kind = models.CharField(max_length=20)
+    kind = models.CharField(max_length=20, choices=Kind)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     visitor = models.UUIDField(null=True)
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-id"]
         verbose_name_plural = "accesses"
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["prediction_id"], name="access_prediction"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.scan_id}"

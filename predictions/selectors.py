@@ -20,9 +20,12 @@ from predictions.models import (
     Scan,
     Status,
 )
+from predictions.services.registry import in_production
 from predictions.visitors import Owner
 
 PAGE_SIZE = 24
+# As many stand side by side on the front page.
+RECENT = 4
 # What a row's network has that lists have no use for.
 CARD = ("model_version__card", "model_version__gate")
 
@@ -216,9 +219,7 @@ def answer_before(prediction: Prediction) -> Prediction | None:
 
 def newer_model(prediction: Prediction) -> ModelVersion | None:
     """The network in production, if it is newer than the one that gave this answer."""
-    released = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
-    model = released.defer("card", "gate").first()
-    own = prediction.model_version
+    model, own = in_production(), prediction.model_version
     if model is None or model == own or model.created_at <= own.created_at:
         return None
     return model
@@ -230,6 +231,6 @@ def newer_answer(prediction: Prediction, model: ModelVersion) -> Prediction | No
     return runs.exclude(status__in=UNFINISHED_BUSINESS).first()
 
 
-def recent_scans(owner: Owner, *, count: int = 4) -> list[Scan]:
+def recent_scans(owner: Owner) -> list[Scan]:
     """The newest scans, for the front page, each with its newest prediction as `scan.latest`."""
-    return with_latest(scans_of(owner)[:count])
+    return with_latest(scans_of(owner)[:RECENT])

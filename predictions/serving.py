@@ -47,17 +47,10 @@ def load(version: ModelVersion) -> Loaded:
         ModelError: it cannot be used; the message names the file and what to do.
         predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
     """
-    if version.artifact:
-        folder = artifacts.local(version.artifact)
-    else:
-        folder = settings.MODEL_DIR
-        if read_model(folder)[2] != version.digest:
-            raise ModelError(
-                f"{version} has no files in the store, and {folder} holds another network: "
-                "manage.py model register FOLDER"
-            )
     analyzer = load_analyzer(
-        folder, engine=settings.INFERENCE_ENGINE, threads=settings.INFERENCE_THREADS
+        artifacts.local(version.artifact),
+        engine=settings.INFERENCE_ENGINE,
+        threads=settings.INFERENCE_THREADS,
     )
     analyzer.warm_up()
     return Loaded(analyzer, version)
@@ -76,7 +69,7 @@ def check_production() -> None:
         raise ModelError(
             "no network is in production: manage.py model register FOLDER, then promote it"
         ) from None
-    read_model(artifacts.local(version.artifact) if version.artifact else settings.MODEL_DIR)
+    read_model(artifacts.local(version.artifact))
 
 
 class Serving:

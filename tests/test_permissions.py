@@ -148,7 +148,8 @@ MATRIX: dict[str, Row] = {
     "wagtaildocs_serve": Row((), arguments=("one", "name")),
     "wagtaildocs_authenticate_with_password": Row((), arguments=("one",), method="post"),
     "wagtailcore_authenticate_with_password": Row((), arguments=("one", "one"), method="post"),
-    "wagtailcore_login": Row((), others=LOGIN),
+    # For who has not signed in; others may not read what sent them here.
+    "wagtailcore_login": Row((), others=LOGIN, changes=dict.fromkeys(PEOPLE, DENIED)),
     "media": Row((), arguments=("name",)),
 }
 

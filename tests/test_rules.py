@@ -113,6 +113,10 @@ class TestTasks:
         for entry, values in settings.CELERY_BEAT_SCHEDULE.items():
             assert values["task"] in current_app.tasks, entry
 
+    def test_what_is_due_again_is_not_done_twice(self) -> None:
+        for entry, values in settings.CELERY_BEAT_SCHEDULE.items():
+            assert values["options"]["expires"] == max(60, values["schedule"]), entry
+
     def test_each_follows_the_queue_rules(self) -> None:
         assert len(self.own()) >= 6
         for name, task in self.own().items():

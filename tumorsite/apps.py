@@ -1,8 +1,10 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 from django.core.signals import request_finished
 
 
 class TumorSiteConfig(AppConfig):
+    default = True
     name = "tumorsite"
 
     def ready(self) -> None:
@@ -13,3 +15,10 @@ class TumorSiteConfig(AppConfig):
         request_finished.connect(context.end_request)
         jobs.connect()
         sentry.begin()
+
+
+class SiteAdminConfig(admin_apps.AdminConfig):
+    """Django's admin, with a site of ours."""
+
+    default = False
+    default_site = "tumorsite.admin_site.Site"

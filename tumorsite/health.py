@@ -19,6 +19,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from kombu import Connection
 
+from predictions.serving import FAULT_KEY
+
 logger = logging.getLogger(__name__)
 
 # An answer this old is still given, so that a flood of questions is one question to the parts.
@@ -162,7 +164,7 @@ current = Health(
 
 def _notes() -> list[str]:
     """What does not stop the site but should be looked at; workers leave it in the cache."""
-    fault = cache.get("worker:model-fault")
+    fault = cache.get(FAULT_KEY)
     return [fault] if fault else []
 
 

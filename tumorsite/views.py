@@ -2,10 +2,11 @@
 
 import sys
 
-from django.core.exceptions import DisallowedHost, TooManyFilesSent
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, PermissionDenied, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.views.generic import RedirectView
 
 from tumorsite.http import problem
 
@@ -38,7 +39,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     if isinstance(exception, TooManyFilesSent):
         message = (
             "That was too many files at once. Nothing of this upload was kept. "
-            "Send up to ten pictures at once."
+            f"Send up to {settings.UPLOADS_AT_ONCE} pictures at once."
         )
     return problem(request, 400, message)
 
@@ -62,13 +63,17 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return problem(request, 500, "Something went wrong on our side. What was stored is kept.")
 
 
-def how_it_works(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/how_it_works.html")
+class SignIn(RedirectView):
+    """Sends to the site's own sign-in where Wagtail asks for one.
 
+    Who has signed in already and lacks the permission would be sent back and forth for ever.
+    """
 
-def privacy(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/privacy.html")
+    pattern_name = "account_login"
+    query_string = True
 
-
-def terms(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/terms.html")
+    def get_redirect_url(self, permission: str = "") -> str | None:
+        user = self.request.user
+        if user.is_authenticated and not (permission and user.has_perm(permission)):
+            raise PermissionDenied
+        return super().get_redirect_url()

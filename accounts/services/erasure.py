@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
-from celery import current_app
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
@@ -20,7 +18,7 @@ from wagtail.models import ModelLogEntry
 from accounts.models import User
 from predictions.models import Scan
 from predictions.services.deletion import delete_scans
-from predictions.task import ProjectTask
+from predictions.task import send_on_commit
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def request_erasure(*, user: User) -> None:
     user.set_unusable_password()
     user.save()
     delete_scans(scans=Scan.objects.filter(owner=user))
-    cast("ProjectTask", current_app.tasks[FINISH]).delay_on_commit()
+    send_on_commit(FINISH)
     logger.info("somebody asked for erasure")
 
 

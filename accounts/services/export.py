@@ -7,15 +7,15 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
-from accounts import selectors
 from accounts.models import User
-from accounts.selectors import account_facts, exported_facts, exported_scans
+from accounts.selectors import account_facts, exported_facts, exported_scans, in_chunks
 from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
@@ -128,15 +128,8 @@ def _json(user: User, now: datetime) -> Iterator[str]:
 
 
 def _csv(user: User) -> Iterator[str]:
-    return csv_lines(_rows(user))
-
-
-def _rows(user: User) -> Iterator[Prediction]:
-    """Every prediction, some hundred at a time; see `selectors.exported_scans`."""
-    rest = rows = export_rows(Owner(user=user), Filters())
-    while chunk := list(rest[: selectors.CHUNK]):
-        yield from chunk
-        rest = rows.filter(pk__lt=chunk[-1].pk)
+    rows = export_rows(Owner(user=user), Filters())
+    return csv_lines(chain.from_iterable(in_chunks(rows)))
 
 
 def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,23 @@ def test_making_a_user(client: Client, root: User) -> None:
     )
 
 
+def test_an_address_is_written_small_and_changed_by_its_owner_alone(
+    client: Client, root: User
+) -> None:
+    made = {"email": "New@Example.ORG", "groups": []}
+    assert client.post(reverse("wagtailusers_users:add"), made).status_code == 302
+    new = User.objects.get(email="new@example.org")
+    for place in (
+        reverse("admin:accounts_user_change", args=[new.pk]),
+        reverse("wagtailusers_users:edit", args=[new.pk]),
+    ):
+        assert "People change their address themselves" in client.get(place).content.decode()
+        changed = {"email": "Other@example.org", "is_active": "on"}
+        assert client.post(place, changed).status_code == 302
+        new.refresh_from_db()
+        assert new.email == "new@example.org"
+
+
 def test_deleting_people_erases_them(client: Client, root: User, model: ModelVersion) -> None:
     ada, bob = make_user(), make_user("bob@example.org")
     submit(owner=ada)

@@ -121,6 +121,17 @@ def test_old_sessions_are_removed() -> None:
     assert not Session.objects.exists()
 
 
+def test_where_a_session_was_used_is_known_no_longer_than_it_lasts(staff: User) -> None:
+    old, new = Client(), Client()
+    sign_in(old, staff.email)
+    sign_in(new, staff.email)
+    assert UserSession.objects.count() == 2
+    ended = old.session.session_key
+    Session.objects.filter(pk=ended).update(expire_date=timezone.now())
+    clear_sessions()
+    assert UserSession.objects.get().session_key == new.session.session_key
+
+
 def test_guessing_is_limited(client: Client, staff: User) -> None:
     for _ in range(6):
         sign_in(client, staff.email, "wrong password")

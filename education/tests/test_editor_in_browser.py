@@ -25,7 +25,7 @@ user.groups.add(Group.objects.get(name="Editors"))
 def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The pages and their editor, on a data folder of their own."""
     folder = tmp_path_factory.mktemp("editor")
-    commands = ["seed_pages"], ["shell", "-v0", "-c", MAKE_EDITOR]
+    commands = ["prepare", "--steps", "seed_pages"], ["shell", "-v0", "-c", MAKE_EDITOR]
     with served_pages(migrated, folder, *commands) as port:
         yield f"http://127.0.0.1:{port}"
 

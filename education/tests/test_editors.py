@@ -4,9 +4,10 @@ from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
-from wagtail.models import Page
+from wagtail.models import Page, PageViewRestriction
 from wagtail.test.utils.form_data import nested_form_data, rich_text, streamfield
 
 from education.models import Picture, TopicPage, TumourPage
@@ -149,7 +150,30 @@ def test_people_without_the_right_cannot_enter(client: Client, pages: list[str])
     user = get_user_model().objects.create_user(email="a@example.org", password="long-enough-1")
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
 
-    assert client.get("/cms/pages/").status_code == 302
+    for address in ("/cms/", "/cms/pages/", "/learn/_util/login/?next=/learn/glioma/"):
+        response = client.get(address, follow=True)
+        assert response.status_code == 403
+        assert "You may not open this page." in response.content.decode()
+
+
+def test_a_page_for_some_is_no_endless_way_for_others(client: Client, glioma: TumourPage) -> None:
+    restriction = PageViewRestriction.objects.create(
+        page=glioma, restriction_type=PageViewRestriction.GROUPS
+    )
+    restriction.groups.add(Group.objects.create(name="Readers"))
+    address = "/learn/glioma/"
+    answer = client.get(address, follow=True)
+    assert unquote(answer.redirect_chain[-1][0]).endswith(f"/account/login/?next={address}")
+    user = get_user_model().objects.create_user(email="a@example.org", password="long-enough-1")
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    assert client.get(address, follow=True).status_code == 403
+
+
+def test_an_editor_is_led_on_from_the_sign_in(editor: Client) -> None:
+    response = editor.get("/cms/login/?next=/cms/pages/", follow=True)
+
+    assert response.redirect_chain[0][0] == "/account/login/?next=/cms/pages/"
+    assert response.status_code == 200
 
 
 def test_passwords_are_not_wagtails_business(editor: Client) -> None:
@@ -198,4 +222,5 @@ def test_users_are_managed_by_e_mail(pages: list[str], admin_client: Client) -> 
     assert b'name="first_name"' not in page
     admin_client.post(f"/cms/users/edit/{made.pk}/", {"email": "newer@example.org"})
     made.refresh_from_db()
-    assert (made.email, made.is_active) == ("newer@example.org", False)
+    # The address is its owner's to change.
+    assert (made.email, made.is_active) == ("new@example.org", False)

@@ -1,12 +1,18 @@
+import io
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from PIL import ExifTags, Image
 from pytest_django import Settings
 from wagtail.documents.models import Document
+from wagtail.models import ReferenceIndex, UploadedFile
 
 from education.models import Picture, TumourPage
 from education.storage import PictureS3Storage
@@ -41,9 +47,10 @@ def test_a_published_picture_may_be_kept_for_ever(client: Client, published: Pic
 
 
 def test_an_unchanged_picture_is_not_sent_again(client: Client, published: Picture) -> None:
-    etag = client.get(published.file.url)["ETag"]
+    place = published.get_rendition("width-400|format-webp").url
+    etag = client.get(place)["ETag"]
 
-    response = client.get(published.file.url, headers={"If-None-Match": etag})
+    response = client.get(place, headers={"If-None-Match": etag})
 
     assert response.status_code == 304
     assert response.content == b""
@@ -79,11 +86,126 @@ def test_a_picture_of_a_draft_is_for_editors_only(
 def test_an_unpublished_page_takes_its_pictures_along(
     client: Client, glioma: TumourPage, published: Picture
 ) -> None:
-    assert client.get(published.file.url).status_code == 200
+    place = published.get_rendition("width-400|format-webp").url
+    assert client.get(place).status_code == 200
 
     glioma.unpublish()
 
+    assert client.get(place).status_code == 404
+
+
+def test_an_original_is_for_editors_only(
+    client: Client, editor: Client, published: Picture
+) -> None:
     assert client.get(published.file.url).status_code == 404
+    response = editor.get(published.file.url)
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "private, no-cache"
+
+
+def test_other_records_with_the_id_of_a_page_publish_nothing(
+    client: Client, glioma: TumourPage, picture: Picture
+) -> None:
+    place = picture.get_rendition("width-400|format-webp").url
+    kind = ContentType.objects.get_for_model(Document)
+    ReferenceIndex.objects.create(
+        base_content_type=kind,
+        content_type=kind,
+        object_id=str(glioma.pk),
+        to_content_type=ContentType.objects.get_for_model(Picture),
+        to_object_id=str(picture.pk),
+        model_path="file",
+        content_path="file",
+        content_path_hash=uuid4(),
+    )
+    assert client.get(place).status_code == 404
+
+
+def taken() -> bytes:
+    """A photograph on its side that tells who took it, and where."""
+    notes = Image.Exif()
+    notes[ExifTags.Base.Artist] = "Dr Confidential"
+    notes[ExifTags.Base.Orientation] = 6
+    notes.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSDateStamp] = "2026:02:03"
+    stream = io.BytesIO()
+    Image.new("RGB", (900, 600), (90, 120, 150)).save(
+        stream, "JPEG", exif=notes, comment="Taken by Dr Confidential", icc_profile=b"Confidential"
+    )
+    return stream.getvalue()
+
+
+TOLD = (b"Confidential", b"2026:02:03", b"Exif")
+
+
+def sent(content: bytes) -> SimpleUploadedFile:
+    return SimpleUploadedFile("Dr Confidential.jpg", content, "image/jpeg")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_picture_keeps_nothing_but_its_pixels(
+    client: Client, editor: Client, glioma: TumourPage, settings: Settings, in_memory: bool
+) -> None:
+    assert all(words in taken() for words in TOLD)
+    if not in_memory:
+        settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+    data = {"title": "Photo", "credit": "Us", "file": sent(taken())}
+    assert editor.post("/cms/images/add/", data).status_code == 302
+    photo = Picture.objects.get(title="Photo")
+    show(glioma, photo)
+    glioma.save_revision().publish()
+    text = client.get("/learn/glioma/").content.decode()
+
+    with photo.file.open() as stored:
+        original = stored.read()
+    assert (photo.width, photo.height, photo.file_size) == (600, 900, len(original))
+    places = {rendition.url for rendition in photo.renditions.all()}
+    assert any(place in text for place in places)
+    for content in (original, *(body(client.get(place)) for place in places)):
+        assert not [words for words in TOLD if words in content]
+
+
+def test_one_of_many_that_waits_for_its_credit_keeps_nothing_either(editor: Client) -> None:
+    ajax = {"X-Requested-With": "XMLHttpRequest"}
+    answer = editor.post(
+        "/cms/images/multiple/add/", {"title": "Photo", "files[]": sent(taken())}, headers=ajax
+    ).json()
+    waiting = UploadedFile.objects.get(pk=answer["uploaded_file_id"])
+    assert not [words for words in TOLD if words in waiting.file.read()]
+    prefix = f"uploaded-image-{waiting.pk}"
+    editor.post(
+        f"/cms/images/multiple/create_from_uploaded_image/{waiting.pk}/",
+        {f"{prefix}-title": "Photo", f"{prefix}-credit": "Us", f"{prefix}-tags": ""},
+        headers=ajax,
+    )
+    with Picture.objects.get(title="Photo").file.open() as stored:
+        assert not [words for words in TOLD if words in stored.read()]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_kinds_of_picture_stay_what_they_are(editor: Client, kind: str) -> None:
+    stream = io.BytesIO()
+    notes = Image.Exif()
+    notes[ExifTags.Base.Artist] = "Dr Confidential"
+    Image.new("RGBA", (30, 20), (90, 120, 150, 100)).save(stream, kind, exif=notes)
+    assert b"Confidential" in stream.getvalue()
+    file = SimpleUploadedFile(f"drawing.{kind.lower()}", stream.getvalue())
+    editor.post("/cms/images/add/", {"title": "Drawing", "credit": "Us", "file": file})
+
+    with Picture.objects.get(title="Drawing").file.open() as stored:
+        content = stored.read()
+    with Image.open(io.BytesIO(content)) as kept:
+        assert (kept.format, kept.mode, kept.size) == (kind, "RGBA", (30, 20))
+    assert b"Confidential" not in content
+
+
+def test_a_picture_too_large_or_damaged_is_refused(editor: Client, settings: Settings) -> None:
+    assert settings.WAGTAILIMAGES_MAX_IMAGE_PIXELS == settings.MAX_PIXELS
+    data = {"title": "Photo", "credit": "Us", "file": sent(taken()[:2000])}
+    assert "may be damaged" in editor.post("/cms/images/add/", data).content.decode()
+    settings.WAGTAILIMAGES_MAX_IMAGE_PIXELS = 1000
+    data["file"] = sent(taken())
+    assert "too many pixels" in editor.post("/cms/images/add/", data).content.decode()
+    assert not Picture.objects.exists()
 
 
 @pytest.mark.parametrize(

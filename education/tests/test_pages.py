@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import Resolver404, resolve
 from django.utils import timezone
-from wagtail.models import Page
+from wagtail.models import Page, PageViewRestriction
 
 from education.models import GlossaryPage, InfoPage, LearnIndexPage, TopicPage, TumourPage
 from education.tests.test_seeding import SLUGS
@@ -106,6 +106,22 @@ def test_related_pages_that_went_away_are_left_out(client: Client, pages: list[s
     assert "Questions to ask" not in related
     assert ">Treatment<" not in related
     assert "How MRI works" in related
+
+
+def test_related_pages_are_those_that_anyone_may_read(
+    pages: list[str], django_assert_max_num_queries: object
+) -> None:
+    page = TumourPage.objects.get(slug="meningioma")
+    chosen = [block.value.pk for block in page.related]
+    PageViewRestriction.objects.create(
+        page=Page.objects.get(pk=chosen[0]), restriction_type=PageViewRestriction.LOGIN
+    )
+
+    with django_assert_max_num_queries(5):  # type: ignore[operator]  # a pytest-django fixture
+        shown = page._related()
+        assert all(one.summary for one in shown)
+
+    assert [one.pk for one in shown] == chosen[1:]
 
 
 def test_page_says_when_its_review_is_overdue_or_who_read_it(

@@ -1,6 +1,5 @@
 import pytest
 from django.contrib.auth.models import Group
-from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 from wagtail.models import GroupCollectionPermission, GroupPagePermission, Page, Site
@@ -113,10 +112,3 @@ def test_makes_a_site_where_there_is_none(db: None, client: Client) -> None:
     seed()
 
     assert client.get("/learn/").status_code == 200
-
-
-def test_command_says_what_it_made(db: None, capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("seed_pages")
-    assert "10 pages made.\n  /learn/glioma/" in capsys.readouterr().out
-    call_command("seed_pages")
-    assert capsys.readouterr().out == "All pages are in place.\n"

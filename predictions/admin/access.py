@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from predictions.admin.common import RecordAdmin, as_uuid, may_see_people
+from predictions.admin.common import RecordAdmin, may_see_people
+from predictions.ids import as_uuid
 from predictions.models import Access
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from predictions.ids import first_uuid7
+from predictions.ids import as_uuid, first_uuid7
 from predictions.models import Prediction, Review, Scan, Status
 
 M = TypeVar("M", bound=Model)
@@ -112,13 +112,6 @@ def unreviewed(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
     """Those with an answer that nobody has read."""
     read = Exists(Review.objects.filter(prediction=OuterRef("pk")))
     return rows.filter(~read, status=Status.SUCCEEDED)
-
-
-def as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def found(

@@ -25,7 +25,7 @@ from predictions.services.deletion import delete_scans
 
 @admin.register(Scan)
 class ScanAdmin(OwnerMixin, RecordAdmin):
-    list_filter = (RecentFilter, "modality")
+    list_filter = (RecentFilter,)
     search_fields = ("id",)
     search_help_text = "Id of the scan, SHA-256 of its pixels, or the owner's address."
     ordering = ("-id",)

@@ -178,21 +178,16 @@ def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -
     key = artifacts.key(
         version.artifact, f"results/{data.digest[:16]}-{data.fold}-{code_digest()[:16]}.npz"
     )
-    kept = _kept(key) if version.artifact else None
+    kept = _kept(key)
     if kept is not None:
         say(f"{version}: measured before")
         return kept
-    folder = artifacts.local(version.artifact) if version.artifact else settings.MODEL_DIR
+    folder = artifacts.local(version.artifact)
     analyzer = load_analyzer(folder, threads=settings.INFERENCE_THREADS)
-    if not version.artifact and analyzer.digest != version.digest:
-        raise ReleaseError(
-            f"the files of {version} are not in the store: manage.py model register FOLDER"
-        )
     say(f"{version}: analysing {len(data.records)} slices, as they are and changed")
     samples = load_samples(data.folder, data.records)
     results = evaluation.run(analyzer, itertools.chain(samples, changed_once(samples)))
-    if version.artifact:
-        _keep(key, results)
+    _keep(key, results)
     return results
 
 

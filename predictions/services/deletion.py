@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -57,6 +57,6 @@ def erase_deleted() -> int:
         try:
             erase(scan_id=pk)
             erased += 1
-        except storage.StorageUnavailableError as error:
+        except (storage.StorageUnavailableError, DatabaseError) as error:
             logger.warning("scan %s could not be erased: %s", pk, error)
     return erased

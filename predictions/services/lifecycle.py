@@ -1,7 +1,8 @@
 """The life of a prediction: the only code that changes its status.
 
-Each change is one `UPDATE … WHERE status = … AND attempt = …`; it counts only if it changed a
-row. Whoever comes second finds nothing to change and stops, on SQLite and PostgreSQL alike.
+Each change is one `UPDATE` with the status, and but for cancelling a whole scan also the attempt,
+that was read before among its conditions; it counts only if it changed a row. Whoever comes second
+finds nothing to change and stops, on SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations
@@ -285,11 +286,18 @@ def fail(*, prediction: Prediction, code: str, message: str) -> bool:
 def cancel(
     *, prediction: Prediction, message: str = "You stopped it before there was an answer."
 ) -> bool:
-    """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end."""
+    """Stop a prediction, whether it waits or runs. Its worker finds it cancelled at the end.
+
+    Returns:
+        Whether it was this that ended it; one that has been erased meanwhile has ended by itself.
+    """
     while prediction.is_active:
         if _move(prediction, Status.CANCELLED, finished_at=timezone.now(), message=message):
             return True
-        prediction.refresh_from_db(fields=["status", "attempt"])
+        try:
+            prediction.refresh_from_db(fields=["status", "attempt"])
+        except Prediction.DoesNotExist:
+            return False
     return False
 
 

@@ -77,11 +77,11 @@ def find(text: str) -> ModelVersion:
     rows = list(ModelVersion.objects.all())
     found = [row for row in rows if text in {row.version, str(row), f"{row.name}-{row.version}"}]
     if not found and len(text) >= _SHORTEST_ID:
-        found = [row for row in rows if (row.artifact or row.digest).startswith(text.lower())]
+        found = [row for row in rows if row.artifact.startswith(text.lower())]
     if not found:
         raise ReleaseError(f"no network is registered as {text!r}: see manage.py model list")
     if len(found) > 1:
-        ids = ", ".join((row.artifact or row.digest)[:12] for row in found)
+        ids = ", ".join(row.artifact[:12] for row in found)
         raise ReleaseError(f"{text!r} means several networks: name one by its digest: {ids}")
     return found[0]
 
@@ -108,26 +108,16 @@ def register(*, folder: Path, by: User | None = None, actor: str = "") -> ModelV
     if known:
         logger.warning("the files of %s were incomplete in the store and are whole again", known)
         return known
-    version = _adopted(card, digest, sums) or _created(card, digest, sums, by=by, actor=actor)
+    version = _created(card, digest, sums, by=by, actor=actor)
     logger.info("%s is registered as %s", version, version.artifact[:12])
     return version
 
 
-def restore(*, folder: Path, by: User | None = None, actor: str = "") -> ModelVersion:
+def restore(*, folder: Path, actor: str = "") -> ModelVersion:
     """As `register`, but each object is compared with its file: one that is damaged is mended."""
-    version = register(folder=folder, by=by, actor=actor)
+    version = register(folder=folder, actor=actor)
     artifacts.upload(folder=folder, sums=sums_of(folder), anew=False)
     return version
-
-
-def _adopted(card: dict[str, Any], digest: str, sums: Sums) -> ModelVersion | None:
-    """The row of the same network from before there were artifacts, which has one from now on."""
-    for row in ModelVersion.objects.filter(digest=digest, artifact=""):
-        if row.card == card:
-            ModelVersion.objects.filter(pk=row.pk, artifact="").update(artifact=sums.digest)
-            row.refresh_from_db()
-            return row
-    return None
 
 
 def _created(
@@ -190,11 +180,11 @@ def promote(
 
     Raises:
         GateError: the gate has not let it pass, and there is no reason to release it all the same.
-        ReleaseError: it is in production, or its files are not in the store.
-        mltasks.engines.ModelError: its files in the store are damaged.
+        ReleaseError: it is in production already.
+        mltasks.engines.ModelError: its files in the store are missing or damaged.
         predictions.storage.StorageUnavailableError: the store does not answer.
     """
-    _check_files(version)
+    artifacts.check(version.artifact)
     with transaction.atomic():
         production, row = _locked(version)
         if production == row:
@@ -217,7 +207,7 @@ def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> Mode
 
     Raises:
         ReleaseError: there is none to go back to.
-        mltasks.engines.ModelError: its files in the store are damaged.
+        mltasks.engines.ModelError: its files in the store are missing or damaged.
         predictions.storage.StorageUnavailableError: the store does not answer.
     """
     present = in_production()
@@ -225,21 +215,13 @@ def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> Mode
         raise ReleaseError("no network is in production")
     if present.replaced is None:
         raise ReleaseError(f"{present} has not replaced another network: nothing to go back to")
-    _check_files(present.replaced)
+    artifacts.check(present.replaced.artifact)
     with transaction.atomic():
         production, row = _locked(present.replaced)
         if production != present:
             raise ReleaseError("another network was put into production meanwhile: look again")
         _switch(row, production, kind=Kind.ROLLED_BACK, by=by, actor=actor, note=note)
     return row
-
-
-def _check_files(version: ModelVersion) -> None:
-    if not version.artifact:
-        raise ReleaseError(
-            f"the files of {version} are not in the store: manage.py model register FOLDER"
-        )
-    artifacts.check(version.artifact)
 
 
 def _locked(version: ModelVersion) -> tuple[ModelVersion | None, ModelVersion]:
@@ -308,10 +290,9 @@ def _came_with_the_code(version: ModelVersion) -> bool:
 def follow_bundle(*, folder: Path) -> tuple[ModelVersion, ModelVersion]:
     """Register the network of MODEL_DIR, and put it into production where the rule says so.
 
-    It answers if no other network does, or if the one that does has no files in the store. With
-    BUNDLED_MODEL=follow it also takes the place of one that came with the code as well: a site
-    whose people have never chosen a network goes with the code. What somebody has promoted or
-    rolled back to stays until somebody decides otherwise.
+    It answers if no other network does. With BUNDLED_MODEL=follow it also takes the place of one
+    that came with the code as well: a site whose people have never chosen a network goes with the
+    code. What somebody has promoted or rolled back to stays until somebody decides otherwise.
 
     Returns:
         The network of the folder, and the one in production.
@@ -327,8 +308,6 @@ def follow_bundle(*, folder: Path) -> tuple[ModelVersion, ModelVersion]:
             return row, row
         if production is None:
             note = "The first network of this site."
-        elif not production.artifact:
-            note = f"The files of {production} are not in the store."
         elif settings.BUNDLED_MODEL == "follow" and _came_with_the_code(production):
             note = f"It came with the code, as {production} did before."
         else:

@@ -45,15 +45,11 @@ def in_shadow() -> ModelVersion | None:
 
 
 def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> None:
-    """Let a candidate run in the shadow, in place of another that does.
+    """Let a network run in the shadow of the one in production, in place of another that does.
 
     Raises:
-        ReleaseError: it is no candidate, or its files are not in the store.
+        ReleaseError: it is in production.
     """
-    if not version.artifact:
-        raise ReleaseError(
-            f"the files of {version} are not in the store: manage.py model register FOLDER"
-        )
     with transaction.atomic():
         rows = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
         held = {row.pk: row for row in rows}

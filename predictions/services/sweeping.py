@@ -16,6 +16,7 @@ from django.db.models import Prefetch, Q
 from django.utils import timezone
 
 from predictions import storage
+from predictions.ids import first_uuid7
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
@@ -51,7 +52,8 @@ def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
 def sweep() -> None:
     """Bring every stuck row on its way again.
 
-    1. Rows whose worker has been silent for longer than the hard limit go to another attempt.
+    1. Rows claimed longer ago than any task may take, the hard limit, go to another attempt: the
+       task that held them has ended without a word.
     2. Queued rows of a retired model go to the model in production.
     3. If fewer messages wait than rows, the broker has lost some: those are sent again.
     """
@@ -77,11 +79,22 @@ def sweep() -> None:
     cache.set(SWEPT_KEY, time.time(), None)
 
 
-def expire_anonymous() -> int:
-    """Delete scans of visitors without an account after the retention time."""
+def expire_anonymous(*, chunk: int = 1000) -> int:
+    """Delete scans of visitors without an account after the retention time, while there is time.
+
+    Args:
+        chunk: scans deleted in one transaction; others write meanwhile.
+    """
     limit = timezone.now() - timedelta(days=settings.ANONYMOUS_RETENTION_DAYS)
-    stale = Scan.objects.filter(owner__isnull=True, deleted_at__isnull=True, created_at__lt=limit)
-    return delete_scans(scans=stale)
+    # Ids are in the order of time, and have an index.
+    stale = Scan.objects.filter(
+        owner__isnull=True, deleted_at__isnull=True, pk__lt=first_uuid7(limit)
+    ).order_by("pk")
+    late, hidden = _until(settings.TASK_SOFT_LIMIT / 2), 0
+    while not late() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
+        # An owner may have come to them since.
+        hidden += delete_scans(scans=stale.filter(pk__in=ids))
+    return hidden
 
 
 def expire_accesses(*, chunk: int = 1000) -> int:

@@ -6,17 +6,16 @@ register = template.Library()
 
 
 @register.filter
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: float | None) -> str:
     """A share of 0–1 as a percentage. Rounding never makes it certain: 0.9999 is "over 99.9%"."""
     if share is None:
         return "–"
-    step = 10.0**-digits
     value = 100 * share
-    if 0 < value < step:
-        return f"under {step:.{digits}f}%"
-    if 100 - step < value < 100:
-        return f"over {100 - step:.{digits}f}%"
-    return f"{value:.{digits}f}%"
+    if 0 < value < 0.1:
+        return "under 0.1%"
+    if 99.9 < value < 100:
+        return "over 99.9%"
+    return f"{value:.1f}%"
 
 
 @register.filter

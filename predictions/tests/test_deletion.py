@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -131,6 +133,22 @@ class TestCrashes:
         assert deletion.erase_deleted() == 1
         assert [scan.pk for scan in Scan.objects.all()] == [marked.scan_id]
 
+    def test_a_row_that_cannot_be_deleted_does_not_stop_the_others(
+        self, marked: Prediction, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = submit(seed=5)
+        deletion.delete_scans(scans=Scan.objects.filter(pk=other.scan_id))
+        real = Scan.delete
+
+        def picky(scan: Scan) -> Any:
+            if scan.pk == marked.scan_id:
+                raise OperationalError("database is locked")
+            return real(scan)
+
+        monkeypatch.setattr(Scan, "delete", picky)
+        assert deletion.erase_deleted() == 1
+        assert [scan.pk for scan in Scan.objects.all()] == [marked.scan_id]
+
     def test_an_end_between_objects_and_row(
         self, marked: Prediction, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -151,17 +169,30 @@ class TestCrashes:
 
 
 def test_scans_of_visitors_expire_and_those_of_accounts_do_not(
-    model: ModelVersion, settings: Any
+    model: ModelVersion, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.ANONYMOUS_RETENTION_DAYS = 30
-    stale, young, owned = submit(seed=1), submit(seed=2), submit(seed=3, owner=make_user())
-    old = timezone.now() - timedelta(days=31)
-    Scan.objects.filter(pk__in=[stale.scan_id, owned.scan_id]).update(created_at=old)
-    assert sweeping.expire_anonymous() == 1
+    old = time.time_ns() - 31 * 86400 * 10**9
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: old)
+        stale = [submit(seed=seed) for seed in range(5)]
+        owned = submit(seed=5, owner=make_user())
+    young = submit(seed=6)
+    transactions: list[int] = []
+    real = deletion.delete_scans
+
+    def counted(**scans: Any) -> int:
+        transactions.append(real(**scans))
+        return transactions[-1]
+
+    monkeypatch.setattr(sweeping, "delete_scans", counted)
+    assert sweeping.expire_anonymous(chunk=2) == 5
+    assert transactions == [2, 2, 1]
     assert sweeping.expire_anonymous() == 0
     hidden = Scan.objects.filter(deleted_at__isnull=False)
-    assert [scan.pk for scan in hidden] == [stale.scan_id]
-    assert Scan.objects.filter(pk=young.scan_id, deleted_at__isnull=True).exists()
+    assert {scan.pk for scan in hidden} == {row.scan_id for row in stale}
+    kept = Scan.objects.filter(deleted_at__isnull=True)
+    assert {scan.pk for scan in kept} == {young.scan_id, owned.scan_id}
 
 
 def test_lines_on_what_was_handed_out_expire(model: ModelVersion, settings: Any) -> None:

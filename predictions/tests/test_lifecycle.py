@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from predictions import storage
-from predictions.models import TRANSITIONS, ModelVersion, Prediction, Status
+from predictions.models import TRANSITIONS, ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from tests.support.pictures import opened
 from tests.support.records import (
@@ -379,6 +379,11 @@ class TestCancel:
         start(queued)
         assert lifecycle.cancel(prediction=seen)
         assert fresh(queued).status == Status.CANCELLED
+
+    def test_what_was_erased_since_the_page_was_read(self, queued: Prediction) -> None:
+        seen = fresh(queued)
+        Scan.objects.all().delete()
+        assert not lifecycle.cancel(prediction=seen)
 
     def test_what_has_ended_stays(self, queued: Prediction) -> None:
         seen = fresh(queued)

@@ -36,6 +36,10 @@ def browser(client: Client, visitor: UUID) -> Client:
     return client
 
 
+def test_the_front_page_is_kept_by_nobody(browser: Client) -> None:
+    assert "no-store" in browser.get("/")["Cache-Control"]
+
+
 def page(browser: Client, address: str, *, status: int = 200) -> str:
     response = browser.get(address)
     assert response.status_code == status

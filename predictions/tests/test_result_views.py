@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from predictions import storage
@@ -148,6 +150,14 @@ class TestStates:
         page = answer.content.decode()
         assert 'http-equiv="refresh"' in page or "Refresh" in answer.headers
         assert "no-store" in answer["Cache-Control"]
+
+    def test_without_an_answer_no_figures_are_read(
+        self, visitor_client: Client, mine: Prediction
+    ) -> None:
+        assert conclude(start(mine), rejection())
+        with CaptureQueriesContext(connection) as queries:
+            assert visitor_client.get(mine.get_absolute_url()).status_code == 200
+        assert not any('"card"' in query["sql"] for query in queries)
 
     def test_the_answer(self, visitor_client: Client, mine: Prediction) -> None:
         row = finish(mine, label="meningioma")

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from django.core.cache import cache
 from django.test import Client
-from pytest_django import Settings
 
-from mltasks.inference import ModelError
 from predictions import serving, storage, tasks, worker
 from predictions.models import ModelVersion, Prediction, Status
 from predictions.services import artifacts, registry
@@ -302,17 +300,6 @@ class TestStart:
     def test_with_a_store_that_lost_it(self, refusal: Callable[[], str], release: Release) -> None:
         artifacts.remove(release("1").artifact)
         assert "SHA256SUMS is missing from the object store: put it back with" in refusal()
-
-    def test_a_row_from_before_artifacts_is_served_from_its_folder(
-        self, process: serving.Serving, settings: Settings, release: Release, tmp_path: Path
-    ) -> None:
-        version = release("1")
-        ModelVersion.objects.update(artifact="")
-        settings.MODEL_DIR = tmp_path / "network-1"
-        assert process.start().version == version
-        ModelVersion.objects.update(digest="d" * 64)
-        with pytest.raises(ModelError, match="holds another network"):
-            process.start()
 
     def test_other_workers_need_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker, "_is_inference_node", True)

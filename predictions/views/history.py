@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
 from predictions.history_csv import csv_lines
+from predictions.ids import as_uuid
 from predictions.models import Label, Prediction, Status
 from predictions.presentation import describe
 from predictions.selectors import (
@@ -41,8 +42,8 @@ def scans(request: HttpRequest) -> HttpResponse:
     page = history_page(
         owner_of(request),
         filters,
-        older_than=_uuid(request.GET.get("older")),
-        newer_than=_uuid(request.GET.get("newer")),
+        older_than=as_uuid(request.GET.get("older")),
+        newer_than=as_uuid(request.GET.get("newer")),
     )
     query = request.GET.copy()
     paged = [query.pop(key, None) for key in ("older", "newer")]
@@ -63,13 +64,6 @@ def scans(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/history.html", context)
 
 
-def _uuid(value: str | None) -> UUID | None:
-    try:
-        return UUID(value) if value else None
-    except ValueError:
-        return None
-
-
 @never_cache
 @require_safe
 def export(request: HttpRequest) -> StreamingHttpResponse:
@@ -87,7 +81,7 @@ def delete_many(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         # The question's address, opened anew.
         return redirect("history")
-    ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
+    ids = [pk for value in request.POST.getlist("scan") if (pk := as_uuid(value))]
     chosen = scans_of(owner_of(request)).filter(pk__in=ids)
     shown = with_latest(chosen)
     if not shown:
@@ -112,13 +106,13 @@ def compare(request: HttpRequest) -> HttpResponse:
     """Two results side by side. POST: those of two scans chosen in the history."""
     owner = owner_of(request)
     if request.method == "POST":
-        scan_ids = [pk for value in request.POST.getlist("scan") if (pk := _uuid(value))]
+        scan_ids = [pk for value in request.POST.getlist("scan") if (pk := as_uuid(value))]
         chosen = _latest_of(owner, scan_ids)
         if len(chosen) == 2:
             query = urlencode({"result": chosen}, doseq=True)
             return redirect(f"{reverse('compare')}?{query}")
     else:
-        chosen = [pk for value in request.GET.getlist("result") if (pk := _uuid(value))]
+        chosen = [pk for value in request.GET.getlist("result") if (pk := as_uuid(value))]
     if len(chosen) != 2:
         messages.info(request, "Choose exactly two results to compare.")
         return redirect("history")

@@ -8,8 +8,9 @@ from contextlib import nullcontext
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.cache import get_conditional_response
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -92,14 +93,11 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
     except storage.StorageUnavailableError:
         return problem(request, 503, NOT_NOW)
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    if etag in request.headers.get("If-None-Match", ""):
-        response = HttpResponseNotModified()
-    else:
-        response = HttpResponse(content, content_type="image/png")
-        response["Content-Disposition"] = disposition
+    response = HttpResponse(content, content_type="image/png")
+    response["Content-Disposition"] = disposition
     response["ETag"] = etag
     response["Cache-Control"] = FOREVER
-    return response
+    return get_conditional_response(request, etag=etag, response=response) or response
 
 
 @never_cache

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
-from predictions.models import Prediction, Scan
+from predictions.models import Prediction, Scan, Status
 from predictions.presentation import describe, error_rates
 from predictions.selectors import (
     answer_before,
@@ -76,9 +76,10 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         return render(request, "predictions/wait.html", context)
     context["runs"] = other_runs(prediction)
     context["finding"] = describe(prediction)
-    context["error_rates"] = error_rates(prediction)
-    before = answer_before(prediction)
-    context["changes"] = changes(before, prediction) if before else None
+    if prediction.status == Status.SUCCEEDED:
+        context["error_rates"] = error_rates(prediction)
+        before = answer_before(prediction)
+        context["changes"] = changes(before, prediction) if before else None
     context["newer"] = newer = newer_model(prediction)
     context["newer_run"] = newer_answer(prediction, newer) if newer else None
     return render(request, "predictions/result.html", context)

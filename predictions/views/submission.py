@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from mltasks.images import ImageError
@@ -44,7 +44,7 @@ PASSING: dict[type[Exception], str] = {
 }
 
 
-@ensure_csrf_cookie
+@never_cache
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/home.html", _home_context(request))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 NONE = "-"
@@ -50,9 +50,10 @@ def accepted(value: object) -> str | None:
     return value if isinstance(value, str) and _ACCEPTED.fullmatch(value) else None
 
 
-def begin_job(value: object, begun: Job) -> tuple[Token[str], Token[Job]]:
+def begin_job(value: object, begun: Job) -> None:
     """A task starts that a request with this id has caused."""
-    return request_id.set(accepted(value) or NONE), job.set(begun)
+    request_id.set(accepted(value) or NONE)
+    job.set(begun)
 
 
 def end_request(**_: object) -> None:

@@ -58,7 +58,6 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "TumorSite"
 # Browsers allow passkeys over plain HTTP on localhost only.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not values.SITE_URL.startswith("https://")
-USERSESSIONS_TRACK_ACTIVITY = True
 
 STAFF_MFA_REQUIRED = values.STAFF_MFA == "required" or (
     not values.STAFF_MFA and values.SITE_URL.startswith("https://")

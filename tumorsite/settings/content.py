@@ -3,10 +3,10 @@
 from zoneinfo import available_timezones
 
 from tumorsite.settings.base import SITE_URL
+from tumorsite.settings.storage import MAX_PIXELS
 
 WAGTAIL_SITE_NAME = "TumorSite"
 WAGTAILADMIN_BASE_URL = SITE_URL
-WAGTAIL_FRONTEND_LOGIN_URL = "/account/login/"
 # Passwords and addresses are looked after in one place, under /account/.
 WAGTAIL_PASSWORD_MANAGEMENT_ENABLED = False
 WAGTAIL_PASSWORD_RESET_ENABLED = False
@@ -20,6 +20,8 @@ WAGTAILDOCS_EXTENSIONS = ["pdf", "csv", "txt"]
 WAGTAILIMAGES_IMAGE_MODEL = "education.Picture"
 WAGTAILIMAGES_EXTENSIONS = ["jpg", "jpeg", "png", "webp"]
 WAGTAILIMAGES_MAX_UPLOAD_SIZE = 10 * 1024 * 1024
+WAGTAILIMAGES_MAX_IMAGE_PIXELS = MAX_PIXELS
+WAGTAILIMAGES_IMAGE_FORM_BASE = "education.forms.PictureForm"
 WAGTAIL_GRAVATAR_PROVIDER_URL = None
 WAGTAIL_ENABLE_UPDATE_CHECK = False
 WAGTAIL_ENABLE_WHATS_NEW_BANNER = False

@@ -1,5 +1,6 @@
 """Celery and the cache, both on one Redis-protocol server."""
 
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from tumorsite.settings.values import values
@@ -31,16 +32,11 @@ TASK_SOFT_LIMIT = max(1, TASK_HARD_LIMIT - 5)
 
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "general"
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # Without it, each task would open the database anew, which costs more than a forward pass.
 CELERY_DB_REUSE_MAX = 10_000
-CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Loading a network takes longer than the four seconds after which a child is thought dead.
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
 # SIGTERM waits for as long as the task takes; SIGQUIT (or SIGTERM with REMAP_SIGTERM=SIGQUIT)
@@ -61,7 +57,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 # A web request must not hang on a broker that is away: the sweeper sends the message later.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},
     "training": {"task": "training.tasks.sweep", "schedule": 60},
     "leftovers": {"task": "training.tasks.tidy", "schedule": 86400},
@@ -81,6 +77,10 @@ if values.TRAINING_DATASET and values.TRAINING_RECIPE:
         "task": "training.tasks.look",
         "schedule": values.TRAINING_CHECK_SECONDS,
     }
+# While no worker listens, the last message of each is enough: those before it are void by then. Not
+# in less than a minute, as the clocks of two machines may differ by seconds.
+for _entry in CELERY_BEAT_SCHEDULE.values():
+    _entry["options"] = {"expires": max(60, _entry["schedule"])}
 
 CACHES = {
     "default": {

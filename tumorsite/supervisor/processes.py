@@ -34,12 +34,12 @@ def _die_with(parent: int) -> None:
             os._exit(1)
 
 
-def _forget_parent(source: int, output: int, keep: Collection[int]) -> None:
+def _forget_parent(output: int, keep: Collection[int]) -> None:
     """Drop what a fork inherits and must not share: signals, files, the terminal."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    os.dup2(source, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
     # Or what is said on stdout would come after a later word on stderr.
@@ -56,7 +56,6 @@ def fork(
     *,
     name: str,
     output: int,
-    source: int | None = None,
     keep: Collection[int] = (),
     mortal: bool = True,
 ) -> int:
@@ -65,7 +64,6 @@ def fork(
     Args:
         name: how it shows in the list of processes, unless it takes a name of its own.
         output: descriptor that the child writes to as stdout and stderr.
-        source: descriptor that it reads as stdin, by default an empty one.
         keep: descriptors that stay open in the child.
         mortal: whether it ends when this process dies.
     """
@@ -81,7 +79,7 @@ def fork(
         os.setsid()
         if mortal:
             _die_with(parent)
-        _forget_parent(os.open(os.devnull, os.O_RDONLY) if source is None else source, output, keep)
+        _forget_parent(output, keep)
         run()
         code = 0
     except SystemExit as end:

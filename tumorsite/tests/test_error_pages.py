@@ -81,6 +81,7 @@ def test_far_too_many_files_at_once(client: Client, accept: str) -> None:
     response = client.post("/scans/", {"images": files}, headers={"accept": accept})
     assert response.status_code == 400
     assert "That was too many files at once." in response.content.decode()
+    assert "Send up to 10 pictures at once." in response.content.decode()
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
@@ -94,7 +95,7 @@ def test_an_address_the_site_does_not_answer_to(
     assert response.status_code == 400
     assert "does not answer to the address" in text
     assert "ALLOWED_HOSTS" in text
-    assert "ten pictures" not in text
+    assert "10 pictures" not in text
     assert 'class="button"' not in text
 
 

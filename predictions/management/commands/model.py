@@ -120,7 +120,7 @@ class Command(BaseCommand):
             figures = version.figures()
             self.stdout.write(
                 _COLUMNS.format(
-                    (version.artifact or version.digest)[:12],
+                    version.artifact[:12],
                     str(version)[:22],
                     version.stage,
                     *("–" if value is None else f"{value:.3f}" for value in figures),
@@ -176,8 +176,6 @@ class Command(BaseCommand):
         version = registry.find(model) if model else registry.in_production()
         if version is None:
             raise CommandError("No network is in production: name one.")
-        if not version.artifact:
-            raise CommandError(f"The files of {version} are not in the store.")
         target = (output or Path(f"{version.name}-{version.version}")).absolute()
         if target.exists():
             raise CommandError(f"{target} exists already: name a new folder with --output")
