@@ -328,13 +328,13 @@ class TestPromote:
         one, two, three = (registry.register(folder=make(version)) for version in "123")
         for version in (one, two):
             registry.promote(version=version, override="a test")
-        check = registry._check_files
+        check = artifacts.check
 
-        def meanwhile(version: ModelVersion) -> None:
-            monkeypatch.setattr(registry, "_check_files", check)
+        def meanwhile(artifact: str) -> None:
+            monkeypatch.setattr(artifacts, "check", check)
             registry.promote(version=three, override="a test")
 
-        monkeypatch.setattr(registry, "_check_files", meanwhile)
+        monkeypatch.setattr(artifacts, "check", meanwhile)
         with pytest.raises(ReleaseError, match="put into production meanwhile"):
             registry.rollback()
         assert production_model() == three
