@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from predictions.model_figures import model_figures
 from predictions.models import Label, Prediction, Status
@@ -12,17 +12,17 @@ from predictions.templatetags.figures import percent
 # Words for the share of the calibrated probability that lies on the answer.
 VERY_SURE = 0.95
 _SURENESS = (
-    (VERY_SURE, "very sure"),
-    (0.8, "fairly sure"),
-    (0.6, "not very sure"),
-    (0.0, "unsure"),
+    (VERY_SURE, "Very sure"),
+    (0.8, "Fairly sure"),
+    (0.6, "Not very sure"),
+    (0.0, "Unsure"),
 )
 
 # From here on a picture that is not flagged is still said to be less usual.
 LESS_USUAL = 0.3
 UNLIKE = (
-    "This picture is unlike those the network learnt from – another kind of MRI perhaps, other "
-    "colours, or not a brain. Do not rely on this answer."
+    "This picture is unlike those the network learnt from: perhaps another kind of MRI, or not a "
+    "brain. Do not rely on the figures below."
 )
 
 NOT_A_DIAGNOSIS = (
@@ -31,8 +31,8 @@ NOT_A_DIAGNOSIS = (
 )
 # What the set of answers promises is an average over all slices. A set of its own may do worse.
 COVERAGE = (
-    "Over all slices like those tested, its set contains the right answer in 95 of 100. "
-    "For this set alone, nothing is promised."
+    "On slices like those tested, the right answer is among those left 95 times in 100 on average; "
+    "for this picture alone that promises nothing."
 )
 NO_DOUBT = (
     "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
@@ -68,32 +68,33 @@ class Finding:
 
     Attributes:
         headline: the finding as a sentence.
-        sureness: how sure the network is, in words.
-        percent: probability of the answer, 0–100.
+        lead: how sure the network is, as a sentence; empty where the figures are not to be
+            relied on.
         rows: (label, name, probability 0–1) of each class, most probable first.
         warning: why the answer is not to be relied on at all; empty if there is no such reason.
-        leaning: the answer in words, where the network does not stand by it; empty otherwise.
-        among: what the network narrows its answer down to, as "glioma or meningioma"; empty where
-            that is one, or comes with no promise, as on pictures unlike those learnt from.
-        coverage: what such sets promise.
+        among: what the network could not rule out and what is promised of such sets of answers;
+            empty where it left one, or nothing is promised, as on pictures unlike those learnt
+            from.
         doubts: why it is not surer, a sentence each; if nothing speaks for it, one that says so.
-        area_range: share of the picture within the inner and the outer contour, 0–100, or None.
-        area_percent: the affected area's share of the picture, 0–100, or None.
+            On a picture with a warning only what adds to that.
+        area_range: share of the picture within the inner and the outer contour, 0–1, or None.
+        area_share: the affected area's share of the picture, 0–1, or None.
         box: the rectangle around the affected area, or None.
     """
 
     headline: str
-    sureness: str = ""
-    percent: float = 0.0
+    lead: str = ""
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     warning: str = ""
-    leaning: str = ""
     among: str = ""
-    coverage: ClassVar[str] = COVERAGE
-    area_percent: float | None = None
+    area_share: float | None = None
     area_range: tuple[float, float] | None = None
     box: Box | None = None
+
+    @property
+    def area_percent(self) -> float:
+        return 100 * (self.area_share or 0.0)
 
 
 def _side(middle: float, names: tuple[str, str], band: float) -> str:
@@ -117,35 +118,60 @@ def _box(prediction: Prediction) -> Box | None:
     )
 
 
-def _among(prediction: Prediction) -> str:
-    return " or ".join(Label(label).label.lower() for label in prediction.prediction_set)
-
-
-def _headline(prediction: Prediction) -> str:
+def _headline(prediction: Prediction, rows: list[tuple[str, str, float]]) -> str:
     """The finding, unless the network does not stand by it: then it must not look like one."""
     if prediction.flagged:
-        return "No reliable answer: the picture is unlike those the network learnt from"
-    if prediction.committed is not False:
+        return "No reliable answer"
+    if prediction.committed:
         return _FOUND[Label(prediction.label)]
-    if len(prediction.prediction_set) < 2:
-        return f"The network does not commit itself; it leans towards {_among(prediction)}"
-    return f"The network does not commit itself: {_among(prediction)}"
+    left = [name.lower() for label, name, _ in rows if label in prediction.prediction_set]
+    if len(left) < 2:
+        return f"The network is unsure: perhaps {prediction.get_label_display().lower()}"
+    return f"The network is unsure: {' or '.join(left)}"
+
+
+def _lead(prediction: Prediction) -> str:
+    if prediction.flagged:
+        return ""
+    name, share = prediction.get_label_display(), prediction.probabilities[prediction.label]
+    if not prediction.committed:
+        return f"Its best guess is {name.lower()} ({percent(share)}), too unsure to rely on."
+    sureness = next(words for least, words in _SURENESS if share >= least)
+    return f"{sureness}: {percent(share)} for {name.lower()}."
+
+
+def _rivals(
+    prediction: Prediction, rows: list[tuple[str, str, float]]
+) -> list[tuple[str, str, float]]:
+    """What the network could not rule out beside its answer."""
+    return [
+        row for row in rows if row[0] in prediction.prediction_set and row[0] != prediction.label
+    ]
+
+
+def _among(prediction: Prediction, rows: list[tuple[str, str, float]]) -> str:
+    rivals = [name.lower() for _, name, _ in _rivals(prediction, rows)]
+    # On a picture unlike those learnt from the set of answers promises nothing.
+    if prediction.flagged or not rivals:
+        return ""
+    return f"It could not rule out {' or '.join(rivals)}. {COVERAGE}"
 
 
 def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
-    doubts = []
-    (_, _, share), (second, runner, next_share) = rows[:2]
     if prediction.flagged:
-        # On such a picture the set of answers promises nothing.
-        doubts.append("The picture is unlike those it learnt from.")
-    else:
-        if prediction.committed is False:
-            doubts.append(
-                "It is less sure here than it was on the slices where its answers proved reliable."
-            )
-            if second not in prediction.prediction_set:
-                doubts.append(f"Next comes {runner.lower()}, with {percent(next_share)}.")
-        doubts += _not_ruled_out(prediction, rows)
+        return _of_the_picture(prediction)
+    doubts = []
+    (_, _, share), (_, runner, next_share) = rows[:2]
+    rivals = _rivals(prediction, rows)
+    if not prediction.committed:
+        doubts.append(
+            "It is less sure here than it was on the slices where its answers proved reliable."
+        )
+        if not rivals:
+            doubts.append(f"Next comes {runner.lower()}, with {percent(next_share)}.")
+    if rivals:
+        shares = [f"{percent(share)} to {name.lower()}" for _, name, share in rivals]
+        doubts.append(f"It gives {' and '.join(shares)}.")
     doubts += _of_the_picture(prediction)
     if not doubts and share < VERY_SURE:
         doubts.append(
@@ -153,16 +179,6 @@ def _doubts(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[
             f"{runner.lower()}."
         )
     return doubts or [NO_DOUBT]
-
-
-def _not_ruled_out(prediction: Prediction, rows: list[tuple[str, str, float]]) -> list[str]:
-    runners = [name.lower() for label, name, _ in rows[1:] if label in prediction.prediction_set]
-    if not runners:
-        return []
-    told = f"It cannot rule out {' or '.join(runners)}"
-    if prediction.committed is not None:
-        return [f"{told}."]
-    return [f"{told}: together with the answer these reach 95% of the probability."]
 
 
 def _of_the_picture(prediction: Prediction) -> list[str]:
@@ -237,33 +253,16 @@ def describe(prediction: Prediction) -> Finding:
         (label, Label(label).label, float(share))
         for label, share in sorted(shares.items(), key=lambda item: -item[1])
     ]
-    top = shares[prediction.label]
     return Finding(
-        headline=_headline(prediction),
+        headline=_headline(prediction, rows),
+        lead=_lead(prediction),
         warning=UNLIKE if prediction.flagged else "",
-        leaning=(
-            Label(prediction.label).label.lower()
-            if prediction.flagged or prediction.committed is False
-            else ""
-        ),
-        among=(
-            _among(prediction)
-            if prediction.committed is not None
-            and not prediction.flagged
-            and len(prediction.prediction_set) > 1
-            else ""
-        ),
-        sureness=next(words for least, words in _SURENESS if top >= least),
-        percent=100 * top,
+        among=_among(prediction, rows),
         rows=rows,
         doubts=_doubts(prediction, rows),
-        area_percent=(
-            100 * prediction.area_fraction
-            if prediction.area_fraction is not None and prediction.label != Label.NO_TUMOR
-            else None
-        ),
+        area_share=prediction.area_fraction if prediction.label != Label.NO_TUMOR else None,
         area_range=(
-            (100 * prediction.area_range[0], 100 * prediction.area_range[1])
+            (prediction.area_range[0], prediction.area_range[1])
             if prediction.area_range and prediction.contours_key
             else None
         ),

@@ -159,16 +159,16 @@ def _bars(pdf: FPDF, finding: Finding) -> None:
 
 def _details(prediction: Prediction, finding: Finding) -> list[str]:
     lines = []
-    if finding.area_percent is not None and prediction.bounding_box:
+    if finding.area_share is not None and prediction.bounding_box:
         left, top, right, bottom = prediction.bounding_box
         if finding.area_range is not None:
-            inner, outer = (percent(share / 100) for share in finding.area_range)
+            inner, outer = (percent(share) for share in finding.area_range)
             lines.append(
                 f"Inner contour (surely affected): {inner} of the picture; "
                 f"outer contour (possibly affected): {outer}."
             )
         lines.append(
-            f"Affected area: {percent(finding.area_percent / 100)} of the picture, within "
+            f"Affected area: {percent(finding.area_share)} of the picture, within "
             f"{right - left} × {bottom - top} pixels whose top left corner is at ({left}, {top})."
         )
     scan = prediction.scan
@@ -213,15 +213,8 @@ def _drawn(
     _text(pdf, "TumorSite – report of one analysis", size=9, colour=_MUTED)
     pdf.ln(2)
     _text(pdf, finding.headline, size=18, style="B")
-    _text(
-        pdf,
-        f"It leans towards {finding.leaning} with {percent(finding.percent / 100)}, "
-        "but does not stand by it."
-        if finding.leaning
-        else f"It gives this answer {percent(finding.percent / 100)} and is {finding.sureness}.",
-        size=11,
-        colour=_MUTED,
-    )
+    if finding.lead:
+        _text(pdf, finding.lead, size=11, colour=_MUTED)
     if finding.warning:
         pdf.ln(2)
         _text(pdf, finding.warning, size=11, style="B")
@@ -230,10 +223,11 @@ def _drawn(
     pdf.ln(4)
     _bars(pdf, finding)
     if finding.among:
-        _text(pdf, f"Its set of answers is {finding.among}. {finding.coverage}", size=9)
+        _text(pdf, finding.among, size=9)
     pdf.ln(2)
     _pictures(pdf, pictures, height)
-    _section(pdf, "What speaks against it", finding.doubts)
+    if finding.doubts:
+        _section(pdf, "Reasons for doubt", finding.doubts)
     _section(pdf, "How often this network errs", error_rates(prediction))
     pdf.ln(4)
     for line in _details(prediction, finding):

@@ -160,8 +160,11 @@ def test_a_flagged_result_warns_and_promises_nothing(
         prediction_set=("glioma", "meningioma"),
     )
     text = page(browser, prediction.get_absolute_url())
-    assert "Do not rely on this answer" in text
-    assert "in 95 of 100" not in text, "a set promises nothing for such a picture"
+    assert "Do not rely on the figures below" in text
+    assert text.count("unlike those the network learnt from") == 1
+    assert "probabilities-muted" in text
+    assert "This is not a diagnosis." in text
+    assert "95 times in 100" not in text, "a set promises nothing for such a picture"
     state = browser.get(reverse("state", args=[prediction.pk])).json()
     assert state["prediction_set"] == ["glioma", "meningioma"]
     assert (state["flagged"], state["committed"]) == (True, False)
@@ -174,20 +177,20 @@ def test_a_set_of_answers_comes_with_what_it_promises(
         submit(visitor=visitor), committed=False, prediction_set=("glioma", "meningioma")
     )
     text = page(browser, prediction.get_absolute_url())
-    assert "Its set of answers is <strong>glioma or meningioma</strong>" in text
-    assert "For this set alone, nothing is promised." in text
+    assert "It could not rule out meningioma." in text
+    assert "among those left 95 times in 100 on average" in text
+    assert "for this picture alone that promises nothing" in text
 
 
-def test_a_result_from_before_says_nothing_of_sets(
+def test_contours_are_shown_with_their_picture_only(
     browser: Client, visitor: UUID, model: ModelVersion
 ) -> None:
     prediction = finish(submit(visitor=visitor))
-    type(prediction).objects.update(
-        committed=None, prediction_set=["glioma"], contours_key="", area_range=None
-    )
+    assert 'data-layer="contours"' in page(browser, prediction.get_absolute_url())
+    type(prediction).objects.update(contours_key="", area_range=None)
     text = page(browser, prediction.get_absolute_url())
-    assert "in 95 of 100" not in text
     assert 'data-layer="contours"' not in text
+    assert "95 times in 100" not in text
 
 
 def test_a_result_without_a_tumour_tells_of_missed_ones(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from predictions.models import ModelVersion, Prediction, Scan, Status
-from predictions.presentation import NO_DOUBT, describe
+from predictions.presentation import COVERAGE, NO_DOUBT, describe
 
 KEYS = {"area_key": "a", "outline_key": "o", "attention_key": "t"}
 
@@ -19,6 +19,7 @@ def prediction(*, scan: dict[str, Any] | None = None, **changes: Any) -> Predict
         "label": "glioma",
         "probabilities": {"glioma": 0.9, "meningioma": 0.06, "no_tumor": 0.03, "pituitary": 0.01},
         "prediction_set": ["glioma"],
+        "committed": True,
         "area_fraction": 0.02,
         "bounding_box": [10, 20, 40, 60],
         **KEYS,
@@ -34,24 +35,24 @@ def test_an_answer_without_doubts() -> None:
     shares = {"glioma": 0.96, "meningioma": 0.02, "no_tumor": 0.01, "pituitary": 0.01}
     finding = describe(prediction(probabilities=shares))
     assert finding.headline == "The network sees signs of a glioma"
-    assert finding.sureness == "very sure"
+    assert finding.lead == "Very sure: 96.0% for glioma."
+    assert finding.among == ""
     assert [label for label, _, _ in finding.rows] == [
         "glioma", "meningioma", "no_tumor", "pituitary",
     ]  # fmt: skip
     assert finding.doubts == [NO_DOUBT]
-    assert finding.area_percent == pytest.approx(2)
+    assert finding.area_share == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({}, "leaves 10.0% to other answers, the largest part to meningioma"),
-        ({"prediction_set": ["glioma", "meningioma"]}, "cannot rule out meningioma"),
+        ({"prediction_set": ["glioma", "meningioma"]}, "It gives 6.0% to meningioma."),
         (
-            {"prediction_set": ["glioma", "meningioma"], "committed": True},
-            "It cannot rule out meningioma.",
+            {"prediction_set": ["glioma", "no_tumor", "meningioma"]},
+            "It gives 6.0% to meningioma and 3.0% to no tumour.",
         ),
-        ({"flagged": True, "committed": False}, "unlike those it learnt from"),
         ({"ood_score": 0.5}, "not quite like the MRI slices"),
         ({"area_key": "", "bounding_box": None}, "no clear border"),
         ({"scan": {"width": 100}}, "small"),
@@ -71,7 +72,9 @@ def test_an_unsure_answer_names_the_next() -> None:
     assert "less sure here than it was" in finding.doubts[0]
     assert finding.doubts[1:] == ["Next comes glioma, with 45.7%."]
     finding = describe(prediction(prediction_set=["meningioma", "glioma"], **changes))
-    assert finding.doubts[1:] == ["It cannot rule out glioma."], "and it is not named twice"
+    assert finding.doubts[1:] == ["It gives 45.7% to glioma."], "and it is not named twice"
+    assert finding.lead == "Its best guess is meningioma (53.4%), too unsure to rely on."
+    assert finding.among == f"It could not rule out glioma. {COVERAGE}"
 
 
 @pytest.mark.parametrize(
@@ -91,9 +94,9 @@ def test_the_place_is_that_in_the_picture(box: list[int], place: str) -> None:
 
 def test_an_answer_it_does_not_stand_by_is_no_finding() -> None:
     both = describe(prediction(prediction_set=["glioma", "pituitary"], committed=False))
-    assert both.headline == "The network does not commit itself: glioma or pituitary tumour"
+    assert both.headline == "The network is unsure: glioma or pituitary tumour"
     one = describe(prediction(committed=False))
-    assert one.headline == "The network does not commit itself; it leans towards glioma"
+    assert one.headline == "The network is unsure: perhaps glioma"
 
 
 def test_a_flagged_answer_comes_with_a_warning() -> None:
@@ -101,22 +104,25 @@ def test_a_flagged_answer_comes_with_a_warning() -> None:
     finding = describe(
         prediction(flagged=True, committed=False, ood_score=0.7, prediction_set=both)
     )
-    assert "Do not rely on this answer" in finding.warning
-    assert finding.headline.startswith("No reliable answer")
-    assert finding.leaning == "glioma"
-    assert finding.doubts == ["The picture is unlike those it learnt from."]
+    assert "Do not rely on the figures below" in finding.warning
+    assert finding.headline == "No reliable answer"
+    assert (finding.lead, finding.doubts) == ("", []), "the warning has said it"
     assert not finding.among, "what a set promises does not hold for such a picture"
+    small = describe(prediction(flagged=True, committed=False, scan={"width": 100}))
+    assert small.doubts == ["The picture is small; fine detail is missing."]
 
 
-def test_answers_from_before_have_neither() -> None:
+def test_an_answer_that_it_stands_by_has_no_warning() -> None:
     finding = describe(prediction())
-    assert (finding.warning, finding.leaning, finding.area_range) == ("", "", None)
+    assert (finding.warning, finding.area_range) == ("", None)
 
 
 def test_the_contours_are_stated_with_their_picture_only() -> None:
     stated: dict[str, Any] = {"area_range": [0.01, 0.04]}
     assert describe(prediction(**stated)).area_range is None
-    assert describe(prediction(**stated, contours_key="c")).area_range == pytest.approx((1, 4))
+    assert describe(prediction(**stated, contours_key="c")).area_range == pytest.approx(
+        (0.01, 0.04)
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,8 +146,8 @@ def test_the_box_has_a_place_in_words(box: list[int], place: str) -> None:
 def test_no_tumour_has_no_area() -> None:
     finding = describe(prediction(label="no_tumor", area_key="", outline_key="", bounding_box=None))
     assert finding.headline == "The network sees no sign of a tumour"
-    assert finding.sureness == "unsure"
-    assert (finding.box, finding.area_percent) == (None, None)
+    assert finding.lead == "Unsure: 3.0% for no tumour."
+    assert (finding.box, finding.area_share) == (None, None)
 
 
 @pytest.mark.parametrize(

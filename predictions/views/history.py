@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from predictions.changes import changes
 from predictions.history_csv import csv_lines
 from predictions.models import Label, Prediction, Status
-from predictions.presentation import describe
+from predictions.presentation import NOT_A_DIAGNOSIS, describe
 from predictions.selectors import (
     Filters,
     export_rows,
@@ -129,6 +129,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     findings = [(prediction, describe(prediction)) for prediction in pair]
     context = {
         "findings": findings,
+        "not_a_diagnosis": NOT_A_DIAGNOSIS,
         "shares": _shares_by_label(pair),
         # Of one picture, seen by two networks: how far the areas agree.
         "changes": changes(*sorted(pair, key=lambda run: run.pk)),
