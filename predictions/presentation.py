@@ -18,6 +18,14 @@ _SURENESS = (
     (0.0, "Unsure"),
 )
 
+# The page about each finding; no tumour needs none.
+_PAGES = {
+    Label.GLIOMA: "glioma",
+    Label.MENINGIOMA: "meningioma",
+    Label.PITUITARY: "pituitary-tumours",
+}
+_SYMPTOMS = ("symptoms", "Symptoms that need help today")
+
 # From here on a picture that is not flagged is still said to be less usual.
 LESS_USUAL = 0.3
 UNLIKE = (
@@ -34,6 +42,7 @@ COVERAGE = (
     "On slices like those tested, the right answer is among those left 95 times in 100 on average; "
     "for this picture alone that promises nothing."
 )
+SEE_A_DOCTOR = "With new or worse symptoms see a doctor today."
 NO_DOUBT = (
     "Nothing in this picture gave it a reason to doubt. It can still be wrong: it saw one slice, "
     "knows four answers, and knows nothing about you."
@@ -52,7 +61,8 @@ class Box:
     """The rectangle around the affected area, in pixels of the picture.
 
     Attributes:
-        place: where its middle lies in the picture, in words.
+        place: where its middle lies in the picture, as "at the upper left".
+        sided: whether that names a side, which depends on who looks.
     """
 
     left: int
@@ -60,6 +70,7 @@ class Box:
     width: int
     height: int
     place: str
+    sided: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,8 @@ class Finding:
         area_range: share of the picture within the inner and the outer contour, 0–1, or None.
         area_share: the affected area's share of the picture, 0–1, or None.
         box: the rectangle around the affected area, or None.
+        advice: what to do now, in words.
+        reading: (slug, words) of the pages to read now.
     """
 
     headline: str
@@ -91,6 +104,31 @@ class Finding:
     area_share: float | None = None
     area_range: tuple[float, float] | None = None
     box: Box | None = None
+    advice: str = ""
+    reading: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        if self.box is None:
+            return "No area was marked."
+        looked = ", as you look at it," if self.box.sided else ""
+        told = (
+            f"The marked area is {self.box.place} of the picture{looked} and covers "
+            f"{percent(self.area_share)} of it"
+        )
+        if self.area_range is None:
+            return f"{told}."
+        low, high = (percent(share) for share in self.area_range)
+        return f"{told} ({low.removesuffix('%')}–{high}, depending on how sure one wants to be)."
+
+    @property
+    def measured(self) -> str:
+        if self.box is None:
+            return ""
+        return (
+            f"The marked area lies in a box of {self.box.width} × {self.box.height} pixels whose "
+            f"upper left corner is at ({self.box.left}, {self.box.top})."
+        )
 
     @property
     def area_percent(self) -> float:
@@ -109,12 +147,19 @@ def _box(prediction: Prediction) -> Box | None:
     # A head is much the same on both sides, so a little to one of them is said; not so up and down.
     across = _side((left + right) / 2 / prediction.scan.width, ("left", "right"), 0.05)
     down = _side((top + bottom) / 2 / prediction.scan.height, ("upper", "lower"), 1 / 6)
+    if down and across:
+        place = f"at the {down} {across}"
+    elif down:
+        place = f"in the {down} part"
+    else:
+        place = f"on the {across}" if across else "in the middle"
     return Box(
         left=left,
         top=top,
         width=right - left,
         height=bottom - top,
-        place=" ".join(filter(None, (down, across))) or "middle",
+        place=place,
+        sided=bool(across),
     )
 
 
@@ -197,45 +242,67 @@ def _of_the_picture(prediction: Prediction) -> list[str]:
     return doubts
 
 
+def _rate(share: float, n: int) -> tuple[str, str]:
+    """Of how many, and how many of them: of 100, unless it was none of all `n`."""
+    # A card states shares in four digits; halves go up, where Python takes them to the even one.
+    count = round(share * n)
+    of_100 = int(100 * count / n + 0.5) if n else 0
+    if not count:
+        return str(n), "none"
+    return "100", f"about {of_100}" if of_100 else "fewer than 1"
+
+
 def error_rates(prediction: Prediction) -> list[str]:
     """How often the version that answered errs, for this answer, a sentence each."""
     figures = model_figures(prediction.model_version.card)
     if figures is None:
         return ["No errors have been measured for this version. Do not rely on it at all."]
-    accuracy, own = figures.accuracy, figures.of_label(prediction.label)
-    between = f"95% interval {percent(accuracy.low)}–{percent(accuracy.high)}"
-    told = []
-    told.append(
-        f"On {figures.n} slices it had not learnt from, it named the right one of four in "
-        f"{percent(accuracy.value)} ({between})."
-    )
+    own = figures.of_label(prediction.label)
+    of, wrong = _rate(figures.accuracy.rest.value, figures.n)
+    told = [f"Of {of} test slices it names {wrong} wrongly."]
     if prediction.label == Label.NO_TUMOR:
-        missed, between = figures.missed, ""
-        if missed.share:
-            between = f" (95% interval {percent(missed.share.low)}–{percent(missed.share.high)})"
+        of, wrong = _rate(figures.missed.count / max(1, figures.missed.n), figures.missed.n)
         told.append(
-            f"It overlooked the tumour in {missed.count} of {missed.n} slices that had one"
-            f"{between}. “No tumour” is its least tested answer all the same: slices without one "
-            "came from other sources."
+            f"Of {of} slices with a tumour it calls {wrong} “no tumour”. That is its least tested "
+            "answer all the same: slices without one came from other sources."
         )
     elif own:
+        of, wrong = _rate(own.found.rest.value, own.n)
+        told.append(f"Of {of} slices with a {own.name.lower()} it gives {wrong} another name.")
+    if figures.elsewhere_right:
+        of, wrong = _rate(figures.elsewhere_right.rest.value, figures.elsewhere[-1].n)
+        healthy = "" if figures.elsewhere_tumors else ", healthy as far as is known,"
         told.append(
-            f"It recognised {percent(own.found.value)} of the {own.n} slices with "
-            f"{own.name.lower()} ({percent(own.found.low)}–{percent(own.found.high)}), and gave "
-            f"that name to {percent(own.false_alarms.value)} of the others."
+            f"Of {of} slices of heads from other scanners{healthy} {wrong} were named wrongly."
         )
-        if figures.overlap:
-            told.append(
-                f"Half of its areas overlap the expert’s by {figures.overlap.value:.2f} or more "
-                f"(Dice: 0 is apart, 1 the same); {percent(figures.misplaced)} miss it altogether."
-            )
-    told.append(
-        f"Of {figures.refused.n} real slices it refused {figures.refused.count} and warned of "
-        f"{figures.warned.count}. Of {figures.taken.n} pictures of other things it answered "
-        f"{figures.taken_warned.count} with a warning not to rely on it and {figures.taken.count} "
-        "without one, and refused the rest."
-    )
     return told
+
+
+def _advice(prediction: Prediction) -> str:
+    sure = prediction.committed and not prediction.flagged
+    missed = "This does not rule a tumour out. "
+    return (
+        f"{missed if sure and prediction.label == Label.NO_TUMOR else ''}"
+        f"Take the original scan, not this page, to your doctor. {SEE_A_DOCTOR}"
+    )
+
+
+def _reading(prediction: Prediction) -> list[tuple[str, str]]:
+    """What to read now: no finding's page where there is no reliable answer."""
+    about = [prediction.label]
+    if prediction.flagged:
+        about = []
+    elif not prediction.committed:
+        about += [label for label in prediction.prediction_set if label != prediction.label]
+    return [
+        _SYMPTOMS,
+        ("questions", "Questions to ask"),
+        *(
+            (_PAGES[label], f"About {label.label.lower()}")
+            for label in map(Label, about)
+            if label in _PAGES
+        ),
+    ]
 
 
 def describe(prediction: Prediction) -> Finding:
@@ -247,7 +314,8 @@ def describe(prediction: Prediction) -> Finding:
             Status.QUEUED: "No answer yet",
             Status.RUNNING: "No answer yet",
         }.get(Status(prediction.status), "The analysis failed")
-        return Finding(headline=headline)
+        refused = prediction.status == Status.REJECTED
+        return Finding(headline=headline, reading=[_SYMPTOMS] if refused else [])
     shares: dict[str, Any] = prediction.probabilities
     rows = [
         (label, Label(label).label, float(share))
@@ -267,4 +335,6 @@ def describe(prediction: Prediction) -> Finding:
             else None
         ),
         box=_box(prediction),
+        advice=_advice(prediction),
+        reading=_reading(prediction),
     )

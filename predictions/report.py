@@ -158,19 +158,7 @@ def _bars(pdf: FPDF, finding: Finding) -> None:
 
 
 def _details(prediction: Prediction, finding: Finding) -> list[str]:
-    lines = []
-    if finding.area_share is not None and prediction.bounding_box:
-        left, top, right, bottom = prediction.bounding_box
-        if finding.area_range is not None:
-            inner, outer = (percent(share) for share in finding.area_range)
-            lines.append(
-                f"Inner contour (surely affected): {inner} of the picture; "
-                f"outer contour (possibly affected): {outer}."
-            )
-        lines.append(
-            f"Affected area: {percent(finding.area_share)} of the picture, within "
-            f"{right - left} × {bottom - top} pixels whose top left corner is at ({left}, {top})."
-        )
+    lines = [finding.measured] if finding.measured else []
     scan = prediction.scan
     uploaded = date_format(scan.created_at, "DATETIME_FORMAT")
     lines += [
@@ -228,6 +216,7 @@ def _drawn(
     _pictures(pdf, pictures, height)
     if finding.doubts:
         _section(pdf, "Reasons for doubt", finding.doubts)
+    _section(pdf, "Where", [finding.where])
     _section(pdf, "How often this network errs", error_rates(prediction))
     pdf.ln(4)
     for line in _details(prediction, finding):

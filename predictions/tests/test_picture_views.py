@@ -368,16 +368,16 @@ class TestReport:
         assert "No errors have been measured" in words(report_pdf(row))
         row.model_version.card = card()
         said = words(report_pdf(row))
-        assert "named the right one of four in 95.0%" in said
-        assert "It recognised 90.0% of the 25 slices with glioma" in said
-        assert "overlooked" not in said
+        assert "Of 100 test slices it names about 5 wrongly." in said
+        assert "gives about 8 another name" in said
+        assert "refused" not in said, "it has answered"
         assert "95 times in 100" not in said
         row.prediction_set = ["glioma", "meningioma"]
         said = words(report_pdf(row))
         assert "It could not rule out meningioma." in said
         assert "alone that promises nothing" in said
         row.label = Label.NO_TUMOR
-        assert "It overlooked the tumour in 2 of 75 slices" in words(report_pdf(row))
+        assert "Of 100 slices with a tumour it calls about 3" in words(report_pdf(row))
 
     def test_it_does_not_tell_the_persons_file_name(
         self, visitor_client: Client, model: ModelVersion, visitor: UUID
