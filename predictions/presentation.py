@@ -267,8 +267,13 @@ def error_rates(prediction: Prediction) -> list[str]:
             "answer all the same: slices without one came from other sources."
         )
     elif own:
+        name, others = own.name.lower(), figures.n - own.n
         of, wrong = _rate(own.found.rest.value, own.n)
-        told.append(f"Of {of} slices with a {own.name.lower()} it gives {wrong} another name.")
+        without, called = _rate(own.false_alarms.value, others)
+        told.append(
+            f"Of {of} slices with a {name} it gives {wrong} another name; "
+            f"of {without} without one it calls {called} a {name}."
+        )
     if figures.elsewhere_right:
         of, wrong = _rate(figures.elsewhere_right.rest.value, figures.elsewhere[-1].n)
         healthy = "" if figures.elsewhere_tumors else ", healthy as far as is known,"
