@@ -130,10 +130,6 @@ class Finding:
             f"upper left corner is at ({self.box.left}, {self.box.top})."
         )
 
-    @property
-    def area_percent(self) -> float:
-        return 100 * (self.area_share or 0.0)
-
 
 def _side(middle: float, names: tuple[str, str], band: float) -> str:
     """On which side of the picture's middle, by more than `band` of its side; "" if on neither."""
