@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from predictions.model_figures import model_figures
 from predictions.models import Label, Prediction, Status
@@ -41,6 +41,10 @@ NOT_A_DIAGNOSIS = (
 COVERAGE = (
     "On slices like those tested, the right answer is among those left 95 times in 100 on average; "
     "for this picture alone that promises nothing."
+)
+LINES = (
+    "Within the thin white line: certainly affected, as far as the network can tell. Within the "
+    "dashed one: possibly."
 )
 SEE_A_DOCTOR = "With new or worse symptoms see a doctor today."
 NO_DOUBT = (
@@ -93,6 +97,7 @@ class Finding:
         box: the rectangle around the affected area, or None.
         advice: what to do now, in words.
         reading: (slug, words) of the pages to read now.
+        lines: what the lines of inner and outer contour mean.
     """
 
     headline: str
@@ -106,6 +111,7 @@ class Finding:
     box: Box | None = None
     advice: str = ""
     reading: list[tuple[str, str]] = field(default_factory=list)
+    lines: ClassVar[str] = LINES
 
     @property
     def where(self) -> str:

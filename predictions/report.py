@@ -12,6 +12,7 @@ from PIL import Image
 from predictions import storage
 from predictions.models import Prediction
 from predictions.presentation import (
+    LINES,
     NOT_A_DIAGNOSIS,
     SEE_A_DOCTOR,
     Finding,
@@ -148,12 +149,7 @@ def _captioned(prediction: Prediction) -> list[_Picture]:
         ("Where the network looked: not the extent of a tumour.", ("attention",))
     ]
     if prediction.area_key:
-        lines = (
-            " White: certainly affected within the thin line, possibly within the dashed one."
-            if prediction.contours_key
-            else ""
-        )
-        marked = f"Yellow: marked area.{lines}"
+        marked = f"Yellow: marked area. {LINES if prediction.contours_key else ''}".strip()
         shown = [(marked, ("area", "outline", "contours")), ("Your picture.", ()), *shown]
     else:
         shown = [("Your picture. No area marked.", ()), *shown]

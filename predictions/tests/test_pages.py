@@ -250,6 +250,11 @@ def test_two_scans_chosen_in_the_history_are_compared(
     text = page(browser, response["Location"])
     assert "signs of a glioma" in text
     assert "signs of a meningioma" in text
+    assert "probabilities-muted" not in text
+    assert text.index("This is not a diagnosis.") < text.index("data-panes")
+    Prediction.objects.filter(pk=two.pk).update(flagged=True)
+    text = page(browser, response["Location"])
+    assert text.count("probabilities-muted") == 4, "a cell of each answer"
 
 
 def test_comparing_takes_two_of_ones_own(

@@ -347,8 +347,8 @@ class TestReport:
         assert f"record {row.pk} · page 1 of 1" in said
         assert "With new or worse symptoms see a doctor today." in said
         assert "uploaded 30 Nov 2026, 00:09 UTC" in said
-        assert "Yellow: marked area. White: certainly affected within" in said
-        assert "possibly within the dashed one." in said, "to its end"
+        assert "Yellow: marked area. Within the thin white line: certainly affected" in said
+        assert "dashed one: possibly." in said, "to its end"
         assert "Where the network looked" in said
         assert "Reasons for doubt" in said
 

@@ -137,10 +137,19 @@ def compare(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/compare.html", context)
 
 
-def _shares_by_label(pair: list[Prediction]) -> list[tuple[str, list[float | None]]]:
+def _shares_by_label(
+    pair: list[Prediction],
+) -> list[tuple[str, list[tuple[float | None, bool]]]]:
     """Of each class, its name and its probability in each result, None where there is no answer.
 
+    With each, whether it is not to be relied on.
     A refused picture has numbers too, but they say nothing: the network knows brains only.
     """
     answers = [run.probabilities if run.label else {} for run in pair]
-    return [(name, [shares.get(label) for shares in answers]) for label, name in Label.choices]
+    return [
+        (
+            name,
+            [(shares.get(label), run.flagged) for run, shares in zip(pair, answers, strict=True)],
+        )
+        for label, name in Label.choices
+    ]

@@ -40,7 +40,7 @@ def middle(page: Page) -> tuple[float, float]:
 
 def test_what_explains_a_layer_comes_and_goes_with_it(visit: Visit) -> None:
     page = answered(visit, 601)
-    line, map_of = page.get_by_text("Within the thin white line"), page.get_by_text("two things")
+    line, map_of = page.locator("p[data-while=contours]"), page.get_by_text("two things")
     expect(layer(page, "outline")).to_be_visible()
     expect(layer(page, "area")).to_be_visible()
     for label, name, words in (
@@ -64,6 +64,7 @@ def test_without_scripts_every_layer_is_explained(visit: Visit) -> None:
     page.goto(address)
     expect(page.get_by_text("two things")).to_be_visible()
     expect(page.locator('[data-layer="attention"]')).to_be_visible()
+    expect(page.locator(".caption-lines")).to_be_visible()
     plain.close()
 
 
