@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from django.conf import settings
 from django.utils.formats import date_format
 from PIL import Image
 
 from predictions import storage
 from predictions.models import Prediction
-from predictions.presentation import NOT_A_DIAGNOSIS, Finding, describe, error_rates
+from predictions.presentation import (
+    LINES,
+    NOT_A_DIAGNOSIS,
+    SEE_A_DOCTOR,
+    Finding,
+    describe,
+    error_rates,
+)
 from predictions.templatetags.figures import percent
 
 if TYPE_CHECKING:
@@ -19,21 +27,27 @@ if TYPE_CHECKING:
 _INK = (24, 32, 38)
 _MUTED = (90, 100, 108)
 _ACCENT = (11, 110, 110)
+_AMBER, _AMBER_SOFT = (190, 125, 0), (251, 241, 220)
+_GREY, _GREY_SOFT = (150, 160, 166), (225, 230, 232)
 _PICTURE_SIDE = 900
-# Millimetres: the page's height within its margins, and a column of the two that pictures stand in.
-_BOTTOM = 297 - 14.0
+# Millimetres: where the words must end, above the foot of the page, and where that begins.
+_BOTTOM, _FOOT = 297 - 17.0, 297 - 14.0
+# The places of pictures: two columns beside a large one, and no narrower than its caption can be.
 _NARROW, _GAP = 57.3, 4.0
 _WIDE = 2 * _NARROW + _GAP
-_CAPTION = 5.0
+_LEAST_CAPTION, _LINE = 44.0, 3.5
 # With less, the two in the narrow column would show nothing; with more, they have no use for it.
-_LEAST_HEIGHT, _MOST_HEIGHT = 76.0, 2 * (_NARROW + _CAPTION)
+_LEAST_HEIGHT, _MOST_HEIGHT = 66.0, 2 * (_NARROW + 2 * _LINE)
+# As wide as the large picture and the column beside it would be of the page, at the least: of
+# taller ones three stand in a row.
+_FILLED = 0.75
 
-_ABOUT = (
-    "This is not a diagnosis. TumorSite is a tool for research and education, "
-    "not a medical device. "
-)
+_ABOUT = "TumorSite is a tool for research and education, not a medical device."
 # The fonts that every PDF reader has know this alphabet only.
 _ALPHABET = "windows-1252"
+
+# What stands below a picture, and the picture as PNG.
+_Picture = tuple[str, bytes]
 
 
 class PictureLostError(Exception):
@@ -81,105 +95,188 @@ def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...])
     return base
 
 
-def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "") -> None:
+def _known(text: str) -> str:
+    return text.encode(_ALPHABET, "replace").decode(_ALPHABET)
+
+
+def _text(
+    pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "", indent: float = 0
+) -> None:
     pdf.set_font("Helvetica", style, size)
     pdf.set_text_color(*colour)
-    known = text.encode(_ALPHABET, "replace").decode(_ALPHABET)
-    pdf.multi_cell(0, size * 0.5, known, align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.set_x(pdf.l_margin + indent)
+    pdf.multi_cell(0, size * 0.5, _known(text), align="L", new_x="LMARGIN", new_y="NEXT")
+
+
+def _height(pdf: FPDF, text: str, width: float, line: float) -> float:
+    """How high words in the font that is set would be in so wide a cell."""
+    lines = pdf.multi_cell(width, line, _known(text), dry_run=True, output="HEIGHT")
+    return cast("float", lines)
 
 
 def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
-    pdf.ln(3)
+    pdf.ln(2.5)
     _text(pdf, heading, size=11, style="B")
-    pdf.ln(1)
+    pdf.ln(0.5)
     for line in lines:
-        _text(pdf, line, size=9)
+        top = pdf.get_y()
+        _text(pdf, "•", size=9)
+        pdf.set_y(top)
+        _text(pdf, line, size=9, indent=3.5)
 
 
-def _captioned(prediction: Prediction) -> list[tuple[str, bytes]]:
+def _boxed(pdf: FPDF, lines: list[tuple[str, str]]) -> None:
+    """(style, text) of each paragraph, on a tinted ground with an amber rule at its side."""
+    pad, size = 2.5, 10
+    height = 2 * pad
+    for style, line in lines:
+        pdf.set_font("Helvetica", style, size)
+        height += _height(pdf, line, pdf.epw - pad, size * 0.5)
+    top = pdf.get_y()
+    pdf.set_fill_color(*_AMBER_SOFT)
+    pdf.rect(pdf.l_margin, top, pdf.epw, height, style="F")
+    pdf.set_fill_color(*_AMBER)
+    pdf.rect(pdf.l_margin, top, 1.2, height, style="F")
+    pdf.set_y(top + pad)
+    for style, line in lines:
+        _text(pdf, line, size=size, style=style, indent=pad)
+    pdf.set_y(top + height)
+
+
+def _captioned(prediction: Prediction) -> list[_Picture]:
     """The pictures as PNG with what stands below them; the one that says most comes first."""
-    lines = "outline yellow"
-    if prediction.contours_key:
-        lines += ", surely affected within the thin line, possibly within the dashed"
-    area = f"Affected area: {lines}" if prediction.area_key else "Affected area (none)"
+    shown: list[tuple[str, tuple[str, ...]]] = [
+        ("Where the network looked: not the extent of a tumour.", ("attention",))
+    ]
+    if prediction.area_key:
+        marked = f"Yellow: marked area. {LINES if prediction.contours_key else ''}".strip()
+        shown = [(marked, ("area", "outline", "contours")), ("Your picture.", ()), *shown]
+    else:
+        shown = [("Your picture. No area marked.", ()), *shown]
     base, captioned = _base(prediction), []
-    for caption, kinds in (
-        (area, ("area", "outline", "contours")),
-        ("Your picture", ()),
-        ("Attention: not the extent of a tumour", ("attention",)),
-    ):
+    for caption, kinds in shown:
         coded = io.BytesIO()
         _overlaid(base, prediction, kinds).save(coded, "PNG")
         captioned.append((caption, coded.getvalue()))
     return captioned
 
 
+def _below(pdf: FPDF, picture: _Picture, width: float) -> float:
+    """How high a picture's caption is below so wide a place."""
+    pdf.set_font("Helvetica", "", 8)
+    # Words stand a little inside their cell; pictures begin and end where the words do.
+    return 0.5 + _height(pdf, picture[0], width + 2 * pdf.c_margin, _LINE)
+
+
+def _shape(picture: _Picture) -> float:
+    """Its width by its height."""
+    with Image.open(io.BytesIO(picture[1])) as image:
+        return image.width / image.height
+
+
 def _place(
-    pdf: FPDF, picture: tuple[str, bytes], *, left: float, top: float, width: float, height: float
-) -> float:
-    """Draw a picture as large as its place allows, caption included; where it ends."""
+    pdf: FPDF, picture: _Picture, *, left: float, top: float, width: float, height: float
+) -> tuple[float, float]:
+    """Draw a picture as large as its place allows, caption included; its width, where it ends."""
     caption, coded = picture
-    with Image.open(io.BytesIO(coded)) as image:
-        ratio = min(width / image.width, (height - _CAPTION) / image.height)
-        bottom = top + ratio * image.height
-        pdf.image(io.BytesIO(coded), x=left, y=top, w=ratio * image.width, alt_text=caption)
-    # Words stand a little inside their cell; the pictures begin and end where the words do.
+    shape, drawn = _shape(picture), width
+    # A narrower picture may need more lines below it, and is narrower for them.
+    for _ in range(3):
+        cell = max(_LEAST_CAPTION, drawn)
+        below = _below(pdf, picture, cell)
+        drawn = min(width, (height - below) * shape)
+    bottom = top + drawn / shape
+    pdf.image(io.BytesIO(coded), x=left, y=top, w=drawn, alt_text=caption)
     pdf.set_xy(left - pdf.c_margin, bottom + 0.5)
     pdf.set_font("Helvetica", "", 8)
     pdf.set_text_color(*_MUTED)
-    pdf.cell(width, 4, caption)
-    return bottom + _CAPTION
+    pdf.multi_cell(cell + 2 * pdf.c_margin, _LINE, _known(caption), align="L")
+    return drawn, bottom + below
 
 
-def _pictures(pdf: FPDF, pictures: list[tuple[str, bytes]], height: float) -> None:
-    """The affected area large, and beside it the picture itself and the attention."""
-    large, *small = pictures
+def _in_a_row(pdf: FPDF, pictures: list[_Picture], height: float) -> None:
+    """Pictures of one scan beside each other, equally high."""
     top, left = pdf.get_y(), pdf.l_margin + pdf.c_margin
-    lowest = _place(pdf, large, left=left, top=top, width=_WIDE, height=height)
-    left += _WIDE + _GAP
-    for picture in small:
-        top = _place(pdf, picture, left=left, top=top, width=_NARROW, height=height / 2)
+    width = (_WIDE + _GAP + _NARROW - (len(pictures) - 1) * _GAP) / len(pictures)
+    shape = _shape(pictures[0])
+    # Of tall pictures the columns draw near each other, as far as the captions have room.
+    captions = max(_below(pdf, picture, width) for picture in pictures)
+    column = min(width, max(_LEAST_CAPTION, shape * (height - captions)))
+    captions = max(_below(pdf, picture, column) for picture in pictures)
+    high, ends = min(height - captions, column / shape), []
+    for picture in pictures:
+        own = high + _below(pdf, picture, column)
+        _, end = _place(pdf, picture, left=left, top=top, width=column, height=own)
+        ends.append(end)
+        left += column + _GAP
+    pdf.set_xy(pdf.l_margin, max(ends) + 1)
+
+
+def _pictures(pdf: FPDF, pictures: list[_Picture], height: float) -> None:
+    """The marked area large, and beside it the picture itself and the attention.
+
+    Nothing is higher than `height`.
+    """
+    large, *small = pictures
+    shape = _shape(large)
+    if len(small) < 2 or 1.5 * shape * _MOST_HEIGHT < _FILLED * pdf.epw:
+        _in_a_row(pdf, pictures, height)
+        return
+    top, left = pdf.get_y(), pdf.l_margin + pdf.c_margin
+    width, lowest = _place(pdf, large, left=left, top=top, width=_WIDE, height=height)
+    left += max(_LEAST_CAPTION, width) + _GAP
+    captions = [_below(pdf, picture, _NARROW) for picture in small]
+    each = min(_NARROW / shape, (height - sum(captions)) / 2)
+    for picture, below in zip(small, captions, strict=True):
+        _, top = _place(pdf, picture, left=left, top=top, width=_NARROW, height=each + below)
     pdf.set_xy(pdf.l_margin, max(lowest, top) + 1)
 
 
 def _bars(pdf: FPDF, finding: Finding) -> None:
+    """The probabilities; grey where they are not to be relied on."""
+    ink, part = (_MUTED, _GREY) if finding.warning else (_INK, _ACCENT)
     for _, name, share in finding.rows:
         pdf.set_font("Helvetica", "", 10)
-        pdf.set_text_color(*_INK)
+        pdf.set_text_color(*ink)
         pdf.cell(42, 6, name)
-        top = pdf.get_y() + 1.4
-        pdf.set_fill_color(225, 230, 232)
-        pdf.rect(pdf.get_x(), top, 110, 3.2, style="F")
-        pdf.set_fill_color(*_ACCENT)
-        pdf.rect(pdf.get_x(), top, max(0.3, 110 * share), 3.2, style="F")
-        pdf.set_x(pdf.get_x() + 113)
-        pdf.cell(20, 6, percent(share), new_x="LMARGIN", new_y="NEXT")
-    pdf.ln(2)
+        top, width = pdf.get_y() + 1.4, pdf.epw - 42 - 24
+        pdf.set_fill_color(*_GREY_SOFT)
+        pdf.rect(pdf.get_x(), top, width, 3.2, style="F")
+        pdf.set_fill_color(*part)
+        pdf.rect(pdf.get_x(), top, max(0.3, width * share), 3.2, style="F")
+        pdf.set_x(pdf.get_x() + width)
+        pdf.cell(24, 6, percent(share), align="R", new_x="LMARGIN", new_y="NEXT")
 
 
 def _details(prediction: Prediction, finding: Finding) -> list[str]:
-    lines = []
-    if finding.area_percent is not None and prediction.bounding_box:
-        left, top, right, bottom = prediction.bounding_box
-        if finding.area_range is not None:
-            inner, outer = (percent(share / 100) for share in finding.area_range)
-            lines.append(
-                f"Inner contour (surely affected): {inner} of the picture; "
-                f"outer contour (possibly affected): {outer}."
-            )
-        lines.append(
-            f"Affected area: {percent(finding.area_percent / 100)} of the picture, within "
-            f"{right - left} × {bottom - top} pixels whose top left corner is at ({left}, {top})."
-        )
     scan = prediction.scan
     uploaded = date_format(scan.created_at, "DATETIME_FORMAT")
-    lines += [
+    return [
+        *([finding.measured] if finding.measured else []),
         f"Picture of {scan.width} × {scan.height} pixels, uploaded {uploaded}.",
-        f"Answered by {prediction.model_version} (weights {prediction.model_version.digest[:12]}).",
-        f"Record {prediction.pk}.",
         f"SHA-256 of the pixels: {scan.sha256}.",
     ]
-    return lines
+
+
+def _title(prediction: Prediction) -> str:
+    answer = "no reliable answer" if prediction.flagged else prediction.short_answer.lower()
+    day = date_format(prediction.finished_at or prediction.scan.created_at, "DATE_FORMAT")
+    return f"TumorSite report – {answer} – {day}"
+
+
+def _foot(pdf: FPDF, prediction: Prediction) -> None:
+    """Who says so, at the foot of the page; what follows goes on where it was."""
+    place = pdf.get_y()
+    network = prediction.model_version
+    pdf.set_y(_FOOT)
+    _text(
+        pdf,
+        f"{settings.SITE_URL.partition('://')[2]} · {network}, weights {network.digest[:12]} · "
+        f"record {prediction.pk} · page 1 of 1",
+        size=7.5,
+        colour=_MUTED,
+    )
+    pdf.set_y(place)
 
 
 def report_pdf(prediction: Prediction) -> bytes:
@@ -197,7 +294,7 @@ def report_pdf(prediction: Prediction) -> bytes:
 
 
 def _drawn(
-    prediction: Prediction, finding: Finding, pictures: list[tuple[str, bytes]], height: float
+    prediction: Prediction, finding: Finding, pictures: list[_Picture], height: float
 ) -> FPDF:
     """The page with pictures of this height, in millimetres."""
     # Half a second of import that few processes ever need.
@@ -207,35 +304,36 @@ def _drawn(
     pdf.core_fonts_encoding = _ALPHABET
     pdf.set_margin(14)
     pdf.set_auto_page_break(auto=False)
-    pdf.set_title("TumorSite report")
+    pdf.set_title(_title(prediction))
     pdf.set_lang("en")
     pdf.add_page()
-    _text(pdf, "TumorSite – report of one analysis", size=9, colour=_MUTED)
+    _text(pdf, _title(prediction), size=9, colour=_MUTED)
     pdf.ln(2)
     _text(pdf, finding.headline, size=18, style="B")
-    _text(
-        pdf,
-        f"It leans towards {finding.leaning} with {percent(finding.percent / 100)}, "
-        "but does not stand by it."
-        if finding.leaning
-        else f"It gives this answer {percent(finding.percent / 100)} and is {finding.sureness}.",
-        size=11,
-        colour=_MUTED,
-    )
-    if finding.warning:
-        pdf.ln(2)
-        _text(pdf, finding.warning, size=11, style="B")
-    pdf.ln(3)
-    _text(pdf, _ABOUT + NOT_A_DIAGNOSIS, size=10, style="B")
-    pdf.ln(4)
-    _bars(pdf, finding)
+    if finding.lead:
+        _text(pdf, finding.lead, size=12, colour=_MUTED)
     if finding.among:
-        _text(pdf, f"Its set of answers is {finding.among}. {finding.coverage}", size=9)
+        pdf.ln(0.5)
+        _text(pdf, finding.among, size=9)
     pdf.ln(2)
+    _boxed(
+        pdf,
+        [
+            *([("B", finding.warning)] if finding.warning else []),
+            ("B", "This is not a diagnosis."),
+            ("", f"{_ABOUT} {NOT_A_DIAGNOSIS} {SEE_A_DOCTOR}"),
+        ],
+    )
+    pdf.ln(3)
+    _bars(pdf, finding)
+    pdf.ln(3)
     _pictures(pdf, pictures, height)
-    _section(pdf, "What speaks against it", finding.doubts)
+    if finding.doubts:
+        _section(pdf, "Reasons for doubt", finding.doubts)
+    _section(pdf, "Where", [finding.where])
     _section(pdf, "How often this network errs", error_rates(prediction))
-    pdf.ln(4)
+    pdf.ln(3)
     for line in _details(prediction, finding):
-        _text(pdf, line, size=8.5, colour=_MUTED)
+        _text(pdf, line, size=8, colour=_MUTED)
+    _foot(pdf, prediction)
     return pdf

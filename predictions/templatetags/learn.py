@@ -1,5 +1,7 @@
 """Links from results to the pages about tumours."""
 
+from __future__ import annotations
+
 from django import template
 from django.urls import reverse
 from wagtail.models import Page
@@ -8,7 +10,12 @@ register = template.Library()
 
 
 @register.simple_tag
-def learn_page(slug: str) -> str:
-    """Address of a page, or of all of them while an editor has taken that one away."""
-    there = Page.objects.live().filter(slug=slug).exists()
-    return reverse("wagtail_serve", args=[f"{slug}/" if there else ""])
+def published(reading: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of (slug, words), the (address, words) of pages that editors have not taken away."""
+    slugs = {slug for slug, _ in reading}
+    live = set(Page.objects.live().filter(slug__in=slugs).values_list("slug", flat=True))
+    return [
+        (reverse("wagtail_serve", args=[f"{slug}/"]), words)
+        for slug, words in reading
+        if slug in live
+    ]

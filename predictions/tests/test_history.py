@@ -426,7 +426,8 @@ class TestCompare:
         for pk in ids:
             assert conclude(start(Prediction.objects.get(pk=pk)), rejection())
         answer = visitor_client.get("/scans/compare/", {"result": [str(pk) for pk in ids]})
-        assert [pair for _, pair in answer.context["shares"]] == [[None, None]] * 4
+        none = (None, False)
+        assert [pair for _, pair in answer.context["shares"]] == [[none, none]] * 4
         assert "bar-part" not in answer.content.decode()
 
     @pytest.mark.parametrize("count", [0, 1, 3])

@@ -134,8 +134,10 @@ def test_a_result_has_its_pictures_and_its_limits(
         assert reverse("picture", args=[prediction.pk, kind]) in text
     assert "This is not a diagnosis." in text
     assert "90.0%" in text
-    assert "upper left" in text
-    assert "recognised 90.0% of the 25 slices with glioma" in text
+    assert "The marked area is at the upper left of the picture, as you look at it," in text
+    assert "Of 100 test slices it names about 5 wrongly." in text
+    assert "Take the original scan, not this page, to your doctor." in text
+    assert text.index("This is not a diagnosis.") < text.index("What now?")
     assert 'style="' not in text
 
 
@@ -144,13 +146,16 @@ def test_a_result_links_to_its_page_while_that_is_published(
 ) -> None:
     prediction = finish(submit(visitor=visitor), label="glioma")
     link = 'href="/learn/glioma/">About glioma'
+    symptoms = 'href="/learn/symptoms/">Symptoms that need help today'
     assert link not in page(browser, prediction.get_absolute_url())
     root = Page.get_first_root_node()
     about = root.add_child(instance=Page(title="Glioma", slug="glioma", live=True))
     assert link in page(browser, prediction.get_absolute_url())
     about.unpublish()
+    root.add_child(instance=Page(title="Symptoms", slug="symptoms", live=True))
     text = page(browser, prediction.get_absolute_url())
-    assert 'href="/learn/">About glioma' in text
+    assert symptoms in text
+    assert "About glioma" not in text
 
 
 def test_a_flagged_result_warns_and_promises_nothing(
@@ -164,8 +169,11 @@ def test_a_flagged_result_warns_and_promises_nothing(
         prediction_set=("glioma", "meningioma"),
     )
     text = page(browser, prediction.get_absolute_url())
-    assert "Do not rely on this answer" in text
-    assert "in 95 of 100" not in text, "a set promises nothing for such a picture"
+    assert "Do not rely on the figures below" in text
+    assert text.count("unlike those the network learnt from") == 1
+    assert "probabilities-muted" in text
+    assert "This is not a diagnosis." in text
+    assert "95 times in 100" not in text, "a set promises nothing for such a picture"
     state = browser.get(reverse("state", args=[prediction.pk])).json()
     assert state["prediction_set"] == ["glioma", "meningioma"]
     assert (state["flagged"], state["committed"]) == (True, False)
@@ -178,20 +186,20 @@ def test_a_set_of_answers_comes_with_what_it_promises(
         submit(visitor=visitor), committed=False, prediction_set=("glioma", "meningioma")
     )
     text = page(browser, prediction.get_absolute_url())
-    assert "Its set of answers is <strong>glioma or meningioma</strong>" in text
-    assert "For this set alone, nothing is promised." in text
+    assert "It could not rule out meningioma." in text
+    assert "among those left 95 times in 100 on average" in text
+    assert "for this picture alone that promises nothing" in text
 
 
-def test_a_result_from_before_says_nothing_of_sets(
+def test_contours_are_shown_with_their_picture_only(
     browser: Client, visitor: UUID, model: ModelVersion
 ) -> None:
     prediction = finish(submit(visitor=visitor))
-    type(prediction).objects.update(
-        committed=None, prediction_set=["glioma"], contours_key="", area_range=None
-    )
+    assert 'data-layer="contours"' in page(browser, prediction.get_absolute_url())
+    type(prediction).objects.update(contours_key="", area_range=None)
     text = page(browser, prediction.get_absolute_url())
-    assert "in 95 of 100" not in text
     assert 'data-layer="contours"' not in text
+    assert "95 times in 100" not in text
 
 
 def test_a_result_without_a_tumour_tells_of_missed_ones(
@@ -201,8 +209,9 @@ def test_a_result_without_a_tumour_tells_of_missed_ones(
     model.save()
     prediction = finish(submit(visitor=visitor), label="no_tumor")
     text = page(browser, prediction.get_absolute_url())
-    assert "the tumour in 2 of 75 slices" in text
-    assert "No affected area was marked" in text
+    assert "Of 100 slices with a tumour it calls about 3 “no tumour”." in text
+    assert "This does not rule a tumour out." in text
+    assert "No area was marked." in text
     assert 'data-toggle="area"' not in text
 
 
@@ -220,12 +229,14 @@ def test_what_came_to_nothing_says_why_and_what_next(
     conclude(start(rejected), rejection())
     text = page(browser, rejected.get_absolute_url())
     assert "This is not a brain." in text
+    assert "Which pictures work" in text
     assert "Run again" not in text
+    assert "Download report" not in text
     failed = start(submit(visitor=visitor, seed=1))
     lifecycle.fail(prediction=failed, code="crashed", message="It stopped.")
     text = page(browser, failed.get_absolute_url())
     assert "It stopped." in text
-    assert "Run again" in text
+    assert text.count("Run again") == 1
     cancelled = submit(visitor=visitor, seed=2)
     lifecycle.cancel(prediction=cancelled)
     assert "The analysis was cancelled" in page(browser, cancelled.get_absolute_url())
@@ -243,6 +254,11 @@ def test_two_scans_chosen_in_the_history_are_compared(
     text = page(browser, response["Location"])
     assert "signs of a glioma" in text
     assert "signs of a meningioma" in text
+    assert "probabilities-muted" not in text
+    assert text.index("This is not a diagnosis.") < text.index("data-panes")
+    Prediction.objects.filter(pk=two.pk).update(flagged=True)
+    text = page(browser, response["Location"])
+    assert text.count("probabilities-muted") == 4, "a cell of each answer"
 
 
 def test_comparing_takes_two_of_ones_own(

@@ -16,7 +16,7 @@ from predictions.changes import changes
 from predictions.history_csv import csv_lines
 from predictions.ids import as_uuid
 from predictions.models import Label, Prediction, Status
-from predictions.presentation import describe
+from predictions.presentation import NOT_A_DIAGNOSIS, describe
 from predictions.selectors import (
     Filters,
     export_rows,
@@ -123,6 +123,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     findings = [(prediction, describe(prediction)) for prediction in pair]
     context = {
         "findings": findings,
+        "not_a_diagnosis": NOT_A_DIAGNOSIS,
         "shares": _shares_by_label(pair),
         # Of one picture, seen by two networks: how far the areas agree.
         "changes": changes(*sorted(pair, key=lambda run: run.pk)),
@@ -130,10 +131,19 @@ def compare(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/compare.html", context)
 
 
-def _shares_by_label(pair: list[Prediction]) -> list[tuple[str, list[float | None]]]:
+def _shares_by_label(
+    pair: list[Prediction],
+) -> list[tuple[str, list[tuple[float | None, bool]]]]:
     """Of each class, its name and its probability in each result, None where there is no answer.
 
+    With each, whether it is not to be relied on.
     A refused picture has numbers too, but they say nothing: the network knows brains only.
     """
     answers = [run.probabilities if run.label else {} for run in pair]
-    return [(name, [shares.get(label) for shares in answers]) for label, name in Label.choices]
+    return [
+        (
+            name,
+            [(shares.get(label), run.flagged) for run, shares in zip(pair, answers, strict=True)],
+        )
+        for label, name in Label.choices
+    ]

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
 from predictions.models import Prediction, Scan, Status
-from predictions.presentation import describe, error_rates
+from predictions.presentation import NOT_A_DIAGNOSIS, describe, error_rates
 from predictions.selectors import (
     answer_before,
     newer_answer,
@@ -76,6 +76,7 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         return render(request, "predictions/wait.html", context)
     context["runs"] = other_runs(prediction)
     context["finding"] = describe(prediction)
+    context["not_a_diagnosis"] = NOT_A_DIAGNOSIS
     if prediction.status == Status.SUCCEEDED:
         context["error_rates"] = error_rates(prediction)
         before = answer_before(prediction)

@@ -15,7 +15,7 @@ from tests.support.site import Site
 
 REFUSAL = "This does not look like a brain MRI"
 # The headline of whatever the network answers.
-ANSWER = re.compile(rf"The network (sees|does not commit)|No reliable answer|{REFUSAL}")
+ANSWER = re.compile(rf"The network (sees|is unsure)|No reliable answer|{REFUSAL}")
 
 
 def sign_in(page: Page, site: Site) -> None:

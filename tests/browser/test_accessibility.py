@@ -113,7 +113,10 @@ def test_a_phone_shows_two_pictures_one_below_the_other(visit: Visit, site: Site
     assert len(boxes) == 2
     assert all(box and box["width"] > 300 for box in boxes)
     captions = page.locator(".pane:visible figcaption").all_inner_texts()
-    assert [caption.split(":")[0] for caption in captions] == ["Left", "Right"]
+    assert [caption.split(":")[0] for caption in captions] == ["A", "B"]
+    # What was found stands above, out of sight by the time that the second picture is looked at.
+    assert all(acts.ANSWER.search(caption) for caption in captions)
+    assert all(name in said for name, said in zip(("one", "two"), captions, strict=True))
     # Fingers have no keys, and need room.
     expect(page.get_by_text("pinch to zoom")).to_be_visible()
     expect(page.get_by_text("arrow keys move")).to_be_hidden()

@@ -7,6 +7,10 @@
 const MOST = 8;
 const STEP = 1.25;
 const PAN = 0.1;
+/** How much of a pane's side the affected area takes when it is zoomed to. */
+const ROOM = 0.6;
+
+/** @typedef {{x: number, y: number, width: number, height: number}} Part */
 
 /**
  * What is shown: zoom, place and layers. `x` and `y` are where the picture's corner lies, as
@@ -17,6 +21,8 @@ class View extends EventTarget {
   x = 0;
   y = 0;
   strength = 0.4;
+  /** Whether the marks are hidden for a look at the bare picture. */
+  bare = false;
   /** @type {Set<string>} */
   layers = new Set();
 
@@ -52,6 +58,56 @@ class View extends EventTarget {
     this.scale = 1;
     this.pan(0, 0);
   }
+
+  /**
+   * Bring a part of the pane, as shares of its sides, into the middle, with room around it.
+   * @param {Part} part
+   */
+  show(part) {
+    this.scale = Math.min(MOST, Math.max(1, ROOM / Math.max(part.width, part.height)));
+    this.x = 0.5 - this.scale * part.x;
+    this.y = 0.5 - this.scale * part.y;
+    this.pan(0, 0);
+  }
+
+  /**
+   * Zoom where the part is, as long as it can be seen; else where the middle of the pane is.
+   * @param {number} factor
+   * @param {Part | null} part
+   */
+  zoomAt(factor, part) {
+    const x = part ? this.x + this.scale * part.x : -1;
+    const y = part ? this.y + this.scale * part.y : -1;
+    if (x >= 0 && x <= 1 && y >= 0 && y <= 1) this.zoom(factor, x, y);
+    else this.zoom(factor);
+  }
+}
+
+/**
+ * Where the affected area lies in a pane whose picture is not zoomed: its middle and its size, as
+ * shares of the pane's sides. Null without one.
+ * @param {Element | null | undefined} film
+ * @returns {Part | null}
+ */
+function areaIn(film) {
+  const pane = /** @type {HTMLElement | null | undefined} */ (film?.closest("[data-pane]"));
+  const marked = /** @type {HTMLElement | null | undefined} */ (
+    pane?.parentElement?.querySelector(`[data-area][data-of="${pane.dataset.of}"]`)
+  );
+  const image = /** @type {HTMLElement | null | undefined} */ (film?.querySelector(".stack > img"));
+  if (!marked || !image || !film?.clientWidth) return null;
+  const [left, top, width, height] = (marked.dataset.area ?? "").split(" ").map(Number);
+  const [across, down] = (marked.dataset.size ?? "").split(" ").map(Number);
+  // The picture is fitted into its element, and is mostly smaller than that on two sides.
+  const scale = Math.min(image.offsetWidth / across, image.offsetHeight / down);
+  const x = (image.offsetWidth - scale * across) / 2 + scale * (left + width / 2);
+  const y = (image.offsetHeight - scale * down) / 2 + scale * (top + height / 2);
+  return {
+    x: (image.offsetLeft + x) / film.clientWidth,
+    y: (image.offsetTop + y) / film.clientHeight,
+    width: (scale * width) / film.clientWidth,
+    height: (scale * height) / film.clientHeight,
+  };
 }
 
 /**
@@ -69,7 +125,7 @@ function draw(film, view) {
     stack.querySelectorAll("[data-layer]")
   )) {
     const name = layer.dataset.layer ?? "";
-    layer.toggleAttribute("hidden", !view.layers.has(name));
+    layer.toggleAttribute("hidden", view.bare || !view.layers.has(name));
     // A line needs more strength than a surface to be seen as well.
     const thin = name === "outline" || name === "contours" || name === "box";
     layer.style.opacity = String(thin ? Math.min(1, 2 * view.strength) : view.strength);
@@ -79,15 +135,16 @@ function draw(film, view) {
 /**
  * @param {KeyboardEvent} event
  * @param {View} view
+ * @param {HTMLElement} film
  */
-function onKey(event, view) {
+function onKey(event, view, film) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   /** @type {Record<string, () => void>} */
   const moves = {
-    "+": () => view.zoom(STEP),
-    "=": () => view.zoom(STEP),
-    "-": () => view.zoom(1 / STEP),
-    _: () => view.zoom(1 / STEP),
+    "+": () => view.zoomAt(STEP, areaIn(film)),
+    "=": () => view.zoomAt(STEP, areaIn(film)),
+    "-": () => view.zoomAt(1 / STEP, areaIn(film)),
+    _: () => view.zoomAt(1 / STEP, areaIn(film)),
     0: () => view.fit(),
   };
   // At full size there is nothing to move, and the arrows scroll the page.
@@ -168,7 +225,7 @@ function listen(film, view) {
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
 
-  film.addEventListener("keydown", (event) => onKey(event, view));
+  film.addEventListener("keydown", (event) => onKey(event, view, film));
   film.addEventListener("dblclick", (event) => {
     if (view.scale > 1) view.fit();
     else view.zoom(2.5, ...at(event));
@@ -203,6 +260,8 @@ function bindControls(viewer, panes, view) {
     apply();
     box.addEventListener("change", () => {
       apply();
+      // Whoever asks for a layer wants to see it.
+      view.bare = false;
       view.changed();
     });
   }
@@ -218,16 +277,33 @@ function bindControls(viewer, panes, view) {
   };
   slider.addEventListener("input", slide);
 
+  const hide = /** @type {HTMLElement} */ (controls.querySelector("[data-bare]"));
+  const bare = () => {
+    view.bare = !view.bare;
+    view.changed();
+  };
+  viewer.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "h" || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    bare();
+  });
+
   const level = /** @type {HTMLOutputElement} */ (controls.querySelector("[data-zoom-value]"));
   view.addEventListener("change", () => {
     level.value = `${Math.round(100 * view.scale)}%`;
+    hide.setAttribute("aria-pressed", String(view.bare));
   });
   controls.addEventListener("click", (event) => {
     const button = /** @type {HTMLElement} */ (event.target).closest("button");
     if (!button) return;
-    if (button.dataset.zoom === "in") view.zoom(STEP);
-    else if (button.dataset.zoom === "out") view.zoom(1 / STEP);
+    const part = areaIn(
+      viewer.querySelector("[data-area] .film") ?? viewer.querySelector(".film"),
+    );
+    if (button.dataset.zoom === "in") view.zoomAt(STEP, part);
+    else if (button.dataset.zoom === "out") view.zoomAt(1 / STEP, part);
     else if (button.dataset.zoom === "fit") view.fit();
+    else if (button.dataset.zoom === "area" && part) view.show(part);
+    else if ("bare" in button.dataset) bare();
     else if ("beside" in button.dataset) {
       const on = panes.toggleAttribute("data-beside");
       button.setAttribute("aria-pressed", String(on));
@@ -237,7 +313,12 @@ function bindControls(viewer, panes, view) {
       else viewer.requestFullscreen();
     }
   });
-  if (!document.fullscreenEnabled) controls.querySelector("[data-fullscreen]")?.remove();
+  if (!viewer.querySelector("[data-area]")) controls.querySelector('[data-zoom="area"]')?.remove();
+  const whole = /** @type {HTMLElement} */ (controls.querySelector("[data-fullscreen]"));
+  if (!document.fullscreenEnabled) whole.remove();
+  document.addEventListener("fullscreenchange", () => {
+    whole.textContent = document.fullscreenElement === viewer ? "Leave full screen" : "Full screen";
+  });
   controls.disabled = false;
   slide();
 }
