@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mltasks.images import encode_png
+
 THUMBNAIL_SIDE = 240
 # Attention is coarse by nature, nine cells a side; more pixels than this would only pretend to know
 # more. The page and the report lay the picture over the whole scan, whatever its size.
@@ -198,6 +200,4 @@ def thumbnail_png(pixels: NDArray[np.uint8]) -> bytes:
     """A small picture for lists, longest side `THUMBNAIL_SIDE` at most."""
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    image.save(target, "PNG", compress_level=6)
-    return target.getvalue()
+    return encode_png(np.asarray(image))
