@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from django.utils.formats import date_format
+from numpy.typing import NDArray
 from PIL import Image
 
 from predictions import storage
 from predictions.models import Prediction
 from predictions.presentation import NOT_A_DIAGNOSIS, Finding, describe, error_rates
+from predictions.rendering import CONTOUR_COLOUR, OUTLINE_COLOUR, arcs_of
 from predictions.templatetags.figures import percent
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _INK = (24, 32, 38)
 _MUTED = (90, 100, 108)
 _ACCENT = (11, 110, 110)
+_UNDER = (0, 0, 0)
 _PICTURE_SIDE = 900
 # Millimetres: the page's height within its margins, and a column of the two that pictures stand in.
 _BOTTOM = 297 - 14.0
@@ -34,6 +38,12 @@ _ABOUT = (
 )
 # The fonts that every PDF reader has know this alphabet only.
 _ALPHABET = "windows-1252"
+
+
+# A colour, and lines as `arcs_of` gives them, in shares of the picture's width.
+_Drawing = tuple[tuple[int, int, int], dict[str, list[NDArray[np.float64]]]]
+# What stands below a picture, the picture as PNG, and what is drawn on it.
+_Picture = tuple[str, bytes, list[_Drawing]]
 
 
 class PictureLostError(Exception):
@@ -68,17 +78,60 @@ def _layer(key: str, size: tuple[int, int]) -> Image.Image:
 
 
 def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
-    """The scan with pictures of the result laid over it."""
+    """The scan with pictures of the result laid over it; its drawings stay what they are."""
     base = base.copy()
     for kind in kinds:
         key = getattr(prediction, f"{kind}_key")
-        if not key:
+        if not key.endswith(".png"):
             continue
         layer = _layer(key, base.size)
         if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
     return base
+
+
+def _drawings(prediction: Prediction) -> list[_Drawing]:
+    """The lines around the affected area; older results have them as pictures."""
+    drawings = []
+    for key, colour in (
+        (prediction.outline_key, OUTLINE_COLOUR),
+        (prediction.contours_key, CONTOUR_COLOUR),
+    ):
+        if not key.endswith(".svg"):
+            continue
+        try:
+            kinds = arcs_of(storage.get(key))
+        except (OSError, ValueError) as error:
+            raise PictureLostError(key) from error
+        width = prediction.scan.width
+        drawings.append((colour, {kind: [a / width for a in kinds[kind]] for kind in kinds}))
+    return drawings
+
+
+def _draw(pdf: FPDF, drawing: _Drawing, *, left: float, top: float, width: float) -> None:
+    """Light lines on dark ones that are a little wider, as on the page.
+
+    Args:
+        width: of the picture, in millimetres.
+    """
+    colour, kinds = drawing
+    for kind, lines in kinds.items():
+        for ink, thickness, alpha in ((_UNDER, 0.65, 0.6), (colour, 0.35, 1.0)):
+            with pdf.new_path() as path:
+                path.style.fill_color = None
+                path.style.stroke_color = "#" + bytes(ink).hex()
+                path.style.stroke_opacity = alpha
+                path.style.stroke_width = thickness
+                path.style.stroke_join_style = "round"
+                if kind == "dashed":
+                    path.style.stroke_dash_pattern = (2, 1.4)
+                for arcs in lines:
+                    placed = arcs * width + (left, top)
+                    path.move_to(*placed[0, 0].tolist())
+                    for _, way, end in placed.tolist():
+                        path.quadratic_curve_to(*way, *end)
+                    path.close()
 
 
 def _text(pdf: FPDF, text: str, *, size: float, colour: Any = _INK, style: str = "") -> None:
@@ -96,8 +149,8 @@ def _section(pdf: FPDF, heading: str, lines: list[str]) -> None:
         _text(pdf, line, size=9)
 
 
-def _captioned(prediction: Prediction) -> list[tuple[str, bytes]]:
-    """The pictures as PNG with what stands below them; the one that says most comes first."""
+def _captioned(prediction: Prediction) -> list[_Picture]:
+    """The pictures with what stands below them; the one that says most comes first."""
     lines = "outline yellow"
     if prediction.contours_key:
         lines += ", surely affected within the thin line, possibly within the dashed"
@@ -110,19 +163,24 @@ def _captioned(prediction: Prediction) -> list[tuple[str, bytes]]:
     ):
         coded = io.BytesIO()
         _overlaid(base, prediction, kinds).save(coded, "PNG")
-        captioned.append((caption, coded.getvalue()))
+        drawings = _drawings(prediction) if "outline" in kinds else []
+        captioned.append((caption, coded.getvalue(), drawings))
     return captioned
 
 
 def _place(
-    pdf: FPDF, picture: tuple[str, bytes], *, left: float, top: float, width: float, height: float
+    pdf: FPDF, picture: _Picture, *, left: float, top: float, width: float, height: float
 ) -> float:
     """Draw a picture as large as its place allows, caption included; where it ends."""
-    caption, coded = picture
+    caption, coded, drawings = picture
     with Image.open(io.BytesIO(coded)) as image:
         ratio = min(width / image.width, (height - _CAPTION) / image.height)
         bottom = top + ratio * image.height
         pdf.image(io.BytesIO(coded), x=left, y=top, w=ratio * image.width, alt_text=caption)
+        # A line along the picture's edge must not stand out over it.
+        with pdf.rect_clip(left, top, ratio * image.width, ratio * image.height):
+            for drawing in drawings:
+                _draw(pdf, drawing, left=left, top=top, width=ratio * image.width)
     # Words stand a little inside their cell; the pictures begin and end where the words do.
     pdf.set_xy(left - pdf.c_margin, bottom + 0.5)
     pdf.set_font("Helvetica", "", 8)
@@ -131,7 +189,7 @@ def _place(
     return bottom + _CAPTION
 
 
-def _pictures(pdf: FPDF, pictures: list[tuple[str, bytes]], height: float) -> None:
+def _pictures(pdf: FPDF, pictures: list[_Picture], height: float) -> None:
     """The affected area large, and beside it the picture itself and the attention."""
     large, *small = pictures
     top, left = pdf.get_y(), pdf.l_margin + pdf.c_margin
@@ -197,7 +255,7 @@ def report_pdf(prediction: Prediction) -> bytes:
 
 
 def _drawn(
-    prediction: Prediction, finding: Finding, pictures: list[tuple[str, bytes]], height: float
+    prediction: Prediction, finding: Finding, pictures: list[_Picture], height: float
 ) -> FPDF:
     """The page with pictures of this height, in millimetres."""
     # Half a second of import that few processes ever need.
