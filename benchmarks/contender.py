@@ -115,8 +115,8 @@ def _answer(model: Path, threads: int, inputs: Path, *, everything: bool = False
         rendering.area_png(analysis.area)
         if everything:
             rendering.attention_png(analysis.attention)
-            rendering.outline_png(analysis.area)
-            rendering.contours_png(analysis.inner, analysis.outer)
+            rendering.outline_svg(analysis.area)
+            rendering.contours_svg(analysis.inner, analysis.outer)
 
     return work
 

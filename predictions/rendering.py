@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import io
+import re
+import zlib
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from mltasks.images import encode_png
+from predictions import tracing
 
 THUMBNAIL_SIDE = 240
 # Attention is coarse by nature, nine cells a side; more pixels than this would only pretend to know
@@ -17,8 +22,12 @@ ATTENTION_SIDE, ATTENTION_SHORT = 96, 24
 AREA_COLOUR = (255, 122, 0)
 OUTLINE_COLOUR = (255, 214, 0)
 CONTOUR_COLOUR = (255, 255, 255)
-# Fewer on a closed line would look like crumbs.
-_FEWEST_DASHES = 4
+# Shorter lines, as shares of the picture's longer side, have too few dashes to be known by them.
+_DASHED = 0.15
+# Steps of a drawn line's coordinates in a pixel.
+_GRAIN = 20
+_PATH = re.compile(r'<path id="(whole|dashed)"[^>]* d="([^"]*)"/>')
+_NUMBER = re.compile(r"-?\d+")
 
 # Control points of an even, colour-blind-safe map from dark blue over green to yellow, after the
 # idea of "viridis" (van der Walt and Smith, 2015); colours between them are interpolated.
@@ -36,17 +45,14 @@ def colour_map() -> NDArray[np.uint8]:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def _palette_png(indices: NDArray[np.uint8], colours: bytes, alpha: bytes) -> bytes:
+def _palette_png(
+    indices: NDArray[np.uint8], colours: bytes, alpha: bytes, *, compress_type: int = -1
+) -> bytes:
     image = Image.fromarray(indices)
     image.putpalette(colours)
     target = io.BytesIO()
-    image.save(target, "PNG", transparency=alpha, compress_level=3)
+    image.save(target, "PNG", transparency=alpha, compress_level=3, compress_type=compress_type)
     return target.getvalue()
-
-
-def _flat_png(mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> bytes:
-    """`mask` in one colour on nothing: palette entry 0 is transparent, entry 1 is the colour."""
-    return _palette_png(mask.astype(np.uint8), bytes((0, 0, 0, *colour)), bytes((0, 255)))
 
 
 def area_png(mask: NDArray[np.bool_]) -> bytes:
@@ -55,7 +61,9 @@ def area_png(mask: NDArray[np.bool_]) -> bytes:
     Args:
         mask: bool, (height, width).
     """
-    return _flat_png(mask, AREA_COLOUR)
+    # Entry 0 of the palette is transparent, entry 1 the colour: runs, and little else.
+    colours, alpha = bytes((0, 0, 0, *AREA_COLOUR)), bytes((0, 255))
+    return _palette_png(mask.astype(np.uint8), colours, alpha, compress_type=zlib.Z_RLE)
 
 
 def area_of(png: BinaryIO) -> NDArray[np.bool_]:
@@ -68,97 +76,77 @@ def area_of(png: BinaryIO) -> NDArray[np.bool_]:
         return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`mask` and its four neighbours."""
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
+def _path(loop: tracing.Loop) -> str:
+    """A closed curve along `loop`, of arcs from between two of its points to between the next two.
 
-
-def _line(mask: NDArray[np.bool_], width: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The border of `mask`, `width` pixels just outside it.
-
-    Returns:
-        The part of the picture that the line lies in, mostly a small one, and the line there.
+    Whole numbers, `_GRAIN` of them a pixel: short, and finer than anyone can see.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return np.s_[:0, :0], mask[:0, :0]
-    around = np.s_[
-        max(0, rows[0] - width) : min(mask.shape[0], rows[-1] + 1 + width),
-        max(0, columns[0] - width) : min(mask.shape[1], columns[-1] + 1 + width),
-    ]
-    grown = mask[around]
-    for _ in range(width):
-        grown = _grown(grown)
-    return around, grown & ~mask[around]
+    points = loop[:: max(1, min(2, len(loop) // 16))]
+    # Arcs stay on the inner side of the points that they are drawn to; these lie as far outside.
+    around = np.roll(points, 1, axis=0) + np.roll(points, -1, axis=0)
+    points = np.rint(_GRAIN * (1.25 * points - around / 8)).astype(np.int64)
+    ends = (points + np.roll(points, -1, axis=0)) // 2
+    begins = np.roll(ends, 1, axis=0)
+    arcs = np.stack((points - begins, ends - begins), axis=1).ravel().tolist()
+    x, y = begins[0].tolist()
+    # The list's own way of writing itself is the fastest there is.
+    return f"M{x} {y}q{str(arcs)[1:-1].replace(',', '')}z"
 
 
-def outline_png(mask: NDArray[np.bool_]) -> bytes:
-    """The border of the affected area, just outside it, in a width that suits the picture.
+def _svg(
+    shape: tuple[int, int], colour: tuple[int, int, int], **kinds: list[tracing.Loop]
+) -> bytes:
+    """Lines on nothing, as wide on the screen however large the picture is shown.
+
+    Each lies on a dark one that is a little wider, so that it can be seen on bright tissue.
+
+    Args:
+        kinds: loops by how they are drawn, `whole` or `dashed`.
+    """
+    paths, uses = [], []
+    for kind, loops in kinds.items():
+        if not loops:
+            continue
+        # The dark ones of dashes reach as far beyond their ends as beyond their sides.
+        dark, light = (
+            (' stroke-dasharray="8 4" stroke-dashoffset=".5"', ' stroke-dasharray="7 5"')
+            if kind == "dashed"
+            else ("", "")
+        )
+        paths.append(
+            f'<path id="{kind}" transform="scale({1 / _GRAIN})" vector-effect="non-scaling-stroke" '
+            f'd="{"".join(map(_path, loops))}"/>'
+        )
+        uses.append(
+            f'<use href="#{kind}" stroke="#000" stroke-opacity=".6" stroke-width="2.75"{dark}/>'
+            f'<use href="#{kind}" stroke="#{bytes(colour).hex()}" stroke-width="1.5"{light}/>'
+        )
+    height, width = shape
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" fill="none" stroke-linejoin="round">'
+        f"<defs>{''.join(paths)}</defs>{''.join(uses)}</svg>"
+    ).encode()
+
+
+def _least(shape: tuple[int, int]) -> float:
+    """How many pixels a line has to go around: with fewer it would be a crumb."""
+    return max(4.0, (max(shape) / 100) ** 2)
+
+
+def outline_svg(mask: NDArray[np.bool_]) -> bytes:
+    """The border of the affected area.
 
     Args:
         mask: bool, (height, width).
     """
-    picture = np.zeros_like(mask)
-    around, line = _line(mask, max(1, round(max(mask.shape) / 256)))
-    picture[around] = line
-    return _flat_png(picture, OUTLINE_COLOUR)
+    height, width = mask.shape
+    loops = tracing.lines(mask, least=_least((height, width)))
+    return _svg((height, width), OUTLINE_COLOUR, whole=loops)
 
 
-def _loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
-    """The closed borders of `mask`, outer ones and those of holes.
-
-    Returns:
-        Of each, the pixels (row, column) just outside `mask` in the order of the border. They may
-        lie one pixel beyond the edge of `mask`, and one in a corner comes more than once.
-    """
-    inside = np.pad(mask, 1)
-    # Each side of a pixel that ends `mask`, as a step between two corners with `mask` on its right.
-    steps: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
-    for down, right, begin, end in (
-        (-1, 0, (0, 0), (0, 1)),
-        (0, 1, (0, 1), (1, 1)),
-        (1, 0, (1, 1), (1, 0)),
-        (0, -1, (1, 0), (0, 0)),
-    ):
-        ending = inside & ~np.roll(inside, (-down, -right), (0, 1))
-        for row, column in np.argwhere(ending).tolist():
-            steps.setdefault((row + begin[0], column + begin[1]), []).append(
-                (row + end[0], column + end[1], row + down - 1, column + right - 1)
-            )
-    loops = []
-    for start in steps:
-        loop, corner = [], start
-        while steps[corner]:
-            down, right, row, column = steps[corner].pop()
-            loop.append((row, column))
-            corner = (down, right)
-        if loop:
-            loops.append(loop)
-    return loops
-
-
-def _dashes(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Where the border of `mask` has dashes; all along those too short to be known by dashes."""
-    period = 12 * width
-    dashes = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
-    for loop in _loops(mask):
-        at = np.array(loop) + 1
-        count = len(loop) // period
-        if count >= _FEWEST_DASHES:
-            at = at[np.arange(len(loop)) * count % len(loop) < 0.55 * len(loop)]
-        dashes[at[:, 0], at[:, 1]] = True
-    for _ in range(width - 1):
-        dashes = _grown(dashes)
-    return dashes[1:-1, 1:-1]
-
-
-def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
-    """The bounds of the affected area: the inner as a thin line, the outer as a dashed one.
+def contours_svg(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
+    """The bounds of the affected area: the inner as a whole line, the outer as a dashed one.
 
     Parts of the outer one that are too small for dashes have a whole line.
 
@@ -166,13 +154,35 @@ def contours_png(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
         inner: bool, (height, width), surely affected.
         outer: bool, (height, width), possibly affected.
     """
-    width = max(1, round(max(outer.shape) / 360))
-    picture = np.zeros_like(outer)
-    around, line = _line(outer, width)
-    picture[around] = line & _dashes(outer[around], width)
-    around, line = _line(inner, width)
-    picture[around] |= line
-    return _flat_png(picture, CONTOUR_COLOUR)
+    height, width = outer.shape
+    least = _least((height, width))
+    whole = tracing.lines(inner, least=least)
+    dashed: list[tracing.Loop] = []
+    for loop in tracing.lines(outer, least=least):
+        (dashed if len(loop) >= _DASHED * max(height, width) else whole).append(loop)
+    return _svg((height, width), CONTOUR_COLOUR, dashed=dashed, whole=whole)
+
+
+def arcs_of(svg: bytes) -> dict[str, list[NDArray[np.float64]]]:
+    """What `outline_svg` or `contours_svg` drew.
+
+    Returns:
+        Of `whole` and `dashed` lines, each with its arcs: float, (n, 3, 2), where an arc begins,
+        which way it goes and where it ends, (x, y) in pixels of the scan.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not svg.endswith(b"</svg>"):
+        raise ValueError("this drawing has no end")
+    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    for kind, lines in _PATH.findall(svg.decode()):
+        drawn[kind] = []
+        for line in lines.split("M")[1:]:
+            numbers = np.array(_NUMBER.findall(line), np.float64).reshape(-1, 2) / _GRAIN
+            ends = np.cumsum(numbers[::2], axis=0)
+            drawn[kind].append(np.stack((ends[:-1], ends[:-1] + numbers[1::2], ends[1:]), axis=1))
+    return drawn
 
 
 def attention_png(attention: NDArray[np.uint8]) -> bytes:
@@ -198,6 +208,4 @@ def thumbnail_png(pixels: NDArray[np.uint8]) -> bytes:
     """A small picture for lists, longest side `THUMBNAIL_SIDE` at most."""
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    image.save(target, "PNG", compress_level=6)
-    return target.getvalue()
+    return encode_png(np.asarray(image))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from django.conf import settings
 from django.utils.formats import date_format
+from numpy.typing import NDArray
 from PIL import Image
 
 from predictions import storage
@@ -19,6 +21,7 @@ from predictions.presentation import (
     describe,
     error_rates,
 )
+from predictions.rendering import CONTOUR_COLOUR, OUTLINE_COLOUR, arcs_of
 from predictions.templatetags.figures import percent
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ _MUTED = (90, 100, 108)
 _ACCENT = (11, 110, 110)
 _AMBER, _AMBER_SOFT = (190, 125, 0), (251, 241, 220)
 _GREY, _GREY_SOFT = (150, 160, 166), (225, 230, 232)
+_UNDER = (0, 0, 0)
 _PICTURE_SIDE = 900
 # Millimetres: where the words must end, above the foot of the page, and where that begins.
 _BOTTOM, _FOOT = 297 - 17.0, 297 - 14.0
@@ -46,8 +50,10 @@ _ABOUT = "TumorSite is a tool for research and education, not a medical device."
 # The fonts that every PDF reader has know this alphabet only.
 _ALPHABET = "windows-1252"
 
-# What stands below a picture, and the picture as PNG.
-_Picture = tuple[str, bytes]
+# A colour, and lines as `arcs_of` gives them, in shares of the picture's width.
+_Drawing = tuple[tuple[int, int, int], dict[str, list[NDArray[np.float64]]]]
+# What stands below a picture, the picture as PNG, and what is drawn on it.
+_Picture = tuple[str, bytes, list[_Drawing]]
 
 
 class PictureLostError(Exception):
@@ -82,17 +88,60 @@ def _layer(key: str, size: tuple[int, int]) -> Image.Image:
 
 
 def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...]) -> Image.Image:
-    """The scan with pictures of the result laid over it."""
+    """The scan with pictures of the result laid over it; its drawings stay what they are."""
     base = base.copy()
     for kind in kinds:
         key = getattr(prediction, f"{kind}_key")
-        if not key:
+        if not key.endswith(".png"):
             continue
         layer = _layer(key, base.size)
         if kind in {"area", "attention"}:
             layer.putalpha(layer.getchannel("A").point(lambda value: value // 2))
         base.paste(layer, (0, 0), layer)
     return base
+
+
+def _drawings(prediction: Prediction) -> list[_Drawing]:
+    """The lines around the affected area; older results have them as pictures."""
+    drawings = []
+    for key, colour in (
+        (prediction.outline_key, OUTLINE_COLOUR),
+        (prediction.contours_key, CONTOUR_COLOUR),
+    ):
+        if not key.endswith(".svg"):
+            continue
+        try:
+            kinds = arcs_of(storage.get(key))
+        except (OSError, ValueError) as error:
+            raise PictureLostError(key) from error
+        width = prediction.scan.width
+        drawings.append((colour, {kind: [a / width for a in kinds[kind]] for kind in kinds}))
+    return drawings
+
+
+def _draw(pdf: FPDF, drawing: _Drawing, *, left: float, top: float, width: float) -> None:
+    """Light lines on dark ones that are a little wider, as on the page.
+
+    Args:
+        width: of the picture, in millimetres.
+    """
+    colour, kinds = drawing
+    for kind, lines in kinds.items():
+        for ink, thickness, alpha in ((_UNDER, 0.65, 0.6), (colour, 0.35, 1.0)):
+            with pdf.new_path() as path:
+                path.style.fill_color = None
+                path.style.stroke_color = "#" + bytes(ink).hex()
+                path.style.stroke_opacity = alpha
+                path.style.stroke_width = thickness
+                path.style.stroke_join_style = "round"
+                if kind == "dashed":
+                    path.style.stroke_dash_pattern = (2, 1.4)
+                for arcs in lines:
+                    placed = arcs * width + (left, top)
+                    path.move_to(*placed[0, 0].tolist())
+                    for _, way, end in placed.tolist():
+                        path.quadratic_curve_to(*way, *end)
+                    path.close()
 
 
 def _known(text: str) -> str:
@@ -144,7 +193,7 @@ def _boxed(pdf: FPDF, lines: list[tuple[str, str]]) -> None:
 
 
 def _captioned(prediction: Prediction) -> list[_Picture]:
-    """The pictures as PNG with what stands below them; the one that says most comes first."""
+    """The pictures with what stands below them; the one that says most comes first."""
     shown: list[tuple[str, tuple[str, ...]]] = [
         ("Where the network looked: not the extent of a tumour.", ("attention",))
     ]
@@ -157,7 +206,8 @@ def _captioned(prediction: Prediction) -> list[_Picture]:
     for caption, kinds in shown:
         coded = io.BytesIO()
         _overlaid(base, prediction, kinds).save(coded, "PNG")
-        captioned.append((caption, coded.getvalue()))
+        drawings = _drawings(prediction) if "outline" in kinds else []
+        captioned.append((caption, coded.getvalue(), drawings))
     return captioned
 
 
@@ -178,7 +228,7 @@ def _place(
     pdf: FPDF, picture: _Picture, *, left: float, top: float, width: float, height: float
 ) -> tuple[float, float]:
     """Draw a picture as large as its place allows, caption included; its width, where it ends."""
-    caption, coded = picture
+    caption, coded, drawings = picture
     shape, drawn = _shape(picture), width
     # A narrower picture may need more lines below it, and is narrower for them.
     for _ in range(3):
@@ -187,6 +237,10 @@ def _place(
         drawn = min(width, (height - below) * shape)
     bottom = top + drawn / shape
     pdf.image(io.BytesIO(coded), x=left, y=top, w=drawn, alt_text=caption)
+    # A line along the picture's edge must not stand out over it.
+    with pdf.rect_clip(left, top, drawn, drawn / shape):
+        for drawing in drawings:
+            _draw(pdf, drawing, left=left, top=top, width=drawn)
     pdf.set_xy(left - pdf.c_margin, bottom + 0.5)
     pdf.set_font("Helvetica", "", 8)
     pdf.set_text_color(*_MUTED)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from boto3.exceptions import Boto3Error
@@ -18,6 +18,8 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
 from storages.backends.s3 import S3Storage
+
+_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class StorageUnavailableError(Exception):
@@ -130,7 +132,7 @@ class ImmutableS3Storage(S3Storage):
                 Bucket=self.bucket_name,
                 Key=name,
                 Body=content.read(),
-                ContentType=_content_type(name),
+                ContentType=content_type(name),
                 IfNoneMatch="*",
             )
         except ClientError as error:
@@ -174,8 +176,9 @@ class ImmutableS3Storage(S3Storage):
         )
 
 
-def _content_type(name: str) -> str:
-    return "image/png" if name.endswith(".png") else "application/octet-stream"
+def content_type(name: str) -> str:
+    """What an object is, by the end of its name."""
+    return _TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
 
 
 def _storage() -> ScanStorage:

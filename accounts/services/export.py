@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -32,8 +33,8 @@ history.csv   your results as a table, one line a result
 scans/        your pictures, by the scan's id:
               image.png, thumbnail.png          what you uploaded, as the site stored it
               <result's id>/area.png            the affected area, as an overlay
-              <result's id>/outline.png         its outline, as an overlay
-              <result's id>/contours.png        what is surely and what may be affected, likewise
+              <result's id>/outline.svg         its outline, as an overlay (.png in older results)
+              <result's id>/contours.svg        what is surely and what may be affected, likewise
               <result's id>/attention.png       where the network looked, as an overlay
 
 TumorSite is for research and education. None of its results is a diagnosis.
@@ -94,8 +95,8 @@ def _archive(user: User, now: datetime) -> Iterator[bytes]:
                     file.write(part.encode())
                     yield sent.taken()
         for name, content in _pictures(user, missing, unread):
-            # PNG is compressed already. Merely stored it would need its size before it, for
-            # programs that read from the start.
+            # PNG is compressed already, and drawings are small. Merely stored they would need their
+            # size before them, for programs that read from the start.
             archive.writestr(_entry(name, now), content, compresslevel=0)
             yield sent.taken()
         readme = README.format(now=now) + _listed(MISSING, missing) + _listed(UNREAD, unread)
@@ -139,7 +140,7 @@ def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
     for run in runs:
         for kind in ("area", "outline", "contours", "attention"):
             if key := getattr(run, f"{kind}_key"):
-                yield key, f"scans/{scan.pk}/{run.pk}/{kind}.png"
+                yield key, f"scans/{scan.pk}/{run.pk}/{kind}{PurePosixPath(key).suffix}"
 
 
 def _pictures(user: User, missing: list[str], unread: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -108,8 +108,8 @@ def test_its_table_and_pictures(client: Client, ada: User, answered: Prediction)
     assert names == {
         "data.json", "history.csv", "README.txt", f"{folder}/image.png", f"{folder}/thumbnail.png",
         *(
-            f"{folder}/{answered.pk}/{kind}.png"
-            for kind in ("area", "outline", "contours", "attention")
+            f"{folder}/{answered.pk}/{name}"
+            for name in ("area.png", "outline.svg", "contours.svg", "attention.png")
         ),
     }  # fmt: skip
     image = archive.read(f"tumorsite-data/{folder}/image.png")

@@ -29,6 +29,7 @@ from predictions.selectors import CARD
 from predictions.services.registry import NoModelError
 from predictions.services.reviewing import NothingToReviewError, mark_reviewed
 from predictions.services.submission import run_again
+from predictions.templatetags.figures import suffix as suffix_of
 from predictions.views.pictures import deliver
 
 
@@ -114,14 +115,19 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_GET(self.picture_view), cacheable=True)
-        own = path(
-            "<uuid:prediction_id>/pictures/<str:kind>.png",
-            view,
-            name="predictions_prediction_picture",
-        )
-        return [own, *super().get_urls()]
+        own = [
+            path(
+                f"<uuid:prediction_id>/pictures/<str:kind>.{suffix}",
+                view,
+                name="predictions_prediction_picture",
+            )
+            for suffix in ("png", "<str:suffix>")
+        ]
+        return [*own, *super().get_urls()]
 
-    def picture_view(self, request: HttpRequest, prediction_id: UUID, kind: str) -> HttpResponse:
+    def picture_view(
+        self, request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
+    ) -> HttpResponse:
         """A picture for staff; `deliver` writes the audit row."""
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -129,7 +135,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
             prediction = self.get_queryset(request).select_related("scan").get(pk=prediction_id)
         except Prediction.DoesNotExist:
             raise Http404 from None
-        return deliver(request, prediction, kind)
+        return deliver(request, prediction, kind, suffix)
 
     def scan_of(self, record: Prediction) -> Scan:
         return record.scan
@@ -245,15 +251,21 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         )
         return format_html('<div class="scan-figures">{}</div>', figures)
 
+    def _address(self, prediction: Prediction, kind: str) -> str:
+        holder = prediction.scan if kind == "image" else prediction
+        return reverse(
+            "admin:predictions_prediction_picture",
+            args=[prediction.pk, kind, suffix_of(getattr(holder, f"{kind}_key"))],
+        )
+
     def _stack(self, prediction: Prediction, kinds: list[str], words: str) -> str:
         """The scan with overlays on it; only the first picture speaks."""
-        name = "admin:predictions_prediction_picture"
         return format_html_join(
             "",
             '<img src="{}" width="{}" height="{}" alt="{}">',
             (
                 (
-                    reverse(name, args=[prediction.pk, kind]),
+                    self._address(prediction, kind),
                     prediction.scan.width,
                     prediction.scan.height,
                     "" if number else words,
@@ -264,12 +276,11 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     def _links(self, prediction: Prediction, kinds: list[str]) -> str:
         """To the picture itself, pixel by pixel, and to what lies on it."""
-        name = "admin:predictions_prediction_picture"
         return format_html_join(
             ", ",
             '<a href="{}">{}</a>',
             (
-                (reverse(name, args=[prediction.pk, kind]), "scan" if kind == "image" else kind)
+                (self._address(prediction, kind), "scan" if kind == "image" else kind)
                 for kind in ["image", *kinds]
             ),
         )

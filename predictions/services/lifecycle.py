@@ -206,15 +206,15 @@ def store_pictures(*, prediction: Prediction, analysis: Analysis) -> dict[str, s
     """
     if analysis.status == "rejected":
         return {}
-    pictures = {"attention": rendering.attention_png(analysis.attention)}
+    pictures = {"attention.png": rendering.attention_png(analysis.attention)}
     if analysis.area.any():
-        pictures["area"] = rendering.area_png(analysis.area)
-        pictures["outline"] = rendering.outline_png(analysis.area)
-        pictures["contours"] = rendering.contours_png(analysis.inner, analysis.outer)
+        pictures["area.png"] = rendering.area_png(analysis.area)
+        pictures["outline.svg"] = rendering.outline_svg(analysis.area)
+        pictures["contours.svg"] = rendering.contours_svg(analysis.inner, analysis.outer)
     folder = _folder(prediction)
-    for kind, content in pictures.items():
-        storage.put(f"{folder}{kind}.png", content)
-    return {f"{kind}_key": f"{folder}{kind}.png" for kind in pictures}
+    for name, content in pictures.items():
+        storage.put(f"{folder}{name}", content)
+    return {f"{name.partition('.')[0]}_key": f"{folder}{name}" for name in pictures}
 
 
 def _folder(prediction: Prediction) -> str:

@@ -25,6 +25,12 @@ def bounds(interval: tuple[float, float] | None) -> str:
 
 
 @register.filter
+def suffix(key: str) -> str:
+    """What kind of file an object is, by its name: `png` or `svg`."""
+    return key.rpartition(".")[2]
+
+
+@register.filter
 def svg(value: float) -> str:
     """A number for an SVG attribute, whatever the language of the page."""
     return f"{value:.4f}"

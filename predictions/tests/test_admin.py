@@ -133,8 +133,9 @@ def test_pictures_leave_an_audit_row(
     client: Client, reviewer: User, answered: Prediction, kind: str
 ) -> None:
     client.force_login(reviewer)
-    answer = client.get(address("prediction", "picture", answered.pk, kind))
-    assert answer["Content-Type"] == "image/png"
+    suffix = "svg" if kind == "outline" else "png"
+    answer = client.get(address("prediction", "picture", answered.pk, kind, suffix))
+    assert answer["Content-Type"] == {"svg": "image/svg+xml", "png": "image/png"}[suffix]
     row = Access.objects.get()
     assert (row.user, row.kind, row.scan_id) == (reviewer, kind, answered.scan_id)
 
@@ -344,7 +345,7 @@ def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> N
     page = client.get(address("prediction", "change", answered.pk)).content.decode()
     assert f"?prediction={answered.pk}" in page
     page = client.get(f"{address('review', 'add')}?prediction={answered.pk}").content.decode()
-    assert f"{answered.pk}/pictures/outline.png" in page
+    assert f"{answered.pk}/pictures/outline.svg" in page
     assert "Glioma" in page
     assert "40 × 30 pixels" in page
     assert "null" not in page.partition('name="corrected_box"')[2].partition(">")[0]

@@ -207,6 +207,8 @@ class TestComplete:
         assert row.finished_at is not None
         prefix = f"scans/{row.scan_id}/predictions/{row.pk}/1/"
         assert row.area_key == f"{prefix}area.png"
+        assert row.outline_key == f"{prefix}outline.svg"
+        assert row.contours_key == f"{prefix}contours.svg"
         area = np.array(opened(storage.get(row.area_key)).convert("RGBA"))
         assert area.shape == (30, 40, 4)
         assert (area[..., 3] > 0).sum() == 100

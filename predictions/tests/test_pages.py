@@ -130,8 +130,11 @@ def test_a_result_has_its_pictures_and_its_limits(
     model.save()
     prediction = finish(submit(visitor=visitor))
     text = page(browser, prediction.get_absolute_url())
-    for kind in ("image", "area", "outline", "contours", "attention"):
+    for kind in ("image", "area", "attention"):
         assert reverse("picture", args=[prediction.pk, kind]) in text
+    for kind in ("outline", "contours"):
+        assert reverse("picture", args=[prediction.pk, kind, "svg"]) in text
+    assert "Outline (SVG)" in text
     assert "This is not a diagnosis." in text
     assert "90.0%" in text
     assert "The marked area is at the upper left of the picture, as you look at it," in text

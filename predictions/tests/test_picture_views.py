@@ -24,7 +24,7 @@ from mltasks.images import encode_png
 from predictions import report, storage
 from predictions.models import Access, Label, ModelVersion, Prediction, Scan
 from predictions.presentation import describe
-from predictions.rendering import area_png, contours_png, outline_png
+from predictions.rendering import area_png, contours_svg, outline_svg
 from predictions.report import report_pdf
 from predictions.services import submission
 from predictions.tests.test_model_figures import card
@@ -35,10 +35,21 @@ from tests.support.stores import use_s3
 
 pytestmark = pytest.mark.django_db
 KINDS = ("image", "thumbnail", "area", "outline", "contours", "attention")
+DRAWN = {"outline", "contours"}
 
 
 def url(prediction: Prediction, kind: str = "image") -> str:
-    return f"/results/{prediction.pk}/images/{kind}.png"
+    return f"/results/{prediction.pk}/images/{kind}.{'svg' if kind in DRAWN else 'png'}"
+
+
+def as_before(prediction: Prediction, **contents: bytes) -> Prediction:
+    """The result as older releases made it, with pictures of its lines."""
+    for kind, content in contents.items():
+        key = getattr(prediction, f"{kind}_key").replace(".svg", ".png")
+        storage.delete(getattr(prediction, f"{kind}_key"))
+        storage.put(key, content)
+        Prediction.objects.filter(pk=prediction.pk).update(**{f"{kind}_key": key})
+    return Prediction.objects.select_related("scan", "model_version").get(pk=prediction.pk)
 
 
 @pytest.fixture
@@ -54,7 +65,8 @@ def test_the_owner_gets_the_object_itself(
     holder = answered.scan if kind in {"image", "thumbnail"} else answered
     assert answer.status_code == 200
     assert answer.content == storage.get(getattr(holder, f"{kind}_key"))
-    assert answer["Content-Type"] == "image/png"
+    assert answer["Content-Type"] == ("image/svg+xml" if kind in DRAWN else "image/png")
+    assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Cache-Control"] == "private, max-age=31536000, immutable"
     assert answer["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
     assert answer["Content-Disposition"].startswith("inline;")
@@ -62,6 +74,30 @@ def test_the_owner_gets_the_object_itself(
     assert (entry.scan_id, entry.prediction_id, entry.kind, entry.visitor, entry.user) == (
         answered.scan_id, answered.pk, kind, visitor, None
     )  # fmt: skip
+
+
+def test_a_drawing_opened_as_a_page_may_load_and_run_nothing(
+    visitor_client: Client, answered: Prediction
+) -> None:
+    answer = visitor_client.get(url(answered, "outline"))
+    assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    kept = visitor_client.get(url(answered, "outline"), headers={"if-none-match": answer["ETag"]})
+    assert kept.status_code == 304
+    assert kept["Content-Security-Policy"] == answer["Content-Security-Policy"]
+
+
+def test_pictures_of_lines_from_before_are_what_they_were(
+    visitor_client: Client, answered: Prediction
+) -> None:
+    before = png(seed=3)
+    old = as_before(answered, outline=before, contours=before)
+    page = visitor_client.get(old.get_absolute_url()).content.decode()
+    for kind in DRAWN:
+        address = f"/results/{old.pk}/images/{kind}.png"
+        assert f'src="{address}"' in page
+        answer = visitor_client.get(address)
+        assert (answer["Content-Type"], answer.content) == ("image/png", before)
+    assert "Outline (PNG)" in page
 
 
 def test_what_the_browser_has_is_not_sent_again_but_written_down(
@@ -101,6 +137,14 @@ def test_an_account_is_written_down_as_such(client: Client, model: ModelVersion)
     assert (entry.user, entry.visitor) == (user, None)
 
 
+def test_a_picture_has_one_address(visitor_client: Client, answered: Prediction) -> None:
+    """What is cached for good must not depend on which release answered."""
+    for name in ("outline.png", "area.svg", "image.svg", "outline.", "outline.svg.svg"):
+        path = f"/results/{answered.pk}/images/{name}"
+        assert visitor_client.get(path).status_code == 404
+    assert Access.objects.count() == 0
+
+
 @pytest.mark.parametrize("kind", ["area", "outline", "contours", "attention", "nonsense"])
 def test_what_there_is_not_yet_is_not_found(
     visitor_client: Client, mine: Prediction, kind: str
@@ -131,7 +175,7 @@ def test_a_store_that_is_away_is_said_so(
     assert "immutable" not in answer.get("Cache-Control", "")
 
 
-@pytest.mark.parametrize("kind", ["area", "image"])
+@pytest.mark.parametrize("kind", ["area", "image", "contours"])
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_report_whose_picture_is_gone_says_that_waiting_does_not_help(
     visitor_client: Client, answered: Prediction, kind: str, damaged: bool
@@ -173,8 +217,8 @@ def test_a_report_never_has_a_large_picture_in_full_colours(
     pictures = {
         answered.scan.image_key: encode_png((mask * 200).astype(np.uint8)),
         answered.area_key: area_png(mask),
-        answered.outline_key: outline_png(mask),
-        answered.contours_key: contours_png(mask, mask),
+        answered.outline_key: outline_svg(mask),
+        answered.contours_key: contours_svg(mask, mask),
     }
     for key, content in pictures.items():
         storage.delete(key)
@@ -193,12 +237,48 @@ def test_a_report_never_has_a_large_picture_in_full_colours(
 
     monkeypatch.setattr(Image.Image, "convert", converted)
     monkeypatch.setattr(storage, "get", fetched)
-    picture = report._overlaid(report._base(answered), answered, ("outline",))
-    red, _, blue = np.asarray(picture.resize((250, 300)))[120, 79]
-    assert red > 200 > 60 > blue, "the outline"
     report_pdf(answered)
-    assert read.count(answered.scan.image_key) == 2
+    assert read.count(answered.scan.image_key) == 1
     assert max(made) < 4 * 10**6
+
+
+def test_a_report_has_the_lines_as_lines(
+    answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid: list[Any] = []
+    place, draw = FPDF.image, report._draw
+
+    def placed(pdf: FPDF, *given: Any, **options: Any) -> Any:
+        laid.append(options)
+        return place(pdf, *given, **options)
+
+    def drawn(pdf: FPDF, drawing: Any, **options: Any) -> None:
+        laid.append((drawing, options))
+        draw(pdf, drawing, **options)
+
+    monkeypatch.setattr(FPDF, "image", placed)
+    monkeypatch.setattr(report, "_draw", drawn)
+    report_pdf(answered)
+    picture, (outline, where), (contours, _) = laid[-5:-2]
+    assert (where["left"], where["top"], where["width"]) == (
+        picture["x"], picture["y"], picture["w"]
+    )  # fmt: skip
+    [arcs] = outline[1]["whole"]
+    # Columns 10 to 20 of 40, rows 5 to 15.
+    assert arcs.min(axis=(0, 1)) == pytest.approx([10 / 40, 5 / 40], abs=0.5 / 40)
+    assert arcs.max(axis=(0, 1)) == pytest.approx([20 / 40, 15 / 40], abs=0.5 / 40)
+    assert set(contours[1]) == {"whole", "dashed"}
+
+
+def test_a_report_of_before_has_its_lines_in_the_picture(answered: Prediction) -> None:
+    mask = np.zeros((30, 40), bool)
+    mask[10:20, 10:20] = True
+    line = area_png(mask)
+    old = as_before(answered, outline=line, contours=line)
+    assert report._drawings(old) == []
+    red, _, blue = np.asarray(report._overlaid(report._base(old), old, ("outline",)))[15, 15]
+    assert red > 200 > 60 > blue
+    assert report_pdf(old).startswith(b"%PDF-")
 
 
 def test_a_fault_of_the_report_itself_is_not_called_a_lost_picture(
@@ -248,6 +328,17 @@ class TestSignedLinks:
             assert picture.headers["Content-Type"] == "image/png"
             assert picture.headers["Content-Disposition"].startswith("inline;")
         assert Access.objects.count() == 1
+        storage.delete_prefix(mine.scan.prefix)
+
+    def test_a_drawing_is_told_as_one(
+        self, visitor_client: Client, mine: Prediction, settings: Settings, s3_server: S3
+    ) -> None:
+        use_s3(settings, s3_server)
+        link = visitor_client.get(url(finish(mine), "outline"))["Location"]
+        with urllib.request.urlopen(link) as drawing:  # noqa: S310  # our own server
+            assert drawing.headers["Content-Type"] == "image/svg+xml"
+            assert drawing.headers["Content-Disposition"].endswith('-outline.svg"')
+            assert drawing.read().startswith(b"<svg ")
         storage.delete_prefix(mine.scan.prefix)
 
     def test_no_link_is_ever_stored(
@@ -423,5 +514,5 @@ class TestReport:
 
 
 def test_pictures_are_plain_pngs(visitor_client: Client, answered: Prediction) -> None:
-    for kind in KINDS:
+    for kind in set(KINDS) - DRAWN:
         assert opened(visitor_client.get(url(answered, kind)).content).format == "PNG"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from mltasks.postprocessing import components
-from predictions import rendering
+from predictions import rendering, tracing
 from tests.support.pictures import opened
 
 
@@ -30,72 +33,122 @@ def test_the_area_covers_its_own_pixels_and_no_other(square: np.ndarray) -> None
     assert (picture[~square][:, 3] == 0).all()
 
 
-def test_the_outline_runs_just_outside_the_area(square: np.ndarray) -> None:
-    line = rgba(rendering.outline_png(square))[..., 3] > 0
-    assert not (line & square).any()
-    expected = np.zeros_like(square)
-    expected[19:31, 49:71] = True
-    expected[20:30, 50:70] = False
-    for corner in ((19, 49), (19, 70), (30, 49), (30, 70)):
-        expected[corner] = False
-    assert np.array_equal(line, expected)
+def flat(arcs: np.ndarray) -> np.ndarray:
+    """Points (x, y) along a drawn line."""
+    t = np.arange(8)[:, None] / 8
+    parts = [(1 - t) ** 2 * a + 2 * t * (1 - t) * way + t**2 * b for a, way, b in arcs]
+    return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("top", range(14, 29))
-def test_contours_lie_around_their_masks_and_the_outer_is_dashed(top: int) -> None:
-    outer = np.zeros((120, 120), np.bool_)
-    inner = outer.copy()
-    outer[top:100, 20:100] = True
-    inner[50:60, 50:60] = True
-    line = rgba(rendering.contours_png(inner, outer))[..., 3] > 0
-    assert not line[inner].any()
-    assert line[49, 50:60].all()
-    for side in (line[top - 1, 20:100], line[100, 20:100], line[top:100, 19], line[top:100, 100]):
-        assert 0.3 < side.mean() < 0.7
+def enclosed(lines: list[np.ndarray]) -> float:
+    """Pixels within lines, less those of holes."""
+    return sum(tracing.enclosed(flat(arcs)) for arcs in lines)
 
 
-def test_small_parts_of_the_outer_contour_are_drawn_whole() -> None:
+def border(mask: np.ndarray) -> np.ndarray:
+    """Points (x, y) along the sides of pixels that end `mask`, four to a side."""
+    inside, t = np.pad(mask, 1), np.arange(5) / 4
+    down, right = np.nonzero(inside[1:-1, 1:] != inside[1:-1, :-1])
+    upright = np.stack((right[:, None] + 0 * t, down[:, None] + t), axis=-1)
+    down, right = np.nonzero(inside[1:, 1:-1] != inside[:-1, 1:-1])
+    level = np.stack((right[:, None] + t, down[:, None] + 0 * t), axis=-1)
+    return np.concatenate((upright, level)).reshape(-1, 2)
+
+
+def furthest(these: np.ndarray, those: np.ndarray) -> float:
+    """How far the one of these is from all of those that is furthest from them."""
+    return float(np.hypot(*(these[:, None] - those).transpose(2, 0, 1)).min(axis=1).max())
+
+
+def disc(side: int, radius: float, *, waves: float = 0) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - side / 2
+    return np.hypot(y, x) + waves * np.sin(7 * np.arctan2(y, x)) < radius
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=16)), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_a_line_never_strays_a_pixel_from_the_border(cells: np.ndarray, size: int) -> None:
+    mask = cells.repeat(size, axis=0).repeat(size, axis=1)
+    loops = tracing.lines(mask, least=0)
+    assert bool(loops) == bool(mask.any())
+    if not loops:
+        return
+    drawn = rendering.arcs_of(rendering._svg(mask.shape, (0, 0, 0), whole=loops))["whole"]
+    points, true = np.concatenate([flat(arcs) for arcs in drawn]), border(mask)
+    assert furthest(points, true) <= 1
+    assert furthest(true, points) <= 1.5, "corners are cut"
+    assert abs(enclosed(drawn) - mask.sum()) <= 0.25 * len(true) / 5
+
+
+@pytest.mark.parametrize("radius", [4, 7, 12, 40, 90.5])
+@pytest.mark.parametrize("waves", [0, 0.15])
+def test_a_line_encloses_what_the_area_covers(radius: float, waves: float) -> None:
+    mask = disc(256, radius, waves=waves * radius)
+    [arcs] = rendering.arcs_of(rendering.outline_svg(mask))["whole"]
+    assert enclosed([arcs]) == pytest.approx(mask.sum(), rel=0.02, abs=1.5)
+
+
+def test_a_line_has_no_stairs() -> None:
+    """Its way turns as little as that of the circle which the pixels stand for."""
+    [arcs] = rendering.arcs_of(rendering.outline_svg(disc(256, 60)))["whole"]
+    steps = np.diff(flat(arcs)[::8], axis=0)
+    ways = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    assert np.abs(np.diff(ways)).max() < np.radians(12)
+    assert abs(ways[-1] - ways[0]) == pytest.approx(2 * np.pi, rel=0.1)
+
+
+def test_borders_of_holes_are_drawn_too() -> None:
+    mask = disc(128, 50) & ~disc(128, 20)
+    lines = rendering.arcs_of(rendering.outline_svg(mask))["whole"]
+    assert len(lines) == 2
+    assert enclosed(lines) == pytest.approx(mask.sum(), rel=0.01)
+
+
+def test_crumbs_are_left_out_unless_there_is_nothing_else() -> None:
+    mask = np.zeros((300, 300), np.bool_)
+    mask[5:7, 5] = True
+    assert len(rendering.arcs_of(rendering.outline_svg(mask))["whole"]) == 1
+    mask[100:140, 100:140] = True
+    [arcs] = rendering.arcs_of(rendering.outline_svg(mask))["whole"]
+    assert flat(arcs).min() > 98
+
+
+def test_the_outer_contour_is_dashed_but_for_small_parts() -> None:
     outer = np.zeros((300, 300), np.bool_)
     outer[100:250, 100:250] = True
     outer[20:28, 30:37] = True
-    line = rgba(rendering.contours_png(np.zeros_like(outer), outer))[..., 3] > 0
-    small = rgba(rendering.contours_png(outer, np.zeros_like(outer)))[..., 3] > 0
-    assert np.array_equal(line[:60], small[:60])
+    inner = np.zeros_like(outer)
+    inner[140:200, 140:200] = True
+    drawing = rendering.contours_svg(inner, outer)
+    lines = rendering.arcs_of(drawing)
+    assert [round(flat(arcs).mean()) for arcs in lines["dashed"]] == [175]
+    assert [round(flat(arcs).mean()) for arcs in lines["whole"]] == [170, 29]
+    assert drawing.count(b"stroke-dasharray") == 2, "a light one and the dark one below it"
 
 
-def test_dashes_are_even_however_the_border_runs() -> None:
-    y, x = np.mgrid[:400, :400]
-    outer = np.hypot(y - 200, x - 190) + 12 * np.sin(7 * np.arctan2(y - 200, x - 190)) < 120
-    line = rgba(rendering.contours_png(np.zeros_like(outer), outer))[..., 3] > 0
-    # Each dash is one piece of the line, diagonal steps included.
-    grown = line.copy()
-    grown[1:] |= line[:-1]
-    grown[:, 1:] |= grown[:, :-1]
-    labels, count = components(grown)
-    sizes = np.bincount(labels[line], minlength=count + 1)[1:]
-    assert count > 40
-    assert sizes.min() >= 0.6 * np.median(sizes)
-    assert sizes.max() <= 1.6 * np.median(sizes)
+def test_a_drawing_is_plain_svg_in_pixels_of_the_scan(square: np.ndarray) -> None:
+    for drawing in (
+        rendering.outline_svg(square),
+        rendering.contours_svg(square, square),
+        rendering.contours_svg(np.zeros_like(square), square),
+        rendering.outline_svg(np.ones_like(square)),
+    ):
+        root = ET.fromstring(drawing)  # noqa: S314  # our own
+        assert root.attrib["viewBox"] == "0 0 90 60"
+        names = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert names <= {"svg", "defs", "path", "use"}
+        paths = root.findall(".//{*}path")
+        assert paths
+        assert {path.attrib["vector-effect"] for path in paths} == {"non-scaling-stroke"}
+        named = {f"#{path.attrib['id']}" for path in paths}
+        assert {use.attrib["href"] for use in root.findall("{*}use")} == named
+        assert b"style" not in drawing
 
 
-def test_contours_of_all_of_a_small_picture_are_drawn() -> None:
-    everything = np.ones((13, 8), np.bool_)
-    within = everything.copy()
-    within[:, 0] = False
-    line = rgba(rendering.contours_png(within, everything))[..., 3] > 0
-    assert np.array_equal(line, ~within)
-
-
-def test_the_outline_is_wider_on_large_pictures() -> None:
-    mask = np.zeros((1024, 1024), np.bool_)
-    mask[400:600, 400:600] = True
-    line = rgba(rendering.outline_png(mask))[..., 3] > 0
-    assert line[390:400, 500].sum() == 4
-
-
-def test_an_area_at_the_edge_stays_inside_the_picture() -> None:
-    mask = np.ones((20, 20), np.bool_)
-    assert not (rgba(rendering.outline_png(mask))[..., 3] > 0).any()
+def test_half_a_drawing_is_no_drawing(square: np.ndarray) -> None:
+    drawing = rendering.outline_svg(square)
+    with pytest.raises(ValueError, match="no end"):
+        rendering.arcs_of(drawing[: len(drawing) // 2])
 
 
 def test_attention_is_brightest_and_least_see_through_where_it_is_strongest() -> None:

@@ -28,6 +28,7 @@ from tumorsite.http import problem
 logger = logging.getLogger(__name__)
 
 FOREVER = "private, max-age=31536000, immutable"
+DRAWING_ONLY = "default-src 'none'; sandbox"
 NOT_NOW = "The picture cannot be fetched at the moment. It is not lost; please try again soon."
 GONE = (
     "A picture of this result can no longer be read, so there is no report. "
@@ -47,10 +48,10 @@ def _key(prediction: Prediction, kind: str) -> str:
     }.get(kind, "")
 
 
-def _disposition(request: HttpRequest, prediction: Prediction, kind: str) -> str:
+def _disposition(request: HttpRequest, prediction: Prediction, name: str) -> str:
     """Names a download by the record, as the person's own file name may say who they are."""
     way = "attachment" if "download" in request.GET else "inline"
-    return f'{way}; filename="tumorsite-{str(prediction.pk)[-12:]}-{kind}.png"'
+    return f'{way}; filename="tumorsite-{str(prediction.pk)[-12:]}-{name}"'
 
 
 def _record(request: HttpRequest, prediction: Prediction, kind: str) -> None:
@@ -59,15 +60,19 @@ def _record(request: HttpRequest, prediction: Prediction, kind: str) -> None:
 
 
 @require_safe
-def picture(request: HttpRequest, prediction_id: UUID, kind: str) -> HttpResponse:
+def picture(
+    request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
+) -> HttpResponse:
     """One picture of one's own result."""
-    return deliver(request, owned_or_404(request, prediction_id), kind)
+    return deliver(request, owned_or_404(request, prediction_id), kind, suffix)
 
 
-def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResponse:
+def deliver(
+    request: HttpRequest, prediction: Prediction, kind: str, suffix: str = "png"
+) -> HttpResponse:
     """Hand out a picture to someone who has been found to be allowed to see it."""
     key = _key(prediction, kind)
-    if not key:
+    if not key.endswith(f".{suffix}"):
         raise Http404
     try:
         _record(request, prediction, kind)
@@ -75,12 +80,12 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
         # A full disk, perhaps. Nothing is handed out that is not written down.
         logger.exception("a picture could not be handed out")
         return problem(request, 503, NOT_NOW)
-    disposition = _disposition(request, prediction, kind)
+    disposition = _disposition(request, prediction, f"{kind}.{suffix}")
     try:
         signed = storage.signed_url(
             key,
             ResponseCacheControl=FOREVER,
-            ResponseContentType="image/png",
+            ResponseContentType=storage.content_type(key),
             ResponseContentDisposition=disposition,
         )
         if signed:
@@ -93,11 +98,15 @@ def deliver(request: HttpRequest, prediction: Prediction, kind: str) -> HttpResp
     except storage.StorageUnavailableError:
         return problem(request, 503, NOT_NOW)
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    response = HttpResponse(content, content_type="image/png")
+    response = HttpResponse(content, content_type=storage.content_type(key))
     response["Content-Disposition"] = disposition
     response["ETag"] = etag
     response["Cache-Control"] = FOREVER
-    return get_conditional_response(request, etag=etag, response=response) or response
+    response = get_conditional_response(request, etag=etag, response=response) or response
+    if suffix == "svg":
+        # Opened by itself a drawing is a page; ours needs nothing that a page may have.
+        response["Content-Security-Policy"] = DRAWING_ONLY
+    return response
 
 
 @never_cache

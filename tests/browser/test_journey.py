@@ -266,3 +266,22 @@ def test_focus_can_be_seen_and_content_skipped_to(visit: Visit) -> None:
     assert outline is True
     page.keyboard.press("Enter")
     assert page.evaluate("() => location.hash") == "#content"
+
+
+def test_lines_stay_on_the_picture_and_thin_when_it_is_zoomed(visit: Visit) -> None:
+    page = visit()
+    acts.submit(page, mri_png(seed=12))
+    line = page.locator(".film:visible [data-layer=outline]")
+    picture = page.locator(".film:visible .stack > img").first
+    expect(line).to_be_visible()
+    widths = []
+    for _ in range(3):
+        there, here = picture.bounding_box(), line.bounding_box()
+        assert there is not None
+        assert here is not None
+        assert here == pytest.approx(there, abs=0.5)
+        # A stroke is as wide as it is told to be at the size that the drawing is laid out in.
+        widths.append(line.evaluate("(line) => line.offsetWidth") / here["width"])
+        page.locator("[data-zoom=in]").click()
+        page.locator("[data-zoom=in]").click()
+    assert widths == pytest.approx([1, 1, 1], abs=0.01)

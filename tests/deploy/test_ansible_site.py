@@ -405,7 +405,7 @@ def seen(visitor: Visitor, prediction: str) -> tuple[str, dict[str, bytes]]:
     """A result as its visitor sees it: the words of the page, and every picture on it."""
     page = visitor.get(f"/results/{prediction}/")
     assert page.status == 200
-    addresses = set(re.findall(rf"/results/{prediction}/images/\w+\.png", page.text))
+    addresses = set(re.findall(rf"/results/{prediction}/images/\w+\.(?:png|svg)", page.text))
     assert len(addresses) >= 2, page.text
     pictures = {address: visitor.get(address) for address in sorted(addresses)}
     assert {answer.status for answer in pictures.values()} == {200}

@@ -111,6 +111,20 @@ function areaIn(film) {
 }
 
 /**
+ * Lay a drawing out as large as it is seen, so that its lines, which have the same width at any
+ * size, keep theirs; what enlarges it with the picture is undone.
+ * @param {HTMLElement} layer
+ * @param {number} scale
+ */
+function keepThin(layer, scale) {
+  const picture = layer.parentElement?.querySelector("img");
+  layer.toggleAttribute("data-large", scale > 1);
+  layer.style.width = picture && scale > 1 ? `${scale * picture.clientWidth}px` : "";
+  layer.style.height = picture && scale > 1 ? `${scale * picture.clientHeight}px` : "";
+  layer.style.transform = scale > 1 ? `scale(${1 / scale})` : "";
+}
+
+/**
  * Draw the view into one pane.
  * @param {HTMLElement} film
  * @param {View} view
@@ -128,6 +142,7 @@ function draw(film, view) {
     layer.toggleAttribute("hidden", view.bare || !view.layers.has(name));
     // A line needs more strength than a surface to be seen as well.
     const thin = name === "outline" || name === "contours" || name === "box";
+    if (thin) keepThin(layer, view.scale);
     layer.style.opacity = String(thin ? Math.min(1, 2 * view.strength) : view.strength);
   }
 }
