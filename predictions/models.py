@@ -361,7 +361,7 @@ class Access(models.Model):
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-id"]
-        verbose_name_plural = "accesses"
+        verbose_name_plural = "who opened what"
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.scan_id}"
