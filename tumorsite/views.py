@@ -27,8 +27,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return problem(
         request,
         403,
-        "Perhaps you have signed in or out in another tab since it was opened. "
-        "Open it again and send it once more. Nothing was changed.",
+        "This form has expired, perhaps because you signed in or out in another tab. "
+        "Nothing was changed.",
         template="expired_form.html",
         form=_form_of(request),
     )
