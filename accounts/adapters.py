@@ -3,17 +3,23 @@
 import base64
 import hashlib
 import logging
+import math
 from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
+from django.utils.functional import lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from accounts.models import User
 from tumorsite.http import problem
@@ -30,12 +36,34 @@ UNSENT = (
 )
 
 
+def _taken() -> SafeString:
+    return format_html(
+        "There is an account with this address. "
+        '<a href="{}">Sign in</a> or <a href="{}">set a new password</a>.',
+        reverse("account_login"),
+        reverse("account_reset_password"),
+    )
+
+
+def _too_many() -> str:
+    rates = ratelimit.get_rates(app="allauth.account", action="login_failed")
+    minutes = math.ceil(max((rate.duration for rate in rates), default=60) / 60)
+    return f"That was tried too often. Wait {minutes} minute{pluralize(minutes)}, then try again."
+
+
+# Both need what is known only when the site runs.
+_TAKEN, _TOO_MANY = lazy(_taken, SafeString)(), lazy(_too_many, str)()
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Users have no user name; the e-mail address is the name."""
 
     error_messages: ClassVar = {
         **DefaultAccountAdapter.error_messages,
         "email_password_mismatch": "The e-mail address or the password is not correct.",
+        # Said at sign-up alone, which cannot hide it: an address has one account.
+        "email_taken": _TAKEN,
+        "too_many_login_attempts": _TOO_MANY,
     }
 
     def get_client_ip(self, request: HttpRequest) -> str:

@@ -7,15 +7,22 @@ from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp import forms as totp
 from django import forms
 
+# What `AUTH_PASSWORD_VALIDATORS` ask for; Django's own words are a list of four.
+WHAT_IT_NEEDS = (
+    "Ten characters or more; not only digits, not a common password, nothing like your address."
+)
+
 
 class Plain(forms.Form):
     """No placeholder that repeats the label; after a mistake the focus is where it was made."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        for field in self.fields.values():
+        for name, field in self.fields.items():
             field.widget.attrs.pop("placeholder", None)
             field.label = str(field.label).capitalize()
+            if field.help_text and name == "password1":
+                field.help_text = WHAT_IT_NEEDS
             if isinstance(field, forms.EmailField):
                 field.label = "E-mail address"
             if field.widget.attrs.get("autocomplete") == "one-time-code":

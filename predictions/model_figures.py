@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from predictions.models import Label
+
+# Of fewer pictures than these no share is told.
+FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What became of other pictures of one source: answered with a warning, without, or refused."""
+    """What became of other pictures of one source: answered with a warning, without, or refused.
+
+    Attributes:
+        names: of the sources that are summed in it; empty if it is one.
+    """
 
     name: str
     n: int
     warned: int
     taken: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class Elsewhere:
     Attributes:
         right, wrong_and_sure: shares of those of a known kind that it named rightly, and wrongly
             with 90% or more; None if no kind is known.
+        known: how many of them are of a known kind.
+        names: of the sources that are summed in it; empty if it is one.
     """
 
     name: str
@@ -62,6 +73,12 @@ class Elsewhere:
     refused: float | None
     warned: float | None
     wrong_and_sure: float | None
+    known: int
+    names: tuple[str, ...] = ()
+
+
+# A row of a table by source.
+P = TypeVar("P", Foreign, Elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,9 @@ class Figures:
         taken: other pictures that it answered without a warning; `sources` says which.
         bodies_taken: likewise of medical pictures of other parts of the body or by other means,
             which `bodies` names; drawn ones and, in newer cards, real ones.
+        bodies_warned: those of them that it answered with one.
+        scans_taken, scans_warned: likewise of those that are real MRI slices; of none in cards
+            that do not tell them apart.
         taken_warned: those that it answered with one.
         overlap: median Dice of its area with the experts'; None if these drew none.
         misplaced: share of areas that do not touch the experts' at all; its interval is None in
@@ -178,6 +198,9 @@ class Figures:
     unworsened: Share | None
     bodies: list[Foreign]
     bodies_taken: Count
+    bodies_warned: int
+    scans_taken: Count
+    scans_warned: int
     elsewhere: list[Elsewhere]
     elsewhere_right: Share | None
     elsewhere_tumors: int
@@ -191,6 +214,16 @@ class Figures:
     def few_groups(self) -> bool:
         """Whether the slices of any class are of too few groups."""
         return any(own.few_groups for own in self.classes)
+
+    @property
+    def worst(self) -> Worsened | None:
+        """What makes it err most when strong."""
+        return min(self.worsened, key=lambda own: own.strong.value, default=None)
+
+    @property
+    def everywhere(self) -> Elsewhere | None:
+        """All slices from elsewhere together."""
+        return self.elsewhere[-1] if self.elsewhere else None
 
     def of_label(self, label: str) -> ClassFigures | None:
         return next((figures for figures in self.classes if figures.label == label), None)
@@ -273,15 +306,78 @@ def _worsened(metrics: dict[str, Any]) -> list[Worsened]:
 def _elsewhere(stated: dict[str, Any]) -> list[Elsewhere]:
     if not stated:
         return []
-    parts = [*stated["by_source"].items(), ("all of them", stated)]
-    return [
-        Elsewhere(
-            name,
-            own["n"],
-            *(own[key]["value"] for key in ("accuracy", "refused", "flagged", "confidently_wrong")),
-        )
-        for name, own in parts
+    parts = [_apart(name, own) for name, own in stated["by_source"].items()]
+    return [*_folded(parts, _summed_elsewhere), _apart("all of them", stated)]
+
+
+def _apart(name: str, own: dict[str, Any]) -> Elsewhere:
+    return Elsewhere(
+        name,
+        own["n"],
+        right=own["accuracy"]["value"],
+        refused=own["refused"]["value"],
+        warned=own["flagged"]["value"],
+        wrong_and_sure=own["confidently_wrong"]["value"],
+        known=own.get("kind_known", own["n"]),
+    )
+
+
+def _foreign(by_source: dict[str, Any]) -> list[Foreign]:
+    parts = [
+        Foreign(_source(name), own["n"], own.get("flagged", 0), own["accepted"])
+        for name, own in by_source.items()
     ]
+    return _folded(parts, _summed_foreign)
+
+
+def _folded(parts: list[P], summed: Callable[[list[P]], P]) -> list[P]:
+    """Sources of few pictures in one row at the end: shares of so few say nothing."""
+    few = [part for part in parts if part.n < FEW]
+    if len(few) < 2:
+        return parts
+    return [part for part in parts if part.n >= FEW] + [summed(few)]
+
+
+def _summed_foreign(parts: list[Foreign]) -> Foreign:
+    return Foreign(
+        "other",
+        sum(part.n for part in parts),
+        sum(part.warned for part in parts),
+        sum(part.taken for part in parts),
+        tuple(part.name for part in parts),
+    )
+
+
+def _summed_elsewhere(parts: list[Elsewhere]) -> Elsewhere:
+    of_all, of_known = [part.n for part in parts], [part.known for part in parts]
+    return Elsewhere(
+        "other",
+        sum(of_all),
+        right=_mean([part.right for part in parts], of_known),
+        refused=_mean([part.refused for part in parts], of_all),
+        warned=_mean([part.warned for part in parts], of_all),
+        wrong_and_sure=_mean([part.wrong_and_sure for part in parts], of_known),
+        known=sum(of_known),
+        names=tuple(part.name for part in parts),
+    )
+
+
+def _mean(shares: list[float | None], weights: list[int]) -> float | None:
+    """Of those that are known; None if none is."""
+    pairs = [
+        (share, weight)
+        for share, weight in zip(shares, weights, strict=True)
+        if share is not None and weight
+    ]
+    if not pairs:
+        return None
+    return sum(share * weight for share, weight in pairs) / sum(weight for _, weight in pairs)
+
+
+def _scans(by_source: dict[str, Any], outcome: str) -> Count:
+    """How many real MRI slices of other parts of the body met with an outcome."""
+    scans = [own for name, own in by_source.items() if name.startswith("MR ")]
+    return Count(sum(own[outcome] for own in scans), sum(own["n"] for own in scans))
 
 
 def _known(strangers: dict[str, Any]) -> bool:
@@ -312,15 +408,12 @@ def model_figures(card: dict[str, Any]) -> Figures | None:
         warned=Count(slices["flagged"]["count"], slices["n"]),
         taken_warned=Count(others["flagged"], others["n"]),
         taken=Count(others["accepted"], others["n"], Share.of(others, "share")),
-        sources=[
-            Foreign(_source(name), stated["n"], stated["flagged"], stated["accepted"])
-            for name, stated in others["by_source"].items()
-        ],
-        bodies=[
-            Foreign(name, stated["n"], stated["flagged"], stated["accepted"])
-            for name, stated in bodies.get("by_source", {}).items()
-        ],
+        sources=_foreign(others["by_source"]),
+        bodies=_foreign(bodies.get("by_source", {})),
         bodies_taken=Count(bodies.get("accepted", 0), bodies.get("n", 0)),
+        bodies_warned=bodies.get("flagged", 0),
+        scans_taken=_scans(bodies.get("by_source", {}), "accepted"),
+        scans_warned=_scans(bodies.get("by_source", {}), "flagged").count,
         overlap=Share.of(dice["median"]) if dice["n"] else None,
         overlap_n=dice["n"],
         misplaced=float(dice["empty_or_disjoint"] or 0.0),

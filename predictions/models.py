@@ -301,6 +301,15 @@ class Prediction(models.Model):
             return ""
         return "unreliable" if self.flagged else "unsure" if self.committed is False else ""
 
+    @property
+    def standing(self) -> str:
+        """Its status; where an answer comes with a doubt, that instead, as “done” would hide it."""
+        return self.doubt or self.status
+
+    @property
+    def standing_words(self) -> str:
+        return self.doubt.capitalize() or self.get_status_display()
+
 
 class Review(models.Model):
     """A staff member's reading of one prediction."""
@@ -362,7 +371,7 @@ class Access(models.Model):
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-id"]
-        verbose_name_plural = "accesses"
+        verbose_name_plural = "who opened what"
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["prediction_id"], name="access_prediction"),
         ]

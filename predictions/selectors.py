@@ -6,12 +6,15 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.db import connection
-from django.db.models import Case, OuterRef, QuerySet, Subquery, When
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
 
+from predictions.ids import first_uuid7
 from predictions.models import (
     UNFINISHED_BUSINESS,
     Label,
@@ -73,34 +76,94 @@ def place_in_line(prediction: Prediction) -> int:
     return Prediction.objects.filter(status=Status.QUEUED, pk__lt=prediction.pk).count() + 1
 
 
+# What a list says instead of “done” of an answer not to be relied on; see `Prediction.standing`.
+UNSURE, UNRELIABLE = "unsure", "unreliable"
+# In the order in which people look for them.
+STATES = [
+    (Status.SUCCEEDED.value, Status.SUCCEEDED.label),
+    (UNSURE, "Unsure"),
+    (UNRELIABLE, "Unreliable"),
+    *(choice for choice in Status.choices if choice[0] != Status.SUCCEEDED),
+]
+_STANDING = Case(
+    When(label="", then=F("status")),
+    When(flagged=True, then=Value(UNRELIABLE)),
+    When(committed=False, then=Value(UNSURE)),
+    default=F("status"),
+)
+# Empty where the network does not stand by it.
+_RELIED_ON = Case(When(Q(flagged=True) | Q(committed=False), then=Value("")), default=F("label"))
+# Before there were any scans; ids know no time before 1970.
+_LONG_AGO = date(1970, 1, 2)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return max(date.fromisoformat(text), _LONG_AGO)
+    except ValueError:
+        return None
+
+
+def _zone(name: str) -> str:
+    return name if name in available_timezones() else ""
+
+
+def _begin(day: date, zone: str) -> UUID:
+    """The least id of a day."""
+    return first_uuid7(datetime.combine(day, time.min, ZoneInfo(zone or "UTC")))
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a person looks for in the history."""
+    """What a person looks for in the history.
+
+    Attributes:
+        status: as lists show it: a status, or the doubt that an answer comes with.
+        label: the finding. Where no doubt is asked for, only if the network stands by it.
+        since, until: first and last day on which a scan was uploaded.
+        zone: whose days these are; UTC if empty.
+    """
 
     status: str = ""
     label: str = ""
     text: str = ""
+    since: date | None = None
+    until: date | None = None
+    zone: str = ""
 
     @classmethod
     def from_query(cls, query: Any) -> Filters:
         """Read the filters of a query string; unknown values are as good as none."""
         status, label = query.get("status", ""), query.get("label", "")
+        since, until = _day(query.get("since", "")), _day(query.get("until", ""))
         return cls(
-            status=status if status in Status.values else "",
+            status=status if status in dict(STATES) else "",
             label=label if label in Label.values else "",
             # PostgreSQL takes no NUL.
             # Names are kept in this form of letters with accents.
             text=unicodedata.normalize("NFC", query.get("q", "").replace("\0", "").strip()[:100]),
+            since=since,
+            until=until,
+            zone=_zone(query.get("zone", "")) if since or until else "",
         )
 
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
         if self.text:
             scans = scans.filter(**_holding(self.text))
-        for field, value in (("status", self.status), ("label", self.label)):
+        # Ids begin with the time: a stretch of the index that pages are read from anyway.
+        if self.since:
+            scans = scans.filter(pk__gte=_begin(self.since, self.zone))
+        if self.until and self.until < date.max:
+            scans = scans.filter(pk__lt=_begin(self.until + timedelta(days=1), self.zone))
+        leaning = self.status in {UNSURE, UNRELIABLE}
+        for name, value, what in (
+            ("status", self.status, _STANDING),
+            ("label", self.label, F("label") if leaning else _RELIED_ON),
+        ):
             if value:
-                standing = Subquery(_standing(OuterRef("pk")).values(field)[:1])
-                scans = scans.alias(**{f"standing_{field}": standing})
-                scans = scans.filter(**{f"standing_{field}": value})
+                own = _standing(OuterRef("pk")).annotate(asked=what).values("asked")
+                scans = scans.alias(**{f"standing_{name}": Subquery(own[:1])})
+                scans = scans.filter(**{f"standing_{name}": value})
         return scans
 
 

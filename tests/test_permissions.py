@@ -22,7 +22,6 @@ from django.contrib.auth.models import Group
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLResolver, get_resolver, reverse
-from taggit.models import Tag
 from wagtail.documents import get_document_model
 
 from accounts.models import User
@@ -364,7 +363,6 @@ def admin_objects(scene: Scene) -> dict[str, Any]:
     record_access(prediction=scene.result, kind="image", user=owner, visitor=None)
     Review.objects.create(prediction=scene.result, reviewer=reviewer)
     EmailAddress.objects.create(user=owner, email=owner.email)
-    Tag.objects.create(name="a tag")
     TrainingRun.objects.create(recipe="tumorsite-2", recipe_text="")
     DriftRecord.objects.create(model_version=scene.result.model_version, n=50, score=0.1)
     get_document_model().objects.create(title="A document", file="missing.pdf")

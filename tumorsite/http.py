@@ -9,12 +9,16 @@ def wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def problem(request: HttpRequest, status: int, message: str, *, template: str = "") -> HttpResponse:
+def problem(
+    request: HttpRequest, status: int, message: str, *, template: str = "", **more: str
+) -> HttpResponse:
     """An error as the caller can read it: a page, or JSON with the message.
 
     Args:
         template: the page, if not the usual `<status>.html`.
+        more: what that page is told beside the message.
     """
     if wants_json(request):
         return JsonResponse({"error": message}, status=status)
-    return render(request, template or f"{status}.html", {"message": message}, status=status)
+    context = {"message": message, **more}
+    return render(request, template or f"{status}.html", context, status=status)

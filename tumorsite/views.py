@@ -1,11 +1,13 @@
 """The public pages that hold no records, and the pages for errors."""
 
 import sys
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, PermissionDenied, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.generic import RedirectView
 
 from tumorsite.http import problem
@@ -27,9 +29,21 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         request,
         403,
         "This form has expired, perhaps because you signed in or out in another tab. "
-        "Go back, reload the page and send it again. Nothing was changed.",
+        "Nothing was changed.",
         template="expired_form.html",
+        form=_form_of(request),
     )
+
+
+def _form_of(request: HttpRequest) -> str:
+    """The page of this site that a form was sent from, else the address it was sent to."""
+    source = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(source, {request.get_host()}):
+        parts = urlsplit(source)
+        place = parts._replace(scheme="", netloc="", fragment="").geturl()
+    else:
+        place = request.path
+    return place if url_has_allowed_host_and_scheme(place, None) else ""
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -45,7 +59,9 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(request, 403, "You may not open this page.")
+    return problem(
+        request, 403, "It belongs to another account, or needs rights that yours does not have."
+    )
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -9,7 +9,9 @@ from allauth.account.models import EmailAddress
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
+from accounts.forms import WHAT_IT_NEEDS
 from accounts.tests.support import add_second_factor, sign_in, verified
 from tests.support.records import make_user
 
@@ -49,6 +51,40 @@ def test_the_focus_is_where_the_mistake_was_made(client: Client) -> None:
     text = client.post(reverse("account_login"), form).content.decode()
     assert "autofocus" in field(text, "login")
     assert "The e-mail address or the password is not correct." in text
+
+
+def test_a_taken_address_leads_to_its_account(client: Client) -> None:
+    user = verified()
+    form = {"email": user.email, "password1": "a long password", "password2": "a long password"}
+    text = client.post(reverse("account_signup"), form).content.decode()
+    assert (
+        "There is an account with this address. "
+        f'<a href="{reverse("account_login")}">Sign in</a> or '
+        f'<a href="{reverse("account_reset_password")}">set a new password</a>.'
+    ) in text
+
+
+def test_what_is_wrong_with_the_whole_is_said_aloud(client: Client) -> None:
+    form = {"login": "ada@example.org", "password": "x"}
+    text = client.post(reverse("account_login"), form).content.decode()
+    assert '<div role="alert"><ul class="errorlist nonfield">' in text
+    assert '<div role="alert">' not in page(client, "account_login")
+    for _ in range(6):
+        text = client.post(reverse("account_login"), form).content.decode()
+    assert "That was tried too often. Wait 5 minutes, then try again." in text
+
+
+def test_what_a_password_needs_is_one_line(client: Client, settings: Settings) -> None:
+    text = page(client, "account_signup")
+    assert text.count('class="helptext"') == 1
+    assert f'id="id_password1_helptext">{WHAT_IT_NEEDS}<' in text
+    # These four are what it says.
+    rules = {rule["NAME"].rpartition(".")[2]: rule for rule in settings.AUTH_PASSWORD_VALIDATORS}
+    assert set(rules) == {
+        "UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    }  # fmt: skip
+    assert rules["MinimumLengthValidator"]["OPTIONS"] == {"min_length": 10}
 
 
 def test_a_code_is_typed_with_digits(client: Client) -> None:

@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -7,10 +8,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from wagtail.models import Page, PageViewRestriction
 from wagtail.test.utils.form_data import nested_form_data, rich_text, streamfield
 
-from education.models import Picture, TopicPage, TumourPage
+from education.models import GlossaryPage, Picture, TopicPage, TumourPage
 
 
 def form(title: str, words: str = "New words.") -> dict[str, str]:
@@ -224,3 +226,26 @@ def test_users_are_managed_by_e_mail(pages: list[str], admin_client: Client) -> 
     made.refresh_from_db()
     # The address is its owner's to change.
     assert (made.email, made.is_active) == ("new@example.org", False)
+
+
+def test_the_first_page_says_what_waits(
+    client: Client, editor: Client, treatment: TopicPage, glioma: TumourPage
+) -> None:
+    def panel(name: str) -> str:
+        text = " ".join(editor.get("/cms/").content.decode().split())
+        return text.partition(f'id="{name}')[2].partition("</section>")[0]
+
+    yesterday, today = timezone.localdate() - timedelta(days=1), timezone.localdate()
+    for kind in (TopicPage, TumourPage, GlossaryPage):
+        kind.objects.update(next_review=today)
+    assert panel("due_for_review") == panel("drafts_not_published") == ""
+    TopicPage.objects.filter(pk=treatment.pk).update(next_review=yesterday)
+    TumourPage.objects.filter(pk=glioma.pk).update(next_review=yesterday, live=False)
+    due = panel("due_for_review")
+    assert f'<a href="{edit(treatment)}">{treatment.title}</a> was due on' in due
+    assert glioma.title not in due
+    glioma.summary = "Another one."
+    glioma.save_revision()
+    drafts = panel("drafts_not_published")
+    assert f'<a href="{edit(glioma)}">{glioma.title}</a> changed on' in drafts
+    assert treatment.title not in drafts

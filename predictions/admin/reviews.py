@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -29,6 +30,8 @@ else:
     ReviewFormBase = forms.ModelForm
 
 
+# Where their number is kept for a moment, as all have to be counted.
+WAITING_KEY = "admin:waiting-for-review"
 FOUR_NUMBERS = "Give four whole numbers, as 102, 80, 164, 131."
 
 
@@ -71,6 +74,12 @@ class ReviewForm(ReviewFormBase):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        if "verdict" in self.fields:
+            # As the one who reads says it.
+            self.fields["verdict"].choices = [  # type: ignore[attr-defined]  # of a choice
+                (Review.Verdict.AGREES, "I agree"),
+                (Review.Verdict.CORRECTS, "I correct it"),
+            ]
         if not self.instance.pk:
             # The row's default is for `mark_reviewed`; here a verdict is what somebody chose.
             self.fields["verdict"].initial = None
@@ -115,7 +124,9 @@ class ReviewForm(ReviewFormBase):
         agrees = cleaned["verdict"] == Review.Verdict.AGREES
         label, box = cleaned.get("corrected_label"), cleaned.get("corrected_box")
         if agrees and (label or box):
-            raise ValidationError("Agreement needs no correction: choose “Corrects”, or clear it.")
+            raise ValidationError(
+                "Agreement needs no correction: choose “I correct it”, or clear it."
+            )
         given = box or "corrected_box" in self.errors
         if prediction and not agrees and label == prediction.label and not given:
             raise ValidationError("That is what the network says: correct the label or the area.")
@@ -149,6 +160,7 @@ class ReviewAdmin(RecordAdmin):
     raw_id_fields = ("prediction",)
     radio_fields: ClassVar = {"verdict": admin.VERTICAL}
     change_form_template = "admin/predictions/review/form.html"
+    change_list_template = "admin/predictions/review/list.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         reviewer = "reviewer" if may_see_people(request) else "own"
@@ -198,6 +210,8 @@ class ReviewAdmin(RecordAdmin):
         subject = _subject(self, request, object_id)
         # Saving leads on by itself.
         context = {**(extra_context or {}), "subject": subject, "show_save_and_add_another": False}
+        if object_id is None:
+            context["title"] = "Review a result"
         return super().changeform_view(request, object_id, form_url, context)
 
     def response_add(
@@ -249,4 +263,5 @@ class ReviewAdmin(RecordAdmin):
     def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
         if not change:
             obj.reviewer = request.user  # type: ignore[assignment]  # staff are users
+            cache.delete(WAITING_KEY)
         super().save_model(request, obj, form, change)

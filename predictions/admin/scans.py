@@ -31,9 +31,9 @@ class ScanAdmin(OwnerMixin, RecordAdmin):
     ordering = ("-id",)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return ["picture", "id", "size", owner_column(request), "created_at"]
+        return ["picture", "short_id", "size", owner_column(request), "created_at"]
 
-    list_display_links = ("id",)
+    list_display_links = ("short_id",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         return [
@@ -64,6 +64,11 @@ class ScanAdmin(OwnerMixin, RecordAdmin):
     @admin.display(description="picture")
     def picture(self, scan: Any) -> str:
         return thumbnail(scan.newest)
+
+    @admin.display(description="id", ordering="id")
+    def short_id(self, scan: Scan) -> str:
+        """Its end: ids begin with the time."""
+        return f"…{str(scan.pk)[-8:]}"
 
     @admin.display(description="size")
     def size(self, scan: Scan) -> str:

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'verbose_name_plural': 'accesses',
+                'verbose_name_plural': 'who opened what',
                 'ordering': ['-id'],
             },
         ),

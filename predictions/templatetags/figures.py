@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import math
+
 from django import template
 
 register = template.Library()
@@ -16,6 +18,15 @@ def percent(share: float | None) -> str:
     if 99.9 < value < 100:
         return "over 99.9%"
     return f"{value:.1f}%"
+
+
+@register.filter
+def in_hundred(share: float) -> str:
+    """A share of 0–1 as people count: "about 4". Rounding makes it neither none nor all."""
+    count = math.floor(100 * share + 0.5)
+    if count < 1:
+        return "fewer than 1"
+    return f"about {count}" if count < 100 else "more than 99"
 
 
 @register.filter

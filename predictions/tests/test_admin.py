@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from predictions.ids import first_uuid7, uuid7
 from predictions.models import Access, ModelVersion, Prediction, Review, Scan, Status
 from predictions.services.auditing import record_access
 from predictions.services.reviewing import NothingToReviewError, mark_reviewed
+from predictions.templatetags import desk
 from tests.support.records import finish, make_model, make_user, submit
 
 pytestmark = pytest.mark.django_db
@@ -374,7 +376,7 @@ def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> N
     [
         ({"verdict": ""}, "This field is required"),
         ({"verdict": "corrects"}, "A correction needs the right label"),
-        ({"corrected_label": "glioma"}, "Agreement needs no correction"),
+        ({"corrected_label": "glioma"}, "Agreement needs no correction: choose “I correct it”"),
         ({"verdict": "corrects", "corrected_label": "glioma"}, "That is what the network says"),
         (
             {"verdict": "corrects", "corrected_label": "glioma", "corrected_box": "[1, 2, 3]"},
@@ -436,6 +438,74 @@ def test_saving_leads_to_the_next_result(
     place = f"{address('review', 'add')}?prediction={newest.pk}"
     said = client.post(place, review_form(prediction=newest.pk)).content.decode()
     assert "Change that review instead" in said.partition("<fieldset")[0]
+
+
+def test_what_is_wrong_stands_before_the_pictures(
+    client: Client, reviewer: User, answered: Prediction
+) -> None:
+    client.force_login(reviewer)
+    place = f"{address('review', 'add')}?prediction={answered.pk}"
+    page = client.get(place).content.decode()
+    assert "<h1>Review a result</h1>" in page
+    assert "I agree" in page
+    assert "I correct it" in page
+    assert "nav-sidebar" not in page.partition("<main")[2]
+    form = review_form(prediction=answered.pk, verdict="")
+    page = client.post(place, form).content.decode()
+    before, _, after = page.partition('class="scan-figures"')
+    assert "Not saved yet" in before
+    link = '<a href="#id_verdict_0">Verdict</a>: This field is required.'
+    assert link in " ".join(before.split())
+    assert before.index("Not saved yet") < before.index("The network says:")
+    assert 'id="id_verdict_0"' in after
+
+
+def test_the_first_page_says_what_waits(
+    client: Client, root: User, reviewer: User, answered: Prediction
+) -> None:
+    index = reverse("admin:index")
+    newer = finish(submit(visitor=uuid4(), seed=1))
+    failed = submit(visitor=uuid4(), seed=2)
+    Prediction.objects.filter(pk=failed.pk).update(status=Status.FAILED)
+    add = f"{address('review', 'add')}?prediction="
+
+    def read(place: str) -> str:
+        return " ".join(client.get(place).content.decode().split())
+
+    client.force_login(reviewer)
+    for place in (index, address("review")):
+        text = read(place)
+        assert f'href="{add}{newer.pk}">Start</a> 2 results wait for a review' in text
+    text = read(index)
+    assert "1 run failed</a> in the last 24 hours" in text
+    assert f'In production: <a href="{address("modelversion", "change", 1)}' in re.sub(
+        r"modelversion/\d+/", "modelversion/1/", text
+    )
+    assert "Who opened what" not in text
+    for row in (newer, answered):
+        form = review_form(prediction=row.pk)
+        assert client.post(f"{add}{row.pk}", form).status_code == 302
+    assert "No result waits for a review." in read(index)
+    ModelVersion.objects.update(stage="retired")
+    assert "No network is in production" in read(index)
+    # What a member of staff may not see is not counted for them either.
+    client.force_login(make_user("clerk@example.org", is_staff=True))
+    text = read(index)
+    for words in ("review", "failed in", "production"):
+        assert words not in text.partition('class="desk"')[2].partition("content-main")[0]
+    client.force_login(root)
+    text = read(index)
+    assert "Who opened what" in text
+    assert "Tags" not in text
+
+
+def test_a_thousand_are_enough_to_count(
+    client: Client, reviewer: User, answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(submit(visitor=uuid4(), seed=1))
+    monkeypatch.setattr(desk, "MOST", 1)
+    client.force_login(reviewer)
+    assert "1+ results wait" in client.get(reverse("admin:index")).content.decode()
 
 
 def test_figures_read_as_on_the_site(client: Client, root: User, answered: Prediction) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.http import QueryDict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from predictions import selectors
+from predictions.ids import first_uuid7
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.selectors import (
     Filters,
@@ -199,6 +204,37 @@ class TestFilters:
         assert {scan.name for scan in history_page(owner, filters).scans} == names
         assert {row.scan.name for row in export_rows(owner, filters)} == names
 
+    @pytest.mark.parametrize(
+        ("filters", "names"),
+        [
+            (Filters(status="succeeded"), {"Axial one.png", "axial two.png"}),
+            (Filters(status="unsure"), {"leaning.png"}),
+            (Filters(status="unreliable"), {"strange.png", "both.png"}),
+            # Only what the network stands by, unless what it does not is asked for.
+            (Filters(label="glioma"), {"Axial one.png"}),
+            (Filters(status="unsure", label="glioma"), {"leaning.png"}),
+            (Filters(status="unreliable", label="glioma"), {"both.png"}),
+            (Filters(status="succeeded", label="pituitary"), set()),
+        ],
+    )
+    def test_doubt_is_a_state_of_its_own(
+        self, owner: Owner, visitor: UUID, filters: Filters, names: set[str]
+    ) -> None:
+        doubtful = [
+            ("leaning.png", {"label": "glioma", "committed": False}),
+            ("strange.png", {"label": "pituitary", "flagged": True}),
+            ("both.png", {"label": "glioma", "flagged": True, "committed": False}),
+        ]
+        for seed, (name, changes) in enumerate(doubtful):
+            finish(submit(visitor=visitor, name=name, seed=10 + seed), **changes)
+        # From before networks said whether they stand by an answer.
+        Prediction.objects.filter(label="no_tumor").update(committed=None)
+        found = history_page(owner, filters).scans
+        assert {scan.name for scan in found} == names
+        assert {row.scan.name for row in export_rows(owner, filters)} == names
+        if filters.status:
+            assert {scan.latest.standing for scan in found} <= {filters.status}  # type: ignore[attr-defined]
+
     @pytest.mark.parametrize("asked", ["öl", "RÖNTGEN", "O\u0308l", "öl (1)"])
     def test_letters_with_accents_in_any_case_and_form(
         self, owner: Owner, visitor: UUID, asked: str
@@ -249,6 +285,92 @@ class TestFilters:
         page = visitor_client.get("/scans/?q=slice").content.decode()
         assert f"older={older}" in page
         assert "q=slice" in page
+
+
+def uploaded(visitor: UUID, model: ModelVersion, moment: str) -> str:
+    """A scan that came at a moment, by its name."""
+    at = datetime.fromisoformat(moment)
+    [pk] = rows(visitor, 1, model)
+    own = UUID(int=first_uuid7(at).int | pk.int & (1 << 80) - 1)
+    Prediction.objects.filter(scan=pk).delete()
+    Scan.objects.filter(pk=pk).update(id=own, name=moment)
+    Prediction.objects.create(scan_id=own, model_version=model)
+    return moment
+
+
+@pytest.mark.data_layer
+class TestDays:
+    @pytest.mark.parametrize(
+        ("query", "first", "last"),
+        [
+            ("since=2026-05-04", 1, 4),
+            ("until=2026-05-04", 0, 3),
+            ("since=2026-05-04&until=2026-05-04", 1, 3),
+            # Midnight comes two hours sooner there.
+            ("since=2026-05-05&until=2026-05-05&zone=Europe/Berlin", 2, 4),
+            ("since=2026-05-05&zone=Europe", 3, 4),
+            ("since=0001-01-01&until=9999-12-31", 0, 4),
+            ("until=1969-01-01", 0, 0),
+            ("since=2026-05-06&until=2026-05-01", 0, 0),
+            ("since=nonsense&until=2026-02-31", 0, 4),
+        ],
+    )
+    def test_both_ends_are_among_them(
+        self,
+        owner: Owner,
+        visitor: UUID,
+        visitor_client: Client,
+        model: ModelVersion,
+        query: str,
+        first: int,
+        last: int,
+    ) -> None:
+        moments = (
+            "2026-05-03T23:59:59.999+00:00", "2026-05-04T00:00:00+00:00",
+            "2026-05-04T22:00:00+00:00", "2026-05-05T00:00:00+00:00",
+        )  # fmt: skip
+        names = [uploaded(visitor, model, moment) for moment in moments]
+        filters = Filters.from_query(QueryDict(query))
+        found = [scan.name for scan in history_page(owner, filters).scans]
+        assert found == names[first:last][::-1]
+        assert {row.scan.name for row in export_rows(owner, filters)} == set(found)
+        assert visitor_client.get(f"/scans/?{query}").status_code == 200
+
+    def test_pages_keep_to_them_both_ways(
+        self, owner: Owner, visitor: UUID, model: ModelVersion
+    ) -> None:
+        for hour in range(10, 20):
+            uploaded(visitor, model, f"2026-05-04T{hour}:00:00+00:00")
+        expected = rows(visitor, 5, model)
+        today = timezone.now().date()
+        filters = Filters(since=today - timedelta(days=1), until=today + timedelta(days=1))
+        assert forward(owner, filters, 2) == expected
+        assert backward(owner, filters, 2, expected[-1]) == expected[:-1]
+
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="plans of few rows say nothing there")
+    @pytest.mark.parametrize("query", ["status=unsure", "label=glioma", "since=2026-05-04", ""])
+    def test_pages_are_read_from_the_index_of_their_owner(
+        self, owner: Owner, visitor: UUID, model: ModelVersion, query: str
+    ) -> None:
+        [pk] = rows(visitor, 1, model)
+        filters = Filters.from_query(QueryDict(query))
+        for scans in (scans_of(owner), scans_of(owner).filter(pk__lt=pk)):
+            plan = filters.apply(scans)[:25].explain()
+            found = re.search(r"predictions_scan USING (?:COVERING )?INDEX (\w+) (.*)", plan)
+            assert found, plan
+            assert found[1] == "scan_visitor"
+            outer = plan.partition("CORRELATED")[0]
+            assert "TEMP B-TREE" not in outer, plan
+
+    def test_links_and_table_keep_to_them(
+        self, visitor_client: Client, visitor: UUID, model: ModelVersion
+    ) -> None:
+        rows(visitor, 30, model)
+        query = "since=2026-01-01&amp;zone=Europe%2FBerlin"
+        page = visitor_client.get("/scans/?since=2026-01-01&zone=Europe/Berlin").content.decode()
+        assert f'{query}">Older' in page
+        assert f'export.csv?{query}"' in page
+        assert 'value="2026-01-01"' in page
 
 
 @pytest.mark.data_layer

@@ -130,6 +130,49 @@ def test_other_parts_of_the_body_are_counted_apart() -> None:
     assert figures.taken == before.taken
 
 
+def test_rows_of_few_pictures_are_one_row() -> None:
+    complete = card()
+    counts = {
+        "MR of a heart": (95, 64, 24), "CT": (6, 2, 1), "MR of a liver": (1, 0, 1),
+        "drawn knee": (50, 1, 0),
+    }  # fmt: skip
+    by_source = {
+        name: {"n": n, "flagged": flagged, "accepted": taken}
+        for name, (n, flagged, taken) in counts.items()
+    }
+    complete["metrics"]["other_bodies"] = {
+        "n": 152, "flagged": 67, "accepted": 26, "by_source": by_source,
+    }  # fmt: skip
+    part = {"groups": 1, "tumors": 0, "confidently_wrong": {"value": None, "ci95": None}}
+    sizes = {"T1": (72, 0.9), "diffusion": (6, 1.0), "localizer": (18, 0.5)}
+    complete["metrics"]["elsewhere"] = {
+        "n": 96, **part, "accuracy": stated(0.8), "refused": stated(0.0), "flagged": stated(0.5),
+        "by_source": {
+            name: {
+                "n": n, **part, "accuracy": stated(right), "refused": stated(0.0),
+                "flagged": stated(right),
+            }
+            for name, (n, right) in sizes.items()
+        },
+    }  # fmt: skip
+    figures = model_figures(complete)
+    assert figures
+    assert [(row.name, row.n) for row in figures.bodies] == [
+        ("MR of a heart", 95), ("drawn knee", 50), ("other", 7),
+    ]  # fmt: skip
+    other = figures.bodies[-1]
+    assert (other.warned, other.taken, other.names) == (2, 2, ("CT", "MR of a liver"))
+    # Real slices, however few of each kind.
+    assert (figures.scans_taken.count, figures.scans_taken.n, figures.scans_warned) == (25, 96, 64)
+    assert [row.name for row in figures.elsewhere] == ["T1", "other", "all of them"]
+    other_heads = figures.elsewhere[1]
+    assert (other_heads.n, other_heads.names) == (24, ("diffusion", "localizer"))
+    assert other_heads.right == pytest.approx((6 * 1.0 + 18 * 0.5) / 24)
+    assert other_heads.wrong_and_sure is None
+    assert figures.everywhere
+    assert figures.everywhere.n == 96
+
+
 def test_it_reads_a_card() -> None:
     figures = model_figures(card())
     assert figures

@@ -303,15 +303,17 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     model.card = {**card(), "attribution": ["Training images: BRISC 2025."]}
     model.save()
     text = page(browser, reverse("model"))
-    assert "<strong>2</strong> of 75 slices with a tumour" in text
+    assert "it names about 5 in 100 wrongly" in text
+    assert "expect worse" in text
+    assert "<strong>2 of 75</strong> slices with a tumour" in text
     assert "BRISC 2025" in text
     assert model.digest in text
     assert "How well it draws" in text
     assert "too narrow" not in text
     assert "Not learnt from is not unseen" in text
-    assert "is decided by how they do on them" in text
+    assert "is decided by how they do on these slices" in text
     assert "set on these same slices" not in text
-    assert "cross-fitted" not in text
+    assert "Cross-fitted" not in text
     for own in model.card["metrics"]["validation"]["per_class"].values():
         own |= {"groups": 5, "few_groups": True}
     model.save()
@@ -319,6 +321,7 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     assert "5 (few)" in text
     assert "the interval is too narrow" in text
     assert "On heads from elsewhere" not in text
+    assert "Other parts of the body" not in text
     part = {"n": 20, "tumors": 0, "accuracy": {"value": 0.6, "ci95": [0.5, 0.7]}}
     part |= {key: {"value": 0.25, "ci95": None} for key in ("refused", "flagged")}
     part["confidently_wrong"] = {"value": None, "ci95": None}
@@ -329,11 +332,13 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     }
     model.save()
     text = page(browser, reverse("model"))
-    assert "proton density" in text
+    assert "On heads from other scanners about 40 in 100. Expect worse than the first" in text
+    assert "Proton density" in text
     assert "every other answer is a false alarm" in text
     assert "<strong>40.0%</strong> of slices from other people" in text
     assert '<td class="number">–</td>' in text
-    assert "<strong>24</strong> of 95 medical pictures" in text
+    assert "<strong>24 of 95</strong> real MRI slices of other parts" in text
+    assert "64 more with one" in text
     assert "MR of a heart" in text
     model.card["calibration"] = crossed()
     model.card["metrics"]["data"] = {"groups_calibrated_on": 30}
@@ -346,7 +351,8 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     }  # fmt: skip
     model.save()
     text = page(browser, reverse("model"))
-    assert "95% intervals: 1.0%–8.0% for it, 90.0%–99.0% for" in text
+    assert '5.0%</td> <td class="number muted">1.0%–8.0%</td>' in text
+    assert '96.0%</td> <td class="number muted">90.0%–99.0%</td>' in text
     model.card["metrics"]["validation"]["dice"] = {
         "n": 0, "median": {"value": None, "ci95": None}, "empty_or_disjoint": 0.0,
     }  # fmt: skip

@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from predictions.changes import changes
 from predictions.history_csv import csv_lines
 from predictions.ids import as_uuid
-from predictions.models import Label, Prediction, Status
+from predictions.models import Label, Prediction
 from predictions.presentation import NOT_A_DIAGNOSIS, describe
 from predictions.selectors import (
+    STATES,
     Filters,
     export_rows,
     history_page,
@@ -58,7 +59,7 @@ def scans(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "filtered": filters != Filters(),
         "query": query.urlencode(),
-        "statuses": Status.choices,
+        "states": STATES,
         "labels": Label.choices,
     }
     return render(request, "predictions/history.html", context)

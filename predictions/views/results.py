@@ -48,7 +48,8 @@ def owned_or_404(request: HttpRequest, prediction_id: UUID) -> Prediction:
 def _state(prediction: Prediction) -> dict[str, Any]:
     return {
         "status": prediction.status,
-        "text": prediction.get_status_display(),
+        "standing": prediction.standing,
+        "text": prediction.standing_words,
         "place": place_in_line(prediction),
         "attempt": prediction.attempt,
         "finished": not prediction.is_active,

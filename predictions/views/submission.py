@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from mltasks.images import ImageError
+from predictions.front_figures import front_figures
 from predictions.model_figures import model_figures
 from predictions.models import Prediction
 from predictions.selectors import recent_scans
@@ -29,6 +30,8 @@ from tumorsite.throttle import client_address, retry_after
 logger = logging.getLogger(__name__)
 
 FIELD = "images"
+# With scripts each picture is a request of its own, so that more can be chosen than come in one.
+MOST_IN_LINE = 50
 
 NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
 NO_MODEL = "No network is in service at the moment. Please try again later."
@@ -51,7 +54,12 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _home_context(request: HttpRequest) -> dict[str, Any]:
-    return {"recent": recent_scans(owner_of(request)), "most_at_once": settings.UPLOADS_AT_ONCE}
+    return {
+        "recent": recent_scans(owner_of(request)),
+        "most_at_once": settings.UPLOADS_AT_ONCE,
+        "most_in_line": MOST_IN_LINE,
+        "figures": front_figures(),
+    }
 
 
 @require_safe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -93,13 +94,45 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
     )
     items = page.locator("[data-uploads] li")
     expect(items).to_have_count(4)
-    expect(items.nth(1)).to_contain_text("not a picture we can read")
-    expect(items.nth(3)).to_contain_text("not a picture we can read")
+    for number in (1, 3):
+        expect(items.nth(number)).to_contain_text("not a picture we can read")
+        expect(items.nth(number).locator(".upload-film")).to_have_text("Not readable")
     for number in (0, 2):
         expect(items.nth(number).get_by_role("link", name=re.compile("Open"))).to_be_visible()
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
-    page.goto("/scans/")
+    expect(page.locator("[data-upload-summary]")).to_have_text(
+        re.compile("^4 files: 2 answered, 2 not readable$")
+    )
+    page.get_by_role("link", name="See them in your history").click()
+    page.wait_for_url("**/scans/")
     expect(page.locator("a.record-link")).to_have_count(2)
+
+
+def test_more_than_one_request_takes_wait_in_line(visit: Visit) -> None:
+    page = visit()
+    names = [f"{number}.png" for number in range(52)]
+    page.set_input_files("#images", [acts.payload(png(64, 64, seed=1), name) for name in names])
+    expect(page.locator("[data-uploads] li.error")).to_have_text(re.compile("Left out.* 51.png"))
+    expect(page.locator("[data-upload-summary]")).to_have_text("50 files: 50 not a brain MRI")
+
+
+def test_times_are_the_visitor_s_own(visit: Visit) -> None:
+    page = visit(timezone_id="Asia/Kolkata")
+    acts.submit(page, mri_png(seed=11))
+    page.goto("/scans/")
+    time = page.locator(".record-facts time")
+    assert re.fullmatch(r"\d+ \w+ \d{4}, \d\d:\d\d UTC", time.get_attribute("title") or "")
+    assert re.fullmatch(r"\d+ \w+ \d{4}, \d\d:\d\d", time.inner_text())
+    shown, kept = (
+        datetime.strptime(f"{text.removesuffix(' UTC')} +0000", "%d %b %Y, %H:%M %z")
+        for text in (time.inner_text(), time.get_attribute("title") or "")
+    )
+    assert shown - kept == timedelta(hours=5, minutes=30)
+    # So are the days that can be asked for.
+    page.fill("[name=since]", f"{shown:%Y-%m-%d}")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**zone=Asia%2F*")
+    expect(page.locator("a.record-link")).to_have_count(1)
 
 
 def test_a_picture_added_while_the_first_is_sent_is_not_lost(visit: Visit) -> None:
@@ -174,7 +207,7 @@ def test_a_selection_outlasts_the_page_it_was_made_on(visit: Visit) -> None:
     expect(choices).to_have_count(3)
     choices.first.check()
     expect(said).to_have_text("2 selected, 1 of them on other pages")
-    page.get_by_role("button", name="Compare two").click()
+    page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**/compare/**")
     page.go_back()
     expect(choices.first).to_be_checked()

@@ -17,8 +17,9 @@ from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
 from accounts.models import User
+from tests.support.records import make_user
 from tumorsite.http import problem
-from tumorsite.views import csrf_failure, server_error
+from tumorsite.views import csrf_failure, forbidden, server_error
 
 BARE = (400, 413, 429, 500, 503)
 
@@ -51,6 +52,45 @@ def test_an_expired_form_says_that_nothing_was_changed(rf: RequestFactory) -> No
     response = csrf_failure(rf.post("/", headers={"accept": "text/html"}), "no cookie")
     assert response.status_code == 403
     assert "Nothing was changed" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "link"),
+    [
+        ("http://testserver/scans/?q=a&label=glioma", "/scans/delete/", "/scans/?q=a&label=glioma"),
+        ("", "/account/login/", "/account/login/"),
+        ("https://elsewhere.example/form", "/account/login/", "/account/login/"),
+        ("javascript:alert(1)", "/account/login/", "/account/login/"),
+        ("http://testserver//elsewhere.example/", "/account/login/", ""),
+        ("", "//elsewhere.example/", ""),
+    ],
+)
+def test_an_expired_form_leads_to_itself_and_nowhere_else(
+    rf: RequestFactory, source: str, place: str, link: str
+) -> None:
+    request = rf.post("/", headers={"accept": "text/html", "referer": source})
+    request.path = place
+    text = csrf_failure(request, "no cookie").content.decode()
+    found = re.findall(r'href="([^"]*)">Open the form again', text)
+    assert [html.unescape(one) for one in found] == [link] * bool(link)
+
+
+@pytest.mark.django_db
+def test_a_page_for_others_offers_another_account(client: Client) -> None:
+    client.defaults["SERVER_NAME"] = "localhost"
+    client.force_login(make_user())
+    response = client.get("/admin/predictions/scan/?q=a&p=1", headers={"accept": "text/html"})
+    request = response.wsgi_request
+    request.user = make_user("bob@example.org")
+    text = forbidden(request).content.decode()
+    assert "Sign out and use another account" in text
+    assert text.count("You may not") == 2  # title and heading
+    hidden = re.findall(r'name="next"\s+value="([^"]*)"', text)
+    answer = client.post("/account/logout/", {"next": html.unescape(hidden[0])})
+    assert (
+        answer["Location"]
+        == "/account/login/?next=%2Fadmin%2Fpredictions%2Fscan%2F%3Fq%3Da%26p%3D1"
+    )
 
 
 def test_a_fault_of_ours_says_so(rf: RequestFactory) -> None:

@@ -10,7 +10,7 @@ for (const record of /** @type {NodeListOf<HTMLElement>} */ (
   const finding = /** @type {HTMLElement} */ (record.querySelector("[data-finding]"));
   watch(record.dataset.stateUrl ?? "", {
     state(state) {
-      mark.className = `state state-${state.status}`;
+      mark.className = `state state-${state.standing}`;
       mark.textContent = state.text;
       finding.textContent = state.short || (state.finished ? "No answer" : "No answer yet");
     },

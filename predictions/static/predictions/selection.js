@@ -36,7 +36,7 @@ function select(scans) {
     ? invitation
     : others
       ? `${selected.size} selected, ${others} of them on other pages`
-      : `${ticked} of ${boxes.length} selected`;
+      : `${ticked} on this page selected`;
   compare.disabled = selected.size !== 2;
   remove.disabled = selected.size === 0;
   none.hidden = others === 0;

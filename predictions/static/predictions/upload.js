@@ -17,15 +17,34 @@ const INSTEAD = /** @type {const} */ ([
 const AT_A_TIME = 2;
 // A longer wait is nothing to keep a page open for.
 const LONGEST_WAIT = 120;
+const LONG_LIST = 6;
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-upload]"));
 const zone = /** @type {HTMLElement} */ (form.querySelector("[data-drop]"));
 const list = /** @type {HTMLUListElement} */ (document.querySelector("[data-uploads]"));
 const status = /** @type {HTMLElement} */ (document.querySelector("[data-upload-status]"));
-const done = /** @type {HTMLElement} */ (document.querySelector("[data-upload-done]"));
+const head = /** @type {HTMLElement} */ (document.querySelector("[data-upload-head]"));
+const summary = /** @type {HTMLElement} */ (head.querySelector("[data-upload-summary]"));
+const above = /** @type {HTMLElement} */ (head.querySelector("[data-upload-done]"));
+const below = /** @type {HTMLElement} */ (document.querySelector(".actions[data-upload-done]"));
 const most = Number(form.dataset.most);
 const mostBytes = Number(form.dataset.bytes);
 
+/**
+ * What has become of a file, in the order in which it is counted.
+ * @typedef {"answered" | "rejected" | "unreadable" | "failed" | "deleted" | ""} Outcome
+ */
+const OUTCOMES = /** @type {const} */ ([
+  ["answered", "answered"],
+  ["rejected", "not a brain MRI"],
+  ["unreadable", "not readable"],
+  ["failed", "not analysed"],
+  ["deleted", "deleted"],
+  ["", "on the way"],
+]);
+
+/** @type {Upload[]} */
+const all = [];
 /** @type {Upload[]} */
 const waiting = [];
 let sending = 0;
@@ -88,13 +107,19 @@ class Upload {
     this.action = element("span", "upload-action");
     const text = element("div", "upload-text");
     text.append(element("p", "upload-name", file.name), this.words, this.progress);
-    this.item.append(this.preview(), text, this.action);
+    /** @type {Outcome} */
+    this.outcome = "";
+    this.film = element("span", "upload-film");
+    this.film.setAttribute("aria-hidden", "true");
+    this.preview();
+    this.item.append(this.film, text, this.action);
     list.append(this.item);
     list.hidden = false;
+    all.push(this);
+    sum();
   }
 
   preview() {
-    const film = element("span", "upload-film");
     const image = document.createElement("img");
     image.alt = "";
     image.width = 72;
@@ -102,10 +127,27 @@ class Upload {
     const url = URL.createObjectURL(this.file);
     image.addEventListener("load", () => URL.revokeObjectURL(url));
     // Browsers cannot show every format that can be sent, TIFF for one.
-    image.addEventListener("error", () => image.remove());
+    image.addEventListener("error", () => {
+      if (!this.film.dataset.mark) this.mark("format", extension(this.file.name));
+    });
     image.src = url;
-    film.append(image);
-    return film;
+    this.film.append(image);
+  }
+
+  /**
+   * In the picture's place.
+   * @param {"format" | "unreadable"} kind
+   * @param {string} text
+   */
+  mark(kind, text) {
+    this.film.dataset.mark = kind;
+    this.film.replaceChildren(text);
+  }
+
+  /** @param {Outcome} outcome */
+  became(outcome) {
+    this.outcome = outcome;
+    sum();
   }
 
   /** @param {string} text */
@@ -117,8 +159,11 @@ class Upload {
   /**
    * @param {string} message what happened and what to do
    * @param {boolean} again whether sending it again may help
+   * @param {Outcome} outcome
    */
-  fail(message, again) {
+  fail(message, again, outcome = "failed") {
+    if (outcome === "unreadable") this.mark("unreadable", "Not readable");
+    this.became(outcome);
     this.progress.hidden = true;
     this.say(message, "error");
     announce(`${this.file.name}: ${message}`);
@@ -134,6 +179,7 @@ class Upload {
     this.progress.value = 0;
     this.progress.hidden = false;
     this.action.replaceChildren();
+    this.became("");
     this.say("Waiting to be sent");
     enqueue(this);
   }
@@ -177,7 +223,9 @@ class Upload {
         sending -= 1;
         sendNext();
         // Before, the way to the history would lead away from what is still to be sent.
-        done.hidden = !known || unsent() > 0;
+        above.hidden = below.hidden = !known || unsent() > 0;
+        // Above and below a short list it would stand twice in sight.
+        if (all.length > 1 && all.length < LONG_LIST) below.hidden = true;
         resolve(undefined);
       });
     });
@@ -198,7 +246,8 @@ class Upload {
     if (request.status === 403) {
       this.fail("This page has been open too long. Reload it and choose the picture again.", false);
     } else if (request.status === 413) {
-      this.fail(message ?? "That is too large for the site. Save it as PNG or JPEG.", false);
+      const words = message ?? "That is too large for the site. Save it as PNG or JPEG.";
+      this.fail(words, false);
     } else if (request.status === 429 && retryAfter(request)) {
       this.later(retryAfter(request));
     } else if (request.status === 429) {
@@ -206,7 +255,7 @@ class Upload {
     } else if (request.status >= 500 || !message) {
       this.fail(message ?? "The site cannot take it at the moment. Try again soon.", true);
     } else {
-      this.fail(message, false);
+      this.fail(message, false, request.status === 422 ? "unreadable" : "failed");
     }
   }
 
@@ -228,13 +277,44 @@ class Upload {
     this.say("Waiting");
     watch(result.state_url, {
       state: (state) => {
-        const mark = element("span", `state state-${state.status}`, state.text);
+        const mark = element("span", `state state-${state.standing}`, state.text);
         this.words.replaceChildren(mark, state.finding ? ` ${state.finding}` : "");
-        if (state.finished) announce(`${this.file.name}: ${state.finding}`);
+        if (!state.finished) return;
+        this.became(outcomeOf(state.status));
+        announce(`${this.file.name}: ${state.finding}`);
+        // Once for all, when the last has its answer.
+        if (all.length > 1 && all.every((one) => one.outcome)) announce(summary.textContent ?? "");
       },
-      gone: () => this.say("Deleted"),
+      gone: () => {
+        this.say("Deleted");
+        this.became("deleted");
+      },
     });
   }
+}
+
+/** @param {string} name */
+function extension(name) {
+  return /\.(\w{2,4})$/.exec(name)?.[1]?.toUpperCase() ?? "No preview";
+}
+
+/**
+ * @param {string} state
+ * @returns {Outcome}
+ */
+function outcomeOf(state) {
+  if (state === "succeeded") return "answered";
+  return state === "rejected" ? "rejected" : "failed";
+}
+
+/** Count above the list what has become of all of them; of a single one its line says it. */
+function sum() {
+  head.hidden = all.length < 2;
+  const parts = OUTCOMES.map(([outcome, words]) => {
+    const count = all.filter((one) => one.outcome === outcome).length;
+    return count ? `${count} ${words}` : "";
+  });
+  summary.textContent = `${all.length} files: ${parts.filter(Boolean).join(", ")}`;
 }
 
 /** @param {string} text */
@@ -285,7 +365,7 @@ function take(files) {
   for (const file of taken) {
     const upload = new Upload(file, alone);
     const problem = fault(file);
-    if (problem) upload.fail(problem, false);
+    if (problem) upload.fail(problem, false, file.size > mostBytes ? "failed" : "unreadable");
     else enqueue(upload);
   }
   if (chosen.length > most) {

@@ -8,7 +8,8 @@ const AFTER_TROUBLE = 5000;
 /**
  * @typedef {object} State
  * @property {string} status
- * @property {string} text the status in words
+ * @property {string} standing the status, or the doubt that an answer comes with
+ * @property {string} text the same in words
  * @property {number} place in line, 1 for the next
  * @property {number} attempt
  * @property {boolean} finished
