@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.support.browser import accessibility_faults, launched_chromium
+from tests.support.browser import WAIT, accessibility_faults, launched_chromium
 from tests.support.pages import served_pages
 
 pytestmark = pytest.mark.browser
@@ -45,6 +45,7 @@ def complaints() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(WAIT)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(

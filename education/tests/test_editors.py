@@ -155,7 +155,7 @@ def test_people_without_the_right_cannot_enter(client: Client, pages: list[str])
     for address in ("/cms/", "/cms/pages/", "/learn/_util/login/?next=/learn/glioma/"):
         response = client.get(address, follow=True)
         assert response.status_code == 403
-        assert "You may not open this page." in response.content.decode()
+        assert "needs rights that yours does not have" in response.content.decode()
 
 
 def test_a_page_for_some_is_no_endless_way_for_others(client: Client, glioma: TumourPage) -> None:
