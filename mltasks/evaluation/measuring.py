@@ -46,6 +46,7 @@ class Request:
         bodies: slices of other parts of the body, with their kind or source.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
         elsewhere: another labelled folder, of other people, scanners and hospitals.
+        left_out: how many other slices were left out as the network has learnt from them.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Request:
     bodies: Sequence[tuple[str, Pixels]]
     corrupted: int
     elsewhere: Path | None = None
+    left_out: int = 0
 
     @property
     def passes(self) -> int:
@@ -71,7 +73,7 @@ def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
         DataError: a mask cannot be read.
     """
     learnt_from = card.get("training", {}).get("data_digest")
-    whole, digest = _set_digest(request.folder), data_digest(request.records)
+    whole, digest = set_digest(request.folder), data_digest(request.records)
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
@@ -80,6 +82,7 @@ def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
         "fold": request.fold,
         "learnt_from": learnt_from,
         "learnt": bool(seen.why_seen(card, request.records, fold=request.fold, whole=whole)),
+        **({"left_out": request.left_out} if request.left_out else {}),
         # Group names are only comparable within the data the calibration came from.
         "groups_calibrated_on": len(calibrated & {str(r.group) for r in request.records})
         if whole and whole == learnt_from
@@ -87,7 +90,7 @@ def described(card: dict[str, Any], request: Request) -> dict[str, Any]:
     }
 
 
-def _set_digest(folder: Path) -> str:
+def set_digest(folder: Path) -> str:
     """The digest of all of a set, as training states it; empty if none can learn from it."""
     try:
         return data_digest(read_manifest(folder))
@@ -147,7 +150,7 @@ def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return {}
     records = read_records(folder, None)
-    if why := seen.why_seen(analyzer.card, records, fold=None, whole=_set_digest(folder)):
+    if why := seen.why_seen(analyzer.card, records, fold=None, whole=set_digest(folder)):
         raise DataError(f"{folder} is not from elsewhere: the network {why}")
     figures = elsewhere(run(analyzer, load_all(folder, records)))
     return {"elsewhere": figures | {"digest": data_digest(records)}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from django.core.management import CommandError, call_command
 from PIL import Image, ImageOps
 from pytest_django import Settings
 
-from mltasks import evaluation
-from mltasks.data import DataError, data_digest
+from mltasks import evaluation, gate, seen
+from mltasks.data import DataError
 from mltasks.tests.conftest import write_data
 from predictions import storage
 from predictions.models import ModelVersion
@@ -178,7 +180,7 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
     data: HeldOut, networks: dict[str, bytes], tmp_path: Path, learnt: str
 ) -> None:
     """Whichever of them it is, and whatever it would have scored, there is no verdict."""
-    stated = {"data": {"fold": 0}, "data_digest": data_digest(data.manifest)}
+    stated = {"data": {"fold": 0}, "data_digest": data.whole}
     cards: dict[str, dict[str, Any]] = {"1": {}, "2": {}, learnt: {"training": stated}}
     one, two = (
         registry.register(
@@ -198,7 +200,56 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
     assert two.gate is None
 
 
+def test_what_they_have_learnt_from_may_be_left_out(
+    data: HeldOut, networks: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Each of them has learnt from ten others."""
+    cards = [
+        {"learnt_prefixes": seen.learnt_prefixes(data.records[first : first + 10])}
+        for first in (0, 10)
+    ]
+    production, candidate = (
+        registry.register(
+            folder=write_network(tmp_path / version, networks[kind], version=version, training=card)
+        )
+        for version, kind, card in zip("12", ("poor", "good"), cards, strict=True)
+    )
+    registry.promote(version=production, override="a test")
+    with pytest.raises(DataError, match=r"learnt from 10 of these 36 slices, .*--leave-out-seen"):
+        compare(candidate=candidate, data=data)
+    said: list[str] = []
+    verdict = compare(candidate=candidate, data=data, leave_out_seen=True, say=said.append)
+    assert (verdict.n, verdict.groups) == (16, 16)
+    assert said[0].startswith("20 of 36 slices have been learnt from and are left out; 16 remain")
+    candidate.refresh_from_db()
+    assert candidate.gate is not None
+    assert candidate.gate["left_out"] == 20
+    event = candidate.events.first()
+    assert event is not None
+    assert "Left out, as learnt from: 20 slices." in event.note
+    # What was measured is kept under these slices, not under all of them.
+    assert candidate.gate["data_digest"] != data.digest
+    few = dataclasses.replace(data, records=data.records[:29])
+    with pytest.raises(gate.GateError, match="9 groups; intervals need at least 10"):
+        compare(candidate=candidate, data=few, leave_out_seen=True)
+
+
 class TestCommand:
+    def test_all_that_is_new_to_both_is_measured(
+        self, slices: Path, add: Add, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without a fold, and without folds."""
+        folder = shutil.copytree(slices, tmp_path / "unsplit")
+        text = (folder / "manifest.csv").read_text()
+        text = re.sub(r",axial,[01],", ",axial,,", text)
+        (folder / "manifest.csv").write_text(text)
+        add("poor", "1", promote=True)
+        add("good", "2")
+        call_command("model", "compare", "2", data=folder, leave_out_seen=True)
+        said = capsys.readouterr()
+        assert said.out.startswith("44 slices in 44 groups")
+        assert "0 of 44 slices have been learnt from" in said.err
+
     def test_it_prints_the_table_and_the_verdict(
         self, slices: Path, add: Add, capsys: pytest.CaptureFixture[str]
     ) -> None:

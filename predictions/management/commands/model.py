@@ -58,7 +58,14 @@ class Command(BaseCommand):
         one.add_argument("baseline", nargs="?", help="another than the one in production")
         one.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
         one.add_argument(
-            "--fold", type=int, default=0, help="one that was held out; 0 if not given"
+            "--fold",
+            type=int,
+            help="one that was held out; 0 if not given, or all with --leave-out-seen",
+        )
+        one.add_argument(
+            "--leave-out-seen",
+            action="store_true",
+            help="only slices that neither has learnt from, as far as their cards say",
         )
         margins = gate.Margins()
         one.add_argument(
@@ -134,7 +141,8 @@ class Command(BaseCommand):
         candidate: str,
         baseline: str | None,
         data: Path | None,
-        fold: int,
+        fold: int | None,
+        leave_out_seen: bool,
         margin: float,
         dice_margin: float,
         **_: Any,
@@ -144,8 +152,9 @@ class Command(BaseCommand):
         verdict = compare(
             candidate=registry.find(candidate),
             baseline=registry.find(baseline) if baseline else None,
-            data=held_out(data_folder(data), fold),
+            data=held_out(data_folder(data), 0 if fold is None and not leave_out_seen else fold),
             margins=gate.Margins(margin, dice_margin),
+            leave_out_seen=leave_out_seen,
             actor=who(),
             say=self.stderr.write,
         )
