@@ -36,7 +36,12 @@ from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
 from predictions.services import artifacts
 from predictions.services.notifying import notify
-from predictions.services.registry import ReleaseError, in_production, note_event
+from predictions.services.registry import (
+    NOTHING_TO_COMPARE_WITH,
+    ReleaseError,
+    in_production,
+    note_event,
+)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -123,7 +128,7 @@ def compare(
     production = in_production()
     against = baseline or production
     if against is None:
-        raise ReleaseError("no network is in production to compare with: promote this one")
+        raise ReleaseError(NOTHING_TO_COMPARE_WITH)
     if against == candidate:
         raise ReleaseError(f"{candidate} cannot be compared with itself")
     data, left_out = _unseen(data, (candidate, against), leave_out_seen, say or logger.info)

@@ -166,7 +166,9 @@ def test_other_masks_are_other_data(slices: Path, tmp_path: Path) -> None:
 
 def test_another_baseline_decides_nothing(data: HeldOut, add: Add) -> None:
     candidate, other = add("good", "2"), add("poor", "3")
-    with pytest.raises(ReleaseError, match="no network is in production to compare with"):
+    with pytest.raises(
+        ReleaseError, match="nothing is in production to compare with: start the site once"
+    ):
         compare(candidate=candidate, data=data)
     assert compare(candidate=candidate, baseline=other, data=data).passed
     candidate.refresh_from_db()
@@ -193,7 +195,7 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
         )
         for version, kind in (("1", "poor"), ("2", "good"))
     )
-    registry.promote(version=one)
+    registry.promote(version=one, override="the first")
     with pytest.raises(DataError, match=f"tumorsite {learnt} has learnt from fold 1 of this data"):
         compare(candidate=two, data=data)
     two.refresh_from_db()

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, ProgrammingError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from mltasks import gate
 from mltasks.data import DataError
@@ -32,6 +34,12 @@ def who() -> str:
         return f"{getpass.getuser()} at a shell"
     except (KeyError, OSError):
         return "somebody at a shell"
+
+
+def _migrations_wait() -> bool:
+    """Whether tables, or columns of them, are still to be made."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 class Command(BaseCommand):
@@ -112,6 +120,12 @@ class Command(BaseCommand):
         except StorageUnavailableError as error:
             raise CommandError(f"The object store does not answer: {error}") from None
 
+        except (OperationalError, ProgrammingError):
+            if not _migrations_wait():
+                raise
+            raise CommandError(
+                "the database is not set up: python manage.py migrate (make run does it)"
+            ) from None
     def register(self, *, folder: Path, **_: Any) -> None:
         # One that cannot run at all is no candidate.
         load_analyzer(folder).warm_up()
@@ -123,7 +137,8 @@ class Command(BaseCommand):
         self.stdout.write(
             _COLUMNS.format("digest", "network", "stage", "accuracy", "Dice", "gate").rstrip()
         )
-        for version in ModelVersion.objects.all():
+        versions = [*ModelVersion.objects.all()]
+        for version in versions:
             figures = version.figures()
             self.stdout.write(
                 _COLUMNS.format(
