@@ -75,7 +75,12 @@ def test_the_list_and_the_page_say_what_a_release_needs(
     page = client.get(
         reverse("admin:predictions_modelversion_change", args=[pair[1].pk])
     ).content.decode()
-    for words in ("The accuracy is better", "+0.0100 (gain)", "-0.0100 (at least -0.03)"):
+    for words in (
+        "The accuracy is better",
+        "+0.0200, surely over +0.0100",
+        "-0.0100 (at least -0.03)",
+        "Not worse (95%)",
+    ):
         assert words in page
     page = client.get(
         reverse("admin:predictions_modelversion_change", args=[pair[0].pk])

@@ -80,13 +80,16 @@ class Command(BaseCommand):
             "--margin",
             type=float,
             default=margins.share,
-            help=f"loss of sensitivity allowed, 0 to 1; {margins.share} if not given",
+            help="loss allowed of each class's sensitivity, of the share of brain scans accepted, "
+            "of the accuracy on changed slices and, as a gain, of the calibration error, 0 to 1; "
+            f"{margins.share} if not given",
         )
         one.add_argument(
             "--dice-margin",
             type=float,
             default=margins.dice,
-            help=f"loss of median Dice allowed; {margins.dice} if not given",
+            help="loss allowed of the median and the mean Dice, and of the mean Dice on changed "
+            f"slices; {margins.dice} if not given",
         )
 
         one = step("promote", self.promote, "Put a network that has passed into production.")
@@ -117,15 +120,15 @@ class Command(BaseCommand):
             ) from None
         except (ReleaseError, ModelError, DataError, gate.GateError) as error:
             raise CommandError(str(error)) from None
-        except StorageUnavailableError as error:
-            raise CommandError(f"The object store does not answer: {error}") from None
-
         except (OperationalError, ProgrammingError):
             if not _migrations_wait():
                 raise
             raise CommandError(
                 "the database is not set up: python manage.py migrate (make run does it)"
             ) from None
+        except StorageUnavailableError as error:
+            raise CommandError(f"The object store does not answer: {error}") from None
+
     def register(self, *, folder: Path, **_: Any) -> None:
         # One that cannot run at all is no candidate.
         load_analyzer(folder).warm_up()
@@ -134,10 +137,10 @@ class Command(BaseCommand):
         self.stdout.write(f"Registered: {version} ({version.artifact[:12]}), {stage}")
 
     def list(self, **_: Any) -> None:
+        versions = [*ModelVersion.objects.all()]
         self.stdout.write(
             _COLUMNS.format("digest", "network", "stage", "accuracy", "Dice", "gate").rstrip()
         )
-        versions = [*ModelVersion.objects.all()]
         for version in versions:
             figures = version.figures()
             self.stdout.write(
@@ -177,13 +180,14 @@ class Command(BaseCommand):
             f"{verdict.n} slices in {verdict.groups} groups, "
             f"at least {verdict.class_groups} of each class\n"
         )
-        for row in verdict.rows:
-            limit = "> 0" if row.margin is None else f">= {-row.margin:.3f}"
-            self.stdout.write(
-                f"  {row.name:<34}{row.candidate:>8.4f}{row.production:>8.4f}"
-                f"   difference {row.difference:+.4f}, surely over {row.lower:+.4f} "
-                f"({limit}: {'yes' if row.passed else 'no'})"
-            )
+        for heading, rows in gate.blocks(verdict.as_dict()["rows"]):
+            self.stdout.write(heading)
+            for row in rows:
+                limit = "> 0" if row["margin"] is None else f">= {-row['margin']:.3f}"
+                self.stdout.write(
+                    f"  {row['name']:<34}{row['candidate']:>8.4f}{row['production']:>8.4f}"
+                    f"   {gate.bound_words(row)} ({limit}: {'yes' if row['passed'] else 'no'})"
+                )
         self.stdout.write("PASSED" if verdict.passed else "REFUSED")
         for reason in verdict.reasons:
             self.stdout.write(f"  {reason}")
