@@ -358,17 +358,26 @@ class _Importer:
     def _mask(self, item: Item, pixels: Pixels) -> Mask | None:
         if item.mask is None:
             return None
-        if isinstance(item.mask, Path):
-            expected = item.known.get("mask_sha256", "")
-            mask = marked(*self._decode(item.mask, "its mask", expected))
-        else:
-            mask = item.mask
+        mask = self._marked(item, item.mask) if isinstance(item.mask, Path) else item.mask
         if mask.shape != pixels.shape:
             (height, width), (rows, columns) = mask.shape, pixels.shape
             raise ValueError(
                 f"its mask has another size: {width}×{height} instead of {columns}×{rows}"
             )
         return mask
+
+    def _marked(self, item: Item, path: Path) -> Mask:
+        """What the mask's file says.
+
+        Raises:
+            ValueError: it cannot be read. Its name is told unless it may be a patient's.
+        """
+        hidden = self._layout.patients or item.patient
+        what = "its mask" if hidden else f"its mask {path.name}"
+        try:
+            return marked(*self._decode(path, what, item.known.get("mask_sha256", "")))
+        except ImageError as error:
+            raise ValueError(f"{what} cannot be read: {error.message}") from None
 
 
 def _channel(pixels: Pixels, channel: int) -> Pixels:

@@ -77,6 +77,15 @@ def test_brisc_leaves_out_what_does_not_fit(brisc: Path, tmp_path: Path) -> None
     assert len(read_dataset(tmp_path / "out").rows) == 24 - 6
 
 
+def test_a_mask_that_is_no_picture_is_named(brisc: Path, tmp_path: Path) -> None:
+    mask = next((brisc / "segmentation_task" / "train" / "masks").glob("*_gl_ax_t1.png"))
+    mask.write_bytes(b"no picture")
+    importing.run(request(brisc, tmp_path / "out"))
+    [(image, why)] = left_out(tmp_path / "out").items()
+    assert image.endswith(f"{mask.stem}.jpg")
+    assert why.startswith(f"its mask {mask.name} cannot be read: This file is not a picture")
+
+
 def test_a_blank_mask_says_no_tumour(brisc: Path, slices: Path, tmp_path: Path) -> None:
     name = "brisc2025_train_00007_no_ax_t1"
     blank = np.zeros((96, 96), np.bool_)
