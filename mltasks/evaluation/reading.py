@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mltasks.classes import LABELS
 from mltasks.data import (
+    MEND,
     PICTURE_SUFFIXES,
     DataError,
     Record,
@@ -96,7 +97,7 @@ def _picture(folder: Path, record: Record) -> Path:
         path = images / f"{record.id}{suffix}"
         if path.exists():
             return path
-    raise DataError(f"the picture of {record.id} is missing in {images}")
+    raise DataError(f"the picture of {record.id} is missing in {images}; {MEND}")
 
 
 def load(folder: Path, record: Record) -> Sample:

@@ -110,6 +110,42 @@ def test_another_mask_than_the_manifests_is_refused(folder: Path) -> None:
         load(folder, next(own for own in read_records(folder, None) if own.id == "slice0"))
 
 
+def test_a_mask_of_a_tumour_where_there_is_none_is_refused(folder: Path) -> None:
+    """Its Dice would be measured, and its outline learnt."""
+    rewrite(folder, label="no_tumor")
+    message = (
+        r"slice0\.png marks a tumour, but the manifest says no_tumor: change the label, set "
+        r"has_mask 0, or exclude the row"
+    )
+    with pytest.raises(DataError, match=message):
+        load_sample(folder, read_manifest(folder)[0])
+    with pytest.raises(DataError, match=message):
+        load(folder, read_records(folder, None)[0])
+    # One that marks nothing says the same as none.
+    Image.fromarray(np.zeros((160, 128), np.uint8)).save(folder / "masks" / "slice0.png")
+    assert load_sample(folder, read_manifest(folder)[0]).mask is None
+
+
+@pytest.mark.parametrize("part", ["images/slice0.jpg", "masks/slice0.png"])
+def test_what_to_do_about_a_bad_file_is_said(folder: Path, part: str) -> None:
+    remedy = r"estore it, or exclude its row and import anew \(docs/data\.md"
+    path = folder / part
+    path.write_bytes(b"no picture")
+    if part.startswith("images"):
+        with pytest.raises(DataError, match=f"{path} is not the file of the manifest.*{remedy}"):
+            load_sample(folder, read_manifest(folder)[0])
+        rewrite(folder, sha256="")
+    for read in (
+        lambda: load_sample(folder, read_manifest(folder)[0]),
+        lambda: load(folder, read_records(folder, None)[0]),
+    ):
+        with pytest.raises(DataError, match=f"cannot read {path}: This file .*{remedy}"):
+            read()
+    path.unlink()
+    with pytest.raises(DataError, match=f"cannot read {path}: No such file .*{remedy}"):
+        load_sample(folder, read_manifest(folder)[0])
+
+
 def test_a_manifest_changed_by_hand_is_refused(folder: Path) -> None:
     data = stated(folder)
     # Broken off before the last step: the manifest that dataset.json names is not in place yet.
