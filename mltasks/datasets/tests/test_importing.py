@@ -493,6 +493,33 @@ def test_slices_that_are_still_packed(cheng: Path, tmp_path: Path, layout: str) 
         importing.run(request(cheng, tmp_path / "out", layout=layout))
 
 
+def test_of_several_collections_none_is_taken_silently(
+    brisc: Path, cheng: Path, slices: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "downloads"
+    source.mkdir()
+    shutil.copytree(brisc, source / "a" / "brisc2025")
+    shutil.copytree(cheng, source / "cheng")
+    message = (
+        rf"{source} holds several collections \(brisc in {source}/a, cheng in {source}/cheng\): "
+        "give one of them"
+    )
+    with pytest.raises(DataError, match=message):
+        importing.run(request(source, tmp_path / "out"))
+    importing.run(request(source / "cheng", tmp_path / "out"))
+    shutil.rmtree(source)
+    for name in ("one", "two"):
+        shutil.copytree(slices, source / name)
+    with pytest.raises(DataError, match=r"several collections \(manifest in .*, manifest in"):
+        importing.run(request(source, tmp_path / "none"))
+    # Parts of one collection look alike.
+    for number, part in enumerate(("1-766", "767-1532")):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        shutil.copy(cheng / f"{number + 1}.mat", tmp_path / "parts" / part)
+    importing.run(request(tmp_path / "parts", tmp_path / "parts_out"))
+    assert len(read_dataset(tmp_path / "parts_out").rows) == 2
+
+
 def test_a_collection_that_repeats_itself_in_a_folder(tmp_path: Path) -> None:
     source = tmp_path / "archive" / "navoneel"
     for number in range(3):
