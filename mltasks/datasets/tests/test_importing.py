@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from django.core.management import call_command
 from PIL import Image
 
 from mltasks.classes import LABELS
@@ -323,6 +325,7 @@ def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
     # A reason could tell the patient as well as a place.
     gone, folder = "TCGA_ZZ_0001_20000101", lgg / "TCGA_ZZ_0001_20000101"
     save(np.zeros((96, 96, 3), np.uint8), folder / f"{gone}_1.tif")
+    save(np.zeros((96, 96, 3), np.uint8), lgg / f"{gone}_7.tif")
     importing.run(request(lgg, tmp_path / "post"))
     data = read_dataset(tmp_path / "post")
     assert "its mask is missing" in left_out(data.folder).values()
@@ -342,10 +345,48 @@ def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
         )
         == 2
     )
-    assert all(re.fullmatch(r"(\w+/_\d+|…)\.(tif|png)", name) for name in reasons)
+    # What lies beside the patients' folders is told as it is called, unless it may be a slice.
+    names = set(reasons)
+    assert {"notes.png", "_7.tif"} <= names
+    assert all(re.fullmatch(r"[0-9a-f]+/_\d+\.tif", one) for one in names - {"notes.png", "_7.tif"})
     importing.run(request(lgg, tmp_path / "pre", channel="pre"))
     assert len(read_dataset(tmp_path / "pre").rows) == 2
     assert "copy of FLAIR" in " ".join(left_out(tmp_path / "pre").values())
+
+
+def test_left_out_files_can_be_found(lgg: Path, tmp_path: Path) -> None:
+    """The folder above the patients' keeps its name; all names are told to those who ask."""
+    source = tmp_path / "download"
+    shutil.copytree(lgg, source / "all" / "kaggle_3m")
+    (source / "all" / "more").mkdir()
+    (source / "all" / "kaggle_3m" / "data.csv").write_text("Patient\n")
+    said, told = io.StringIO(), io.StringIO()
+    options = {"output": tmp_path / "out", "stdout": said, "stderr": told}
+    call_command("dataset", "import", source, **options)
+    assert "all/kaggle_3m/data.csv" in left_out(tmp_path / "out")
+    assert (
+        "  2 in all/kaggle_3m/…/: no tumour in this slice of someone who has one" in said.getvalue()
+    )
+    assert "  2 in all/kaggle_3m/: not a slice" in said.getvalue()
+    assert "TCGA" not in said.getvalue() + told.getvalue()
+    call_command(
+        "dataset", "import", source, **options | {"output": tmp_path / "two"}, show_names=True
+    )
+    full = (
+        "all/kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_3.tif: no tumour in this slice"
+    )
+    assert full in told.getvalue()
+    assert "TCGA" not in (tmp_path / "two" / "import.json").read_text()
+
+
+def test_what_was_left_out_is_counted_by_folder_and_reason(tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    for number, label in enumerate(("glioma", "no_tumor", "gliomas", "gliomas")):
+        save(picture(number), source / label / f"{number}.jpg")
+    said = io.StringIO()
+    call_command("dataset", "import", source, output=tmp_path / "out", stdout=said, **MADE)
+    assert "2 files were left out:" in said.getvalue()
+    assert "  2 in gliomas/: none of its folders is named after a class" in said.getvalue()
 
 
 def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
