@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ FORMAT = 1
 MANIFEST, INFO = "manifest.csv", "dataset.json"
 # A manifest that is about to take the place of the old one.
 NEXT = "manifest.csv.next"
+
+
+# As spreadsheets save it where the comma parts decimals.
+PARTED = 'columns are parted by ";": save it with commas'
 
 
 class DataError(ValueError):
@@ -77,9 +81,16 @@ def read_table(
     if not rows:
         raise DataError(f"{path} has no rows")
     missing = [column for column in columns if column not in rows[0]]
+    if missing and parted_otherwise(rows[0]):
+        raise DataError(f"{path}: {PARTED}")
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     return content, rows
+
+
+def parted_otherwise(header: Iterable[str]) -> bool:
+    """Whether the names of columns hold what other tables part them with."""
+    return any(name is not None and ";" in name for name in header)
 
 
 def read_info(folder: Path) -> dict[str, Any]:

@@ -33,8 +33,10 @@ from mltasks.manifest import (
     INFO,
     MANIFEST,
     NEXT,
+    PARTED,
     finish_replacement,
     mismatch,
+    parted_otherwise,
     read_info,
     read_table,
 )
@@ -205,7 +207,7 @@ def missing_columns(folder: Path) -> list[str]:
     """Those of `REQUIRED` that the first line of the folder's manifest does not name.
 
     Raises:
-        DataError: the manifest cannot be read.
+        DataError: the manifest cannot be read, or its columns are not parted by commas.
     """
     path = folder / MANIFEST
     try:
@@ -215,6 +217,8 @@ def missing_columns(folder: Path) -> list[str]:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except csv.Error:  # no table at all
         header = []
+    if parted_otherwise(header):
+        raise DataError(f"{path}: {PARTED}")
     return [name for name in REQUIRED if name not in header]
 
 

@@ -20,6 +20,7 @@ from mltasks.data import (
     masks_digest,
     read_manifest,
 )
+from mltasks.datasets import finding
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
 from mltasks.evaluation.reading import load, read_records
 from mltasks.pipeline import samples_digest, split
@@ -69,6 +70,16 @@ def test_excel_may_have_saved_the_manifest(folder: Path) -> None:
     path = folder / "manifest.csv"
     path.write_text(path.read_text(), encoding="utf-8-sig")
     assert len(read_manifest(folder)) == 44
+
+
+def test_a_table_parted_by_semicolons_is_told_as_such(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    for read in (read_manifest, lambda own: read_records(own, None)):
+        with pytest.raises(DataError, match='columns are parted by ";": save it with commas'):
+            read(folder)
+    with pytest.raises(DataError, match='columns are parted by ";": save it with commas'):
+        finding.find_layout(folder, "")
 
 
 def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:

@@ -291,7 +291,7 @@ def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:
     assert b"MR017260F" not in everything
     out = left_out(data.folder)
     assert out["cvind.mat"] == "not a slice"
-    assert "not a MATLAB 7.3 file" in out["4.mat"]
+    assert out["4.mat"] == "a MATLAB 5 file, not 7.3: save it with -v7.3"
 
 
 def test_a_matlab_file_of_odd_content_is_left_out_alone(cheng: Path, tmp_path: Path) -> None:
