@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mltasks.classes import CLASSES, TUMOR
+from mltasks.classes import CLASSES, NO_TUMOR, TUMOR
 from mltasks.images import Decoded, ImageError, Limits, decode, orient
 from mltasks.manifest import MANIFEST, Checked, DataError, parse_row, read_rows
 from mltasks.preprocessing import Pixels, to_grey
@@ -24,6 +24,11 @@ from mltasks.preprocessing import Pixels, to_grey
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
 _LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
+# What to do about a file that is missing or not as it should be.
+MEND = (
+    "restore it, or exclude its row and import anew (docs/data.md, “Mend or take out what it "
+    "shows”)"
+)
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -159,7 +164,7 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise DataError(f"cannot read {path}: {error.strerror}; {MEND}") from None
 
 
 def with_digest(folder: Path, record: Record) -> Record:
@@ -185,7 +190,8 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
         image, mask: the files; no mask where there is none.
 
     Raises:
-        DataError: a file is missing, damaged, not the manifest's, or the sizes differ.
+        DataError: a file is missing, damaged, not the manifest's, or the sizes differ; or the mask
+            marks a tumour where the manifest says that there is none.
     """
     _, picture = _read(image, record.sha256)
     pixels = np.array(to_grey(picture.pixels))
@@ -195,10 +201,16 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
     if area.shape != pixels.shape:
         (height, width), (rows, columns) = area.shape, pixels.shape
         raise DataError(
-            f"{mask} has another size than its image: {width}×{height} instead of {columns}×{rows}"
+            f"{mask} has another size than its image: {width}×{height} instead of "
+            f"{columns}×{rows}; {MEND}"
         )
     if not area.any():
         return Sample(record, pixels, None)
+    if record.label == NO_TUMOR:
+        raise DataError(
+            f"{mask} marks a tumour, but the manifest says {NO_TUMOR}: change the label, set "
+            "has_mask 0, or exclude the row"
+        )
     return Sample(record, pixels, np.where(area, np.uint8(255), np.uint8(0)))
 
 
@@ -239,12 +251,12 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
     try:
         content = path.read_bytes()
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-            raise DataError(f"{path} is not the file of the manifest: its digest differs")
+            raise DataError(f"{path} is not the file of the manifest: its digest differs; {MEND}")
         return content, decode(content, _LIMITS)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise DataError(f"cannot read {path}: {error.strerror}; {MEND}") from None
     except ImageError as error:
-        raise DataError(f"cannot read {path}: {error.message}") from None
+        raise DataError(f"cannot read {path}: {error.message} – {MEND}") from None
 
 
 def image_path(folder: Path, record: Record) -> Path:

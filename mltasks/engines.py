@@ -46,7 +46,13 @@ class Outputs:
 
 
 class Engine(Protocol):
-    """Computes the forward pass."""
+    """Computes the forward pass.
+
+    Attributes:
+        sides: height and width of its input as the weights state them; None if they leave it open.
+    """
+
+    sides: tuple[int, int] | None
 
     def forward(self, batch: Floats) -> Outputs:
         """Run the network on float32 (n, size, size, 1)."""
@@ -96,7 +102,8 @@ class OnnxRunner:
         if self._count > 1:
             self._shared = onnx_session(weights, threads=self._count)
             self._lanes = ThreadPoolExecutor(self._count, thread_name_prefix="engine")
-        self._input = self._alone.get_inputs()[0].name
+        given = self._alone.get_inputs()[0]
+        self._input, self.shape = given.name, tuple(given.shape)
         self.outputs = [output.name for output in self._alone.get_outputs()]
 
     def run(self, names: Sequence[str], batch: Floats) -> list[Floats]:
@@ -124,6 +131,9 @@ class OnnxEngine:
         names = set(self._runner.outputs)
         if names != set(OUTPUTS):
             raise ModelError(f"the model's outputs are {sorted(names)}, not {sorted(OUTPUTS)}")
+        # An axis without a size has a name instead.
+        sides = self._runner.shape[1:3]
+        self.sides = sides if all(isinstance(side, int) for side in sides) else None
 
     def forward(self, batch: Floats) -> Outputs:
         """Run the network on float32 (n, size, size, 1)."""

@@ -20,7 +20,7 @@ sure: a loss of just the margin passed there in 14 to 20% of cases. docs/model.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -85,6 +85,9 @@ class Row:
         lower: the bound above which the difference lies with the stated confidence.
         margin: the loss that is allowed; None where the measure must show a gain.
         passed: not worse, or, without a margin, better.
+        groups: whose slices count for it; 0 in verdicts from before they were counted.
+        possible_loss: where no draw shows any difference, the loss that would show none in so many
+            groups in 5% of cases; a bound of nought would be too sure.
     """
 
     name: str
@@ -94,6 +97,8 @@ class Row:
     lower: float
     margin: float | None
     passed: bool
+    groups: int = 0
+    possible_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +366,35 @@ def _row(
         margin=margin,
         # A tiny difference is rounding.
         passed=lower > 1e-9 if margin is None else lower >= -margin - 1e-9,
+        groups=groups,
+        # The rule of three, by groups.
+        possible_loss=None
+        if difference or np.nan_to_num(drawn).any()
+        else round(1 - (1 - CONFIDENCE) ** (1 / groups), 4),
     )
+
+
+def blocks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The rows of a verdict under the two questions of the gate, each with its heading.
+
+    Args:
+        rows: as `Verdict.as_dict` has them.
+    """
+    better = 1 - (1 - CONFIDENCE) / len(_GAINS)
+    return [
+        (f"Not worse ({CONFIDENCE:.0%})", [row for row in rows if row["margin"] is not None]),
+        (f"Better ({better:.1%})", [row for row in rows if row["margin"] is None]),
+    ]
+
+
+def bound_words(row: Mapping[str, Any]) -> str:
+    """What is known of the difference, of a row as `Verdict.as_dict` has it."""
+    if row.get("possible_loss") is not None:
+        return (
+            f"no difference seen in {row['groups']} groups: a loss of up to "
+            f"{row['possible_loss']:.3f} stays possible"
+        )
+    return f"difference {row['difference']:+.4f}, surely over {row['lower']:+.4f}"
 
 
 def _reasons(worse: list[Row], better: list[Row]) -> list[str]:

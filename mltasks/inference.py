@@ -41,6 +41,8 @@ _BLANK_RANGE, _OUTERMOST = 12, 0.002
 # A drawing, or a scan in dots: it has no more grey levels than so many, where MRI has hundreds.
 _FEW_LEVELS = 16
 
+_AGAIN = "copy the folder anew"
+
 NOT_A_BRAIN = (
     "This picture does not look like an MRI of a brain, so it was not analysed. "
     "Please upload one slice of a brain MRI, without a frame or text around it."
@@ -260,7 +262,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"no model in {folder}: cannot read {CARD_NAME} ({error.strerror})"
         ) from None
     except ValueError:
-        raise ModelError(f"{path} is not valid JSON") from None
+        raise ModelError(f"{path} is not valid JSON: {_AGAIN}") from None
     _check_format(path, card)
     if tuple(card.get("classes", ())) != CLASSES:
         raise ModelError(f"{path}: the classes must be {', '.join(CLASSES)}")
@@ -297,11 +299,13 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes, str]:
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()
     except OSError as error:
-        raise ModelError(f"no weights in {folder}: {WEIGHTS_NAME} ({error.strerror})") from None
+        raise ModelError(
+            f"no weights in {folder}: {WEIGHTS_NAME} ({error.strerror}); {_AGAIN}"
+        ) from None
     digest = hashlib.sha256(weights).hexdigest()
     if card["files"].get(WEIGHTS_NAME) != digest:
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's; copy it anew"
+            f"{folder / WEIGHTS_NAME} is damaged: its digest is not the card's; {_AGAIN}"
         )
     return card, weights, digest
 
@@ -321,7 +325,7 @@ def read_reference(folder: Path, card: dict[str, Any]) -> Reference:
             "folder with manage.py calibrate"
         ) from None
     if card["files"].get(REFERENCE_NAME) != hashlib.sha256(content).hexdigest():
-        raise ModelError(f"{path} is damaged: its digest is not the card's")
+        raise ModelError(f"{path} is damaged: its digest is not the card's; {_AGAIN}")
     return Reference.from_bytes(content)
 
 
@@ -334,8 +338,18 @@ def load_analyzer(folder: Path, *, engine: str = "onnx", threads: int = 0) -> An
         threads: of the ONNX engine; 0 means one per core.
 
     Raises:
-        ModelError: see `read_model`.
+        ModelError: see `read_model`; or the weights take pictures of another size than the card
+            says.
     """
+    folder = Path(folder)
     card, weights, digest = read_model(folder)
     doubt = Doubt(card, read_reference(folder, card))
-    return Analyzer(card, digest, open_engine(engine, weights, threads=threads), doubt)
+    opened = open_engine(engine, weights, threads=threads)
+    size = card["input"]["size"]
+    if opened.sides not in {None, (size, size)}:
+        height, width = opened.sides or (0, 0)
+        raise ModelError(
+            f"{folder / CARD_NAME} says that pictures are {size}×{size}, {folder / WEIGHTS_NAME} "
+            f"takes {width}×{height}: the card is of another network, {_AGAIN}"
+        )
+    return Analyzer(card, digest, opened, doubt)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,10 @@ MANIFEST, INFO = "manifest.csv", "dataset.json"
 REPORT = "import.json"
 # A manifest that is about to take the place of the old one.
 NEXT = "manifest.csv.next"
+
+
+# As spreadsheets save it where the comma parts decimals.
+PARTED = 'columns are parted by ";": save it with commas'
 
 
 class DataError(ValueError):
@@ -81,6 +85,8 @@ def read_table(
     if not rows:
         raise DataError(f"{path} has no rows")
     missing = [column for column in columns if column not in rows[0]]
+    if missing and parted_otherwise(rows[0]):
+        raise DataError(f"{path}: {PARTED}")
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}")
     return content, rows
@@ -140,6 +146,11 @@ def _is_file_name(name: str) -> bool:
     return (
         bool(name) and not name.startswith(".") and not set(name) & set("/\\\0") and len(name) < 200
     )
+
+
+def parted_otherwise(header: Iterable[str]) -> bool:
+    """Whether the names of columns hold what other tables part them with."""
+    return any(name is not None and ";" in name for name in header)
 
 
 def read_info(folder: Path) -> dict[str, Any]:

@@ -37,7 +37,9 @@ class TensorFlowEngine:
 
     def __init__(self, weights: bytes) -> None:
         tf = tensorflow_module()
-        model = build_network(config_of(weights), folded=True)
+        config = config_of(weights)
+        self.sides: tuple[int, int] | None = (config.size, config.size)
+        model = build_network(config, folded=True)
         load_into(model, weights)
         self._function = tf.function(model, autograph=False, reduce_retracing=True)
 

@@ -67,7 +67,7 @@ def check_production() -> None:
         version = production_model()
     except NoModelError:
         raise ModelError(
-            "no network is in production: manage.py model register FOLDER, then promote it"
+            "no network is in production: manage.py model bundled puts that of MODEL_DIR there"
         ) from None
     read_model(artifacts.local(version.artifact))
 

@@ -18,6 +18,8 @@ LAYOUTS = {
         classes.LAYOUT,
     )
 }
+# Those known by what lies in the folder itself.
+_MARKED = (manifest.LAYOUT, brisc.LAYOUT)
 # Archives unpack into folders of their own, some into one within another.
 _DEEPEST = 2
 # More packed files are not named in a message.
@@ -40,7 +42,7 @@ def find_layout(source: Path, key: str) -> Found:
     """The layout asked for, or the first that fits, in the first folder that it fits.
 
     Raises:
-        DataError: the folder is missing or looks like none of them.
+        DataError: the folder is missing, looks like none of them, or holds several collections.
     """
     if not source.is_dir():
         raise DataError(f"no folder {source}: give the folder into which the download was unpacked")
@@ -48,9 +50,13 @@ def find_layout(source: Path, key: str) -> Found:
     for place in places:
         for layout in [LAYOUTS[key]] if key else LAYOUTS.values():
             if layout.fits(place):
+                # The others look below as well, where each may see its own collection alone.
+                if not key and layout not in _MARKED:
+                    _refuse_several(place)
                 return Found(layout, place)
     if key:  # reading it will tell what is wrong
         return Found(LAYOUTS[key], source)
+    _refuse_several(places[-1])
     known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
     lacking = [
         f"; {place / MANIFEST} lacks the columns {', '.join(missing_columns(place))}"
@@ -61,6 +67,31 @@ def find_layout(source: Path, key: str) -> Found:
         f"{source} is laid out like none of the known collections ({known})"
         f"{''.join(lacking)}{packed(source)}"
     )
+
+
+def _refuse_several(place: Path) -> None:
+    """Refuse a folder whose folders are collections of different layouts, or several marked ones.
+
+    Parts, patients and numbered folders of one collection look alike, and belong together.
+
+    Raises:
+        DataError: names them.
+    """
+    found = [
+        (child, layout)
+        for child in sorted(place.glob("*/"))
+        if not is_litter(child) and (layout := _layout_in(child)) is not None
+    ]
+    marked = sum(layout in _MARKED for _, layout in found)
+    if len({layout.key for _, layout in found}) > 1 or marked > 1:
+        named = ", ".join(f"{layout.key} in {child}" for child, layout in found[:_MOST_NAMED])
+        raise DataError(f"{place} holds several collections ({named}): give one of them")
+
+
+def _layout_in(folder: Path) -> Layout | None:
+    places = list(_places(folder))
+    fitting = (layout for place in places for layout in LAYOUTS.values() if layout.fits(place))
+    return next(fitting, None)
 
 
 def _places(source: Path) -> Iterator[Path]:

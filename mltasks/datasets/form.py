@@ -32,9 +32,11 @@ from mltasks.manifest import (
     INFO,
     MANIFEST,
     NEXT,
+    PARTED,
     finish_replacement,
     mismatch,
     parse_row,
+    parted_otherwise,
     read_info,
     read_table,
     whole_number,
@@ -198,7 +200,7 @@ def missing_columns(folder: Path) -> list[str]:
     """Those of `REQUIRED` that the first line of the folder's manifest does not name.
 
     Raises:
-        DataError: the manifest cannot be read.
+        DataError: the manifest cannot be read, or its columns are not parted by commas.
     """
     path = folder / MANIFEST
     try:
@@ -208,6 +210,8 @@ def missing_columns(folder: Path) -> list[str]:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except csv.Error:  # no table at all
         header = []
+    if parted_otherwise(header):
+        raise DataError(f"{path}: {PARTED}")
     return [name for name in REQUIRED if name not in header]
 
 

@@ -73,6 +73,7 @@ class Outcome:
 
     Attributes:
         folds_dropped: images that came with a fold, which says nothing in the set joined to.
+        names: of the files left out, in full, with the reason; patients may be among them.
     """
 
     layout: str
@@ -80,6 +81,15 @@ class Outcome:
     left_out: list[LeftOut] = field(default_factory=list)
     folds_dropped: int = 0
     digest: str = ""
+    names: list[tuple[str, str]] = field(default_factory=list)
+
+    def groups(self) -> list[tuple[str, str, int]]:
+        """Folder and reason of the files left out, and how many these are; the most first."""
+        counts = Counter(
+            (_folder(item.where), "an exact copy of another" if item.copy else item.reason)
+            for item in self.left_out
+        )
+        return [(folder, reason, count) for (folder, reason), count in counts.most_common()]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -91,6 +101,12 @@ class Outcome:
             "exact_copies_left_out": sum(item.copy for item in self.left_out),
             "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
         }
+
+
+def _folder(where: str) -> str:
+    """The folder of a file left out; patients' pseudonyms would make a group of each."""
+    parts = PurePath(where).parts[:-1]
+    return "/".join("…" if is_pseudonym(part) else part for part in parts)
 
 
 def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
@@ -152,6 +168,7 @@ def _fill(
             row = importer.take(thing) if isinstance(thing, Item) else thing
             if isinstance(row, LeftOut):
                 outcome.left_out.append(importer.hidden(row))
+                outcome.names.append((row.path or row.where, row.reason))
             elif request.onto is not None and row.fold is not None:
                 # Drawn without the older images, it would part copies that the two sets share.
                 outcome.folds_dropped += 1
@@ -221,13 +238,14 @@ class _Importer:
         where = item.origin or (str(item.image.name) if isinstance(item.image, Path) else item.id)
         if self._layout.patients and isinstance(item.image, Path):
             where = str(item.image.relative_to(self._place))
+        in_full = isinstance(item.image, Path) and str(item.image.relative_to(self._place))
         try:
             row = self._row(item)
         except ImageError as error:
-            return LeftOut(where, error.message, patient=item.patient)
+            return LeftOut(where, error.message, patient=item.patient, path=in_full or "")
         except ValueError as error:
             copy = isinstance(error, _CopyError)
-            return LeftOut(where, str(error), copy=copy, patient=item.patient)
+            return LeftOut(where, str(error), copy, patient=item.patient, path=in_full or "")
         self._taken[row.id] = row
         return row
 
@@ -236,11 +254,21 @@ class _Importer:
         if not self._layout.patients:
             return replace(found, where=self._named(found.where, found.patient))
         path = PurePath(found.where)
-        names = [pseudonym(name, self._request.patient_key) for name in path.parts[:-1]]
         number = re.search(r"_(\d+)(_mask)?$", path.stem)
-        return replace(
-            found, where="/".join([*names, (number[0] if number else "…") + path.suffix])
-        )
+        places = [own / path for own in (self._place, self._request.source)]
+        file = next((own for own in places if own.exists()), places[0])
+        folders = [*reversed(file.parents[: len(path.parts) - 1])]
+        names = [
+            folder.name if self._holds_patients(folder) else self._pseudonym(folder.name)
+            for folder in folders
+        ]
+        told = self._holds_patients(file.parent) and not lgg.is_slice(file)
+        name = path.name if told else (number[0] if number else "…") + path.suffix
+        return replace(found, where="/".join([*names, name]))
+
+    def _holds_patients(self, folder: Path) -> bool:
+        """Whether it is above the patients' folders, so that its name is no patient's."""
+        return folder in {self._place, *self._place.parents} or lgg.holds_patients(folder)
 
     def _row(self, item: Item) -> Row:
         pixels, content, suffix = self._image(item)
@@ -356,17 +384,26 @@ class _Importer:
     def _mask(self, item: Item, pixels: Pixels) -> Mask | None:
         if item.mask is None:
             return None
-        if isinstance(item.mask, Path):
-            expected = item.known.get("mask_sha256", "")
-            mask = marked(*self._decode(item.mask, "its mask", expected))
-        else:
-            mask = item.mask
+        mask = self._marked(item, item.mask) if isinstance(item.mask, Path) else item.mask
         if mask.shape != pixels.shape:
             (height, width), (rows, columns) = mask.shape, pixels.shape
             raise ValueError(
                 f"its mask has another size: {width}×{height} instead of {columns}×{rows}"
             )
         return mask
+
+    def _marked(self, item: Item, path: Path) -> Mask:
+        """What the mask's file says.
+
+        Raises:
+            ValueError: it cannot be read. Its name is told unless it may be a patient's.
+        """
+        hidden = self._layout.patients or item.patient
+        what = "its mask" if hidden else f"its mask {path.name}"
+        try:
+            return marked(*self._decode(path, what, item.known.get("mask_sha256", "")))
+        except ImageError as error:
+            raise ValueError(f"{what} cannot be read: {error.message}") from None
 
 
 def _channel(pixels: Pixels, channel: int) -> Pixels:

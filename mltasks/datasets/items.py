@@ -50,12 +50,14 @@ class LeftOut:
     Attributes:
         copy: whether an image of the same bytes and label was taken.
         patient: the patient as the download names them, for whom {patient} stands in `where`.
+        path: its place in full where `where` hides it; told to those who ask, and never kept.
     """
 
     where: str
     reason: str
     copy: bool = False
     patient: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

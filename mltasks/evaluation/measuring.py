@@ -46,6 +46,7 @@ class Request:
         bodies: slices of other parts of the body, with their kind or source.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
         elsewhere: another labelled folder, of other people, scanners and hospitals.
+        left_out: how many other slices were left out as the network has learnt from them.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Request:
     bodies: Sequence[tuple[str, Pixels]]
     corrupted: int
     elsewhere: Path | None = None
+    left_out: int = 0
 
     @property
     def passes(self) -> int:
@@ -63,20 +65,24 @@ class Request:
 
 
 def described(
-    card: dict[str, Any], folder: Path, records: Sequence[Record], fold: int | None
+    card: dict[str, Any],
+    folder: Path,
+    records: Sequence[Record],
+    fold: int | None,
+    left_out: int = 0,
 ) -> dict[str, Any]:
     """What is measured, and how it lies to what the model of this card was made from.
 
     `learnt` says whether training saw some of these very slices.
 
     Args:
-        folder, records, fold: see `Request`.
+        folder, records, fold, left_out: see `Request`.
 
     Raises:
         DataError: a mask cannot be read.
     """
     learnt_from = card.get("training", {}).get("data_digest")
-    whole, digest = _set_digest(folder), data_digest(records)
+    whole, digest = set_digest(folder), data_digest(records)
     calibrated = set(card.get("calibration", {}).get("groups", ()))
     return {
         "digest": digest,
@@ -85,6 +91,7 @@ def described(
         "fold": fold,
         "learnt_from": learnt_from,
         "learnt": bool(seen.why_seen(card, records, fold=fold, whole=whole)),
+        **({"left_out": left_out} if left_out else {}),
         # Group names are only comparable within the data the calibration came from.
         "groups_calibrated_on": len(calibrated & {str(r.group) for r in records})
         if whole and whole == learnt_from
@@ -92,7 +99,7 @@ def described(
     }
 
 
-def _set_digest(folder: Path) -> str:
+def set_digest(folder: Path) -> str:
     """The digest of all of a set, as training states it; empty if none can learn from it."""
     try:
         return data_digest(read_manifest(folder))
@@ -119,7 +126,9 @@ def measure(
             "version": analyzer.version,
             "digest": analyzer.digest,
         },
-        "data": described(analyzer.card, request.folder, request.records, request.fold),
+        "data": described(
+            analyzer.card, request.folder, request.records, request.fold, request.left_out
+        ),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
         **strangers,
@@ -151,7 +160,7 @@ def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return {}
     records = read_records(folder, None)
-    if why := seen.why_seen(analyzer.card, records, fold=None, whole=_set_digest(folder)):
+    if why := seen.why_seen(analyzer.card, records, fold=None, whole=set_digest(folder)):
         raise DataError(f"{folder} is not from elsewhere: the network {why}")
     figures = elsewhere(run(analyzer, load_all(folder, records)))
     return {"elsewhere": figures | {"digest": data_digest(records)}}

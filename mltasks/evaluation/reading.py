@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mltasks.data import (
+    MEND,
     PICTURE_SUFFIXES,
     DataError,
     Record,
@@ -85,7 +86,7 @@ def _picture(folder: Path, record: Record) -> Path:
         path = images / f"{record.id}{suffix}"
         if path.exists():
             return path
-    raise DataError(f"the picture of {record.id} is missing in {images}")
+    raise DataError(f"the picture of {record.id} is missing in {images}; {MEND}")
 
 
 def load(folder: Path, record: Record) -> Sample:

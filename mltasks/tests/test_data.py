@@ -21,6 +21,7 @@ from mltasks.data import (
     masks_digest,
     read_manifest,
 )
+from mltasks.datasets import finding
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
 from mltasks.evaluation.reading import load, read_records
 from mltasks.pipeline import held_out_pictures, learnt_pictures, samples_digest, split
@@ -73,6 +74,16 @@ def test_excel_may_have_saved_the_manifest(folder: Path) -> None:
     assert len(read_manifest(folder)) == 44
 
 
+def test_a_table_parted_by_semicolons_is_told_as_such(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    for read in (read_manifest, lambda own: read_records(own, None)):
+        with pytest.raises(DataError, match='columns are parted by ";": save it with commas'):
+            read(folder)
+    with pytest.raises(DataError, match='columns are parted by ";": save it with commas'):
+        finding.find_layout(folder, "")
+
+
 def test_the_digest_does_not_depend_on_the_order(slices: Path) -> None:
     records = read_manifest(slices)
     assert data_digest(records) == data_digest(records[::-1])
@@ -110,6 +121,42 @@ def test_another_mask_than_the_manifests_is_refused(folder: Path) -> None:
         load_sample(folder, next(own for own in read_manifest(folder) if own.id == "slice0"))
     with pytest.raises(DataError, match=message):
         load(folder, next(own for own in read_records(folder, None) if own.id == "slice0"))
+
+
+def test_a_mask_of_a_tumour_where_there_is_none_is_refused(folder: Path) -> None:
+    """Its Dice would be measured, and its outline learnt."""
+    rewrite(folder, label="no_tumor")
+    message = (
+        r"slice0\.png marks a tumour, but the manifest says no_tumor: change the label, set "
+        r"has_mask 0, or exclude the row"
+    )
+    with pytest.raises(DataError, match=message):
+        load_sample(folder, read_manifest(folder)[0])
+    with pytest.raises(DataError, match=message):
+        load(folder, read_records(folder, None)[0])
+    # One that marks nothing says the same as none.
+    Image.fromarray(np.zeros((160, 128), np.uint8)).save(folder / "masks" / "slice0.png")
+    assert load_sample(folder, read_manifest(folder)[0]).mask is None
+
+
+@pytest.mark.parametrize("part", ["images/slice0.jpg", "masks/slice0.png"])
+def test_what_to_do_about_a_bad_file_is_said(folder: Path, part: str) -> None:
+    remedy = r"estore it, or exclude its row and import anew \(docs/data\.md"
+    path = folder / part
+    path.write_bytes(b"no picture")
+    if part.startswith("images"):
+        with pytest.raises(DataError, match=f"{path} is not the file of the manifest.*{remedy}"):
+            load_sample(folder, read_manifest(folder)[0])
+        rewrite(folder, sha256="")
+    for read in (
+        lambda: load_sample(folder, read_manifest(folder)[0]),
+        lambda: load(folder, read_records(folder, None)[0]),
+    ):
+        with pytest.raises(DataError, match=f"cannot read {path}: This file .*{remedy}"):
+            read()
+    path.unlink()
+    with pytest.raises(DataError, match=f"cannot read {path}: No such file .*{remedy}"):
+        load_sample(folder, read_manifest(folder)[0])
 
 
 def test_a_manifest_changed_by_hand_is_refused(folder: Path) -> None:

@@ -148,7 +148,7 @@ def test_black_for_white_is_never_answered_surely(analyzer: Analyzer) -> None:
 def test_a_damaged_reference_is_refused(folder: Path) -> None:
     path = folder / REFERENCE_NAME
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match=r"damaged: .*; copy the folder anew"):
         load_analyzer(folder)
     path.unlink()
     with pytest.raises(ModelError, match="no reference features"):
@@ -218,11 +218,23 @@ def test_a_wrong_card_is_refused(folder: Path, change: dict[str, Any], message: 
         load_analyzer(folder)
 
 
+def test_a_card_of_another_size_is_refused(folder: Path) -> None:
+    """Else the first picture would be blamed."""
+    path = folder / CARD_NAME
+    card = json.loads(path.read_text())
+    card["input"]["size"] = 224
+    path.write_text(json.dumps(card))
+    with pytest.raises(
+        ModelError, match=r"model\.json says .* 224×224, .*model\.onnx takes 288×288"
+    ):
+        load_analyzer(folder)
+
+
 def test_a_missing_or_damaged_model_is_refused(folder: Path) -> None:
     weights = folder / WEIGHTS_NAME
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match=r"damaged: .*; copy the folder anew"):
         load_analyzer(folder)
     weights.unlink()
     with pytest.raises(ModelError, match="no weights in"):

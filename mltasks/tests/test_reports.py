@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -17,12 +18,13 @@ from mltasks import model_card
 from mltasks.data import data_digest, read_manifest
 from mltasks.evaluation import refusal_summary, summary
 from mltasks.evaluation.curves import curves
-from mltasks.evaluation.measuring import described
+from mltasks.evaluation.measuring import Request, described
 from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.reporting import render
 from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head
 from mltasks.tests.test_evaluation import results
+from mltasks.tests.test_seen import HELD_OUT, LEARNT
 
 FEW = "Few groups: the interval is too narrow"
 
@@ -152,6 +154,37 @@ def test_only_its_own_report_is_replaced(options: dict[str, Any]) -> None:
     (output / "report.json").write_text(json.dumps(figures))
     with pytest.raises(ArithmeticError):
         call_command("evaluate", **options)
+
+
+def test_slices_learnt_from_are_told_and_may_be_left_out(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Request] = []
+
+    def stopped(analyzer: Any, weights: bytes, request: Request, **_: Any) -> None:
+        measured.append(request)
+        raise ArithmeticError("while measuring")
+
+    monkeypatch.setattr("mltasks.management.commands.evaluate.measure", stopped)
+    learnt, held_out = (
+        [f"brisc2025_{name}" for name in names["glioma"].split()] for names in (LEARNT, HELD_OUT)
+    )
+    rows = "".join(f"{name},glioma\n" for name in (*learnt, *held_out))
+    (options["data"] / "manifest.csv").write_text("id,label\n" + rows)
+    said = io.StringIO()
+    for more in ({}, {"leave_out_seen": True}):
+        with pytest.raises(ArithmeticError):
+            call_command("evaluate", **options, **more, stderr=said)
+    assert [len(request.records) for request in measured] == [6, 3]
+    assert [record.id for record in measured[1].records] == held_out
+    assert measured[1].left_out == 3
+    warning, left_out = said.getvalue().splitlines()
+    assert "too good: the network has learnt from 3 of these 6 slices, by their names" in warning
+    assert left_out.endswith("are left out; 3 remain, in 3 of 6 groups")
+    rows = "".join(f"{name},glioma\n" for name in learnt)
+    (options["data"] / "manifest.csv").write_text("id,label\n" + rows)
+    with pytest.raises(CommandError, match="none of these 3 slices would be left"):
+        call_command("evaluate", **options, leave_out_seen=True)
 
 
 def read_card(version: int) -> dict[str, Any]:

@@ -93,6 +93,16 @@ class Losses:
 
 
 @pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (1500, "25 min")]
+)
+def test_time_left_is_told_in_seconds_at_last(seconds: float, left: str) -> None:
+    said = Progress(1, 2, 1, 1, {"mask": 0.5}, 20.0, seconds).sentence()
+    assert said == (
+        f"epoch 1/2, step 1/1: mask 0.500, 20.0 pictures/s, {left} left, then calibration"
+    )
+
+
 def test_a_broken_run_goes_on_along_the_same_curve(
     samples: list[Sample],
     pictures: list[Pixels],

@@ -124,6 +124,7 @@ class _Knowing:
     """An engine that knows the answers of a probe."""
 
     name = "knowing"
+    sides: tuple[int, int] | None = None
 
     def __init__(self, probe: probes.Probe) -> None:
         self._probe, self._at = probe, 0

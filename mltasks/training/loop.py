@@ -25,6 +25,8 @@ from mltasks.training.trainer import Trainer, Weights, read_arrays
 PARTS = ("classes", "mask", "brain")
 # Steps after which a checkpoint is written, beside the one after each epoch.
 SAVE_EVERY = 100
+# Seconds left that are told as such.
+_SHORT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Progress:
     def sentence(self) -> str:
         """One line for people."""
         means = ", ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
-        minutes = self.seconds_left / 60
+        left = self.seconds_left
+        time_left = f"{left:.0f} s" if left < _SHORT else f"{left / 60:.0f} min"
         return (
             f"epoch {self.epoch}/{self.epochs}, step {self.step}/{self.steps}: {means}, "
-            f"{self.rate:.1f} pictures/s, {minutes:.0f} min left"
+            f"{self.rate:.1f} pictures/s, {time_left} left, then calibration"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
-from mltasks import seen
+from mltasks import gate, seen
 from mltasks.engines import ModelError
 from predictions.admin.common import RecordAdmin, may_see_people
 from predictions.models import ModelEvent, ModelVersion, Prediction
@@ -102,7 +103,24 @@ class ModelVersionAdmin(RecordAdmin):
     def gate_table(self, version: ModelVersion) -> str:
         if version.gate is None:
             return "–"
-        rows = format_html_join(
+        bodies = format_html_join(
+            "",
+            '<tbody><tr><th colspan="4" scope="rowgroup">{}</th></tr>{}</tbody>',
+            (
+                (heading, self._gate_rows(rows))
+                for heading, rows in gate.blocks(version.gate.get("rows", []))
+            ),
+        )
+        return format_html(
+            "<p>{}</p><table><thead><tr><th>Measure</th><th>It</th><th>{}</th>"
+            "<th>Difference</th></tr></thead>{}</table>",
+            " ".join(version.gate["reasons"]),
+            version.gate["against"],
+            bodies,
+        )
+
+    def _gate_rows(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        return format_html_join(
             "",
             "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
             (
@@ -110,19 +128,12 @@ class ModelVersionAdmin(RecordAdmin):
                     row["name"],
                     f"{row['candidate']:.4f}",
                     f"{row['production']:.4f}",
-                    f"{row['lower']:+.4f}"
-                    + (" (gain)" if row["margin"] is None else f" (at least {-row['margin']:g})")
+                    gate.bound_words(row)
+                    + ("" if row["margin"] is None else f" (at least {-row['margin']:g})")
                     + ("" if row["passed"] else " – no"),
                 )
-                for row in version.gate.get("rows", [])
+                for row in rows
             ),
-        )
-        return format_html(
-            "<p>{}</p><table><thead><tr><th>Measure</th><th>It</th><th>{}</th>"
-            "<th>Difference, surely over</th></tr></thead><tbody>{}</tbody></table>",
-            " ".join(version.gate["reasons"]),
-            version.gate["against"],
-            rows,
         )
 
     @admin.display(description="history")

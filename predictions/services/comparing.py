@@ -7,7 +7,7 @@ import hashlib
 import io
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from django.db import transaction
 from django.utils import timezone
 
 import mltasks
-from mltasks import evaluation, gate, release
+from mltasks import evaluation, gate, seen
+from mltasks.classes import TUMOR
 from mltasks.data import (
     DataError,
     Record,
@@ -30,6 +31,8 @@ from mltasks.data import (
     with_digest,
 )
 from mltasks.evaluation import Results
+from mltasks.evaluation.measuring import set_digest
+from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.robustness import changed_once
 from mltasks.inference import load_analyzer
 from mltasks.manifest import MANIFEST
@@ -37,7 +40,12 @@ from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
 from predictions.services import artifacts
 from predictions.services.notifying import notify
-from predictions.services.registry import ReleaseError, in_production, note_event
+from predictions.services.registry import (
+    NOTHING_TO_COMPARE_WITH,
+    ReleaseError,
+    in_production,
+    note_event,
+)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -50,29 +58,50 @@ class HeldOut:
     """The slices that decide, and a digest of all that is read of them.
 
     Attributes:
-        manifest: all records of the folder, which say what a network has learnt from.
-        records: those of the fold.
+        fold: None for all of the data.
+        whole: `data_digest` of the folder, which says what a network has learnt from.
+        stated: those of the fold, with the digests that the manifest states.
+        records: the same, each with a digest.
     """
 
     folder: Path
-    fold: int
-    manifest: list[Record]
+    fold: int | None
+    whole: str
+    stated: list[Record]
     records: list[Record]
     digest: str
 
+    @property
+    def words(self) -> str:
+        """Which slices these are."""
+        part = "all" if self.fold is None else f"fold {self.fold}"
+        return f"{part} of {self.digest[:12]}"
 
-def held_out(folder: Path, fold: int) -> HeldOut:
-    """Read which slices a fold has.
+    def only(self, records: list[Record]) -> HeldOut:
+        """The same without other slices."""
+        return dataclasses.replace(self, records=records, digest=_digest(self.folder, records))
+
+
+def held_out(folder: Path, fold: int | None) -> HeldOut:
+    """Read which slices a fold has; all of the data, which need not be split, if it is None.
 
     Raises:
         mltasks.data.DataError: the folder cannot be used, or the fold is empty.
     """
-    manifest = read_manifest(folder)
-    records = [with_digest(folder, record) for record in manifest if record.fold == fold]
+    if fold is None:
+        # Of a tumour of no stated kind no answer is right or wrong.
+        stated = [record for record in read_records(folder, None) if record.label != TUMOR]
+    else:
+        stated = [record for record in read_manifest(folder) if record.fold == fold]
+    records = [with_digest(folder, record) for record in stated]
     if not records:
         raise DataError(f"{folder / MANIFEST} has no slices in fold {fold}")
-    digest = hashlib.sha256((data_digest(records) + masks_digest(folder, records)).encode())
-    return HeldOut(folder, fold, manifest, records, digest.hexdigest())
+    return HeldOut(folder, fold, set_digest(folder), stated, records, _digest(folder, records))
+
+
+def _digest(folder: Path, records: list[Record]) -> str:
+    text = data_digest(records) + masks_digest(folder, records)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def compare(
@@ -81,6 +110,7 @@ def compare(
     baseline: ModelVersion | None = None,
     data: HeldOut,
     margins: gate.Margins | None = None,
+    leave_out_seen: bool = False,
     by: User | None = None,
     actor: str = "",
     say: Callable[[str], None] | None = None,
@@ -91,6 +121,8 @@ def compare(
 
     Args:
         baseline: what the candidate is held against; the network in production by default.
+        leave_out_seen: compare on those slices that neither has learnt from, instead of refusing
+            data that holds others.
         say: told what is being done.
 
     Raises:
@@ -103,19 +135,38 @@ def compare(
     production = in_production()
     against = baseline or production
     if against is None:
-        raise ReleaseError("no network is in production to compare with: promote this one")
+        raise ReleaseError(NOTHING_TO_COMPARE_WITH)
     if against == candidate:
         raise ReleaseError(f"{candidate} cannot be compared with itself")
-    for version in (candidate, against):
-        release.check_unseen(version.card, data.manifest, data.fold)
+    data, left_out = _unseen(data, (candidate, against), leave_out_seen, say or logger.info)
     verdict = gate.compare(
         _measured(candidate, data, say or logger.info),
         _measured(against, data, say or logger.info),
         margins=margins,
     )
     if against == production:
-        _record(candidate, against, data, verdict, by, actor)
+        _record(candidate, against, data, verdict, by, actor, left_out)
     return verdict
+
+
+def _unseen(
+    data: HeldOut, versions: Sequence[ModelVersion], leave_out: bool, say: Callable[[str], None]
+) -> tuple[HeldOut, int]:
+    """The slices that none of the networks has learnt from, and how many others were left out.
+
+    Raises:
+        DataError: there are others, which are not to be left out, or there are none but these.
+    """
+    if not leave_out:
+        for version in versions:
+            for records, whole in ((data.records, ""), (data.stated, data.whole)):
+                if why := seen.why_seen(version.card, records, fold=data.fold, whole=whole):
+                    raise DataError(f"{version.card['name']} {version.card['version']} {why}")
+        return data, 0
+    cards = [version.card for version in versions]
+    rest = seen.unseen(cards, data.records, whole=data.whole)
+    say(seen.left_out(data.records, rest))
+    return data.only(rest), len(data.records) - len(rest)
 
 
 def _record(
@@ -125,6 +176,7 @@ def _record(
     verdict: gate.Verdict,
     by: User | None,
     actor: str,
+    left_out: int,
 ) -> None:
     candidate.gate = {
         **verdict.as_dict(),
@@ -132,10 +184,13 @@ def _record(
         "against_id": against.pk,
         "data_digest": data.digest,
         "fold": data.fold,
+        "left_out": left_out,
         "at": timezone.now().isoformat(),
     }
     kind = ModelEvent.Kind.PASSED if verdict.passed else ModelEvent.Kind.REFUSED
-    note = f"Against {against}, on fold {data.fold} of {data.digest[:12]}. "
+    note = f"Against {against}, on {data.words}. "
+    if left_out:
+        note += f"Left out, as learnt from: {left_out} slices. "
     with transaction.atomic():
         candidate.save(update_fields=["gate"])
         note_event(
@@ -176,7 +231,7 @@ def _measured(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) 
 def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -> Results:
     """The slices as they are, then changed: measured once for each state of data and code."""
     key = artifacts.key(
-        version.artifact, f"results/{data.digest[:16]}-{data.fold}-{code_digest()[:16]}.npz"
+        version.artifact, f"results/{data.digest[:16]}-{_name(data.fold)}-{code_digest()[:16]}.npz"
     )
     kept = _kept(key)
     if kept is not None:
@@ -189,6 +244,10 @@ def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -
     results = evaluation.run(analyzer, itertools.chain(samples, changed_once(samples)))
     _keep(key, results)
     return results
+
+
+def _name(fold: int | None) -> str:
+    return "all" if fold is None else str(fold)
 
 
 @cache

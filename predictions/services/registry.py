@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 Stage, Kind = ModelVersion.Stage, ModelEvent.Kind
 START = "the start of the site"
+NOTHING_TO_COMPARE_WITH = (
+    "nothing is in production to compare with: start the site once, which puts the network of "
+    "MODEL_DIR there, then compare"
+)
 _RELEASES = (Kind.BUNDLED, Kind.PROMOTED, Kind.OVERRIDDEN, Kind.ROLLED_BACK)
 # A digest's first letters name it, if there are so many of them.
 _SHORTEST_ID = 6
@@ -154,7 +158,7 @@ def _free_version(name: str, version: str, artifact: str) -> str:
 def objection(version: ModelVersion, production: ModelVersion | None) -> str:
     """Why the gate does not let a network into production; empty if it does."""
     if production is None:
-        return ""
+        return NOTHING_TO_COMPARE_WITH
     if version.gate is None:
         return (
             f"{version} has not been compared with {production}, which is in production: "

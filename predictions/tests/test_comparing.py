@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from django.core.management import CommandError, call_command
 from PIL import Image, ImageOps
 from pytest_django import Settings
 
-from mltasks import evaluation
-from mltasks.data import DataError, data_digest
+from mltasks import evaluation, gate, seen
+from mltasks.data import DataError
 from mltasks.tests.conftest import write_data
 from predictions import storage
 from predictions.models import ModelVersion
@@ -164,7 +166,9 @@ def test_other_masks_are_other_data(slices: Path, tmp_path: Path) -> None:
 
 def test_another_baseline_decides_nothing(data: HeldOut, add: Add) -> None:
     candidate, other = add("good", "2"), add("poor", "3")
-    with pytest.raises(ReleaseError, match="no network is in production to compare with"):
+    with pytest.raises(
+        ReleaseError, match="nothing is in production to compare with: start the site once"
+    ):
         compare(candidate=candidate, data=data)
     assert compare(candidate=candidate, baseline=other, data=data).passed
     candidate.refresh_from_db()
@@ -178,7 +182,7 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
     data: HeldOut, networks: dict[str, bytes], tmp_path: Path, learnt: str
 ) -> None:
     """Whichever of them it is, and whatever it would have scored, there is no verdict."""
-    stated = {"data": {"fold": 0}, "data_digest": data_digest(data.manifest)}
+    stated = {"data": {"fold": 0}, "data_digest": data.whole}
     cards: dict[str, dict[str, Any]] = {"1": {}, "2": {}, learnt: {"training": stated}}
     one, two = (
         registry.register(
@@ -191,14 +195,63 @@ def test_what_one_of_them_has_learnt_from_is_no_measure(
         )
         for version, kind in (("1", "poor"), ("2", "good"))
     )
-    registry.promote(version=one)
+    registry.promote(version=one, override="the first")
     with pytest.raises(DataError, match=f"tumorsite {learnt} has learnt from fold 1 of this data"):
         compare(candidate=two, data=data)
     two.refresh_from_db()
     assert two.gate is None
 
 
+def test_what_they_have_learnt_from_may_be_left_out(
+    data: HeldOut, networks: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Each of them has learnt from ten others."""
+    cards = [
+        {"learnt_prefixes": seen.learnt_prefixes(data.records[first : first + 10])}
+        for first in (0, 10)
+    ]
+    production, candidate = (
+        registry.register(
+            folder=write_network(tmp_path / version, networks[kind], version=version, training=card)
+        )
+        for version, kind, card in zip("12", ("poor", "good"), cards, strict=True)
+    )
+    registry.promote(version=production, override="a test")
+    with pytest.raises(DataError, match=r"learnt from 10 of these 36 slices, .*--leave-out-seen"):
+        compare(candidate=candidate, data=data)
+    said: list[str] = []
+    verdict = compare(candidate=candidate, data=data, leave_out_seen=True, say=said.append)
+    assert (verdict.n, verdict.groups) == (16, 16)
+    assert said[0].startswith("20 of 36 slices have been learnt from and are left out; 16 remain")
+    candidate.refresh_from_db()
+    assert candidate.gate is not None
+    assert candidate.gate["left_out"] == 20
+    event = candidate.events.first()
+    assert event is not None
+    assert "Left out, as learnt from: 20 slices." in event.note
+    # What was measured is kept under these slices, not under all of them.
+    assert candidate.gate["data_digest"] != data.digest
+    few = dataclasses.replace(data, records=data.records[:29])
+    with pytest.raises(gate.GateError, match="9 groups; intervals need at least 10"):
+        compare(candidate=candidate, data=few, leave_out_seen=True)
+
+
 class TestCommand:
+    def test_all_that_is_new_to_both_is_measured(
+        self, slices: Path, add: Add, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without a fold, and without folds."""
+        folder = shutil.copytree(slices, tmp_path / "unsplit")
+        text = (folder / "manifest.csv").read_text()
+        text = re.sub(r",axial,[01],", ",axial,,", text)
+        (folder / "manifest.csv").write_text(text)
+        add("poor", "1", promote=True)
+        add("good", "2")
+        call_command("model", "compare", "2", data=folder, leave_out_seen=True)
+        said = capsys.readouterr()
+        assert said.out.startswith("44 slices in 44 groups")
+        assert "0 of 44 slices have been learnt from" in said.err
+
     def test_it_prints_the_table_and_the_verdict(
         self, slices: Path, add: Add, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -208,6 +261,9 @@ class TestCommand:
         said = capsys.readouterr().out.splitlines()
         assert said[0] == "36 slices in 36 groups, at least 9 of each class"
         assert "PASSED" in said
+        assert said.index("Not worse (95%)") < said.index("Better (99.2%)")
+        [line] = [one for one in said if "share of brain scans accepted" in one]
+        assert "no difference seen in 36 groups: a loss of up to 0.080 stays possible" in line
         assert any("sensitivity for glioma" in line and "(>= -0.030: yes)" in line for line in said)
 
     def test_faults_are_named(self, slices: Path, tmp_path: Path, add: Add) -> None:

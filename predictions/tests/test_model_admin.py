@@ -34,7 +34,7 @@ def pair(tmp_path: Path) -> tuple[ModelVersion, ModelVersion]:
         registry.register(folder=write_network(tmp_path / name, b"weights", version=name))
         for name in ("1", "2")
     )
-    registry.promote(version=one, actor="ada at a shell")
+    registry.promote(version=one, actor="ada at a shell", override="the first")
     two.gate = {
         "passed": True,
         "against": "tumorsite 1",
@@ -75,12 +75,17 @@ def test_the_list_and_the_page_say_what_a_release_needs(
     page = client.get(
         reverse("admin:predictions_modelversion_change", args=[pair[1].pk])
     ).content.decode()
-    for words in ("The accuracy is better", "+0.0100 (gain)", "-0.0100 (at least -0.03)"):
+    for words in (
+        "The accuracy is better",
+        "+0.0200, surely over +0.0100",
+        "-0.0100 (at least -0.03)",
+        "Not worse (95%)",
+    ):
         assert words in page
     page = client.get(
         reverse("admin:predictions_modelversion_change", args=[pair[0].pk])
     ).content.decode()
-    assert "Put into production, by ada at a shell" in page
+    assert "Put into production against the gate, by ada at a shell" in page
     assert 'name="_save"' not in page
 
 

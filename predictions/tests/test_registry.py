@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
@@ -181,7 +184,7 @@ class TestFetch:
         answering, shadow, old, recent = (
             registry.register(folder=make(version)) for version in ("1", "2", "3", "4")
         )
-        registry.promote(version=answering)
+        registry.promote(version=answering, override="the first")
         ModelVersion.objects.filter(pk=shadow.pk).update(shadow=True)
         copies = {one: artifacts.local(one.artifact) for one in (answering, shadow, old, recent)}
         draft = copies[old].with_name(".draft-of-a-killed-worker")
@@ -241,31 +244,62 @@ class TestFetch:
             artifacts.fetch(artifact=sums.digest, target=tmp_path / "copy")
 
 
+def test_without_tables_the_way_is_named(tmp_path: Path) -> None:
+    """As in a fresh checkout where the site has never run."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "model", "list"],
+        cwd=settings.BASE_DIR,
+        env=os.environ
+        | {
+            "DATA_DIR": str(tmp_path),
+            "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+            "DJANGO_SETTINGS_MODULE": "tumorsite.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert said == (
+        "CommandError: the database is not set up: python manage.py migrate (make run does it)"
+    )
+    assert "Traceback" not in done.stderr
+
+
 class TestPromote:
-    def test_the_first_needs_no_gate(self, make: Make) -> None:
+    def test_the_first_is_compared_with_nothing_so_a_person_answers_for_it(
+        self, make: Make
+    ) -> None:
         version = registry.register(folder=make())
+        with pytest.raises(GateError, match="nothing is in production to compare with: start the"):
+            registry.promote(version=version, actor="ada at a shell")
         with pytest.raises(NoModelError):
             production_model()
-        registry.promote(version=version, actor="ada at a shell")
+        registry.promote(version=version, actor="ada at a shell", override="a test")
         assert production_model() == version
-        assert kinds(version) == ["registered", "promoted"]
+        assert kinds(version) == ["registered", "overridden"]
+
+    def test_the_network_of_the_code_needs_no_gate(self, make: Make) -> None:
+        version, answering = registry.follow_bundle(folder=make())
+        assert version == answering == production_model()
 
     def test_one_that_was_not_compared_is_refused(self, make: Make) -> None:
-        registry.promote(version=registry.register(folder=make("1")))
+        registry.promote(version=registry.register(folder=make("1")), override="the first")
         two = registry.register(folder=make("2"))
         with pytest.raises(GateError, match="tumorsite 2 has not been compared with tumorsite 1"):
             registry.promote(version=two)
         assert str(production_model()) == "tumorsite 1"
 
     def test_one_that_was_refused_says_why(self, make: Make) -> None:
-        one = registry.promote(version=registry.register(folder=make("1")))
+        one = registry.promote(version=registry.register(folder=make("1")), override="the first")
         two = registry.register(folder=make("2"))
         passed(two, one, verdict=False)
         with pytest.raises(GateError, match="sensitivity for glioma may be worse"):
             registry.promote(version=two)
 
     def test_a_verdict_against_another_network_does_not_count(self, make: Make) -> None:
-        one = registry.promote(version=registry.register(folder=make("1")))
+        one = registry.promote(version=registry.register(folder=make("1")), override="the first")
         two, three = (registry.register(folder=make(version)) for version in "23")
         passed(two, one)
         passed(three, one)
@@ -275,7 +309,7 @@ class TestPromote:
 
     def test_an_override_is_written_down(self, make: Make, django_user_model: Any) -> None:
         root = django_user_model.objects.create_superuser("root@example.org", "a long password")
-        registry.promote(version=registry.register(folder=make("1")))
+        registry.promote(version=registry.register(folder=make("1")), override="the first")
         two = registry.register(folder=make("2"))
         registry.promote(version=two, by=root, override="the clinic asked for it")
         two.refresh_from_db()
@@ -302,7 +336,7 @@ class TestPromote:
             production_model()
 
     def test_one_in_production_or_without_files_is_refused(self, make: Make) -> None:
-        version = registry.promote(version=registry.register(folder=make()))
+        version = registry.promote(version=registry.register(folder=make()), override="the first")
         with pytest.raises(ReleaseError, match="in production already"):
             registry.promote(version=version)
         with pytest.raises(ModelError, match="missing from the object store"):
@@ -477,7 +511,7 @@ class TestCommand:
 
     @pytest.fixture
     def one(self, make: Make) -> ModelVersion:
-        return registry.promote(version=registry.register(folder=make("1")))
+        return registry.promote(version=registry.register(folder=make("1")), override="the first")
 
     def test_list(self, run: Callable[..., str], one: ModelVersion, make: Make) -> None:
         metrics = {"validation": {"accuracy": {"value": 0.987}, "dice": {"median": {"value": 0.9}}}}

@@ -68,7 +68,7 @@ def poor(tmp_path: Path, good: Weights) -> ModelVersion:
     """A network in production that is soon outdone."""
     content = onnx_bytes(mixed_up(good), bright=2)
     version = registry.register(folder=write_network(tmp_path / "poor", content, version="1"))
-    return registry.promote(version=version)
+    return registry.promote(version=version, override="the first")
 
 
 def test_a_better_network_waits_for_a_person_and_people_are_told(
@@ -104,9 +104,12 @@ def test_policy_does_not_open_the_gate(
     trained: Trained, settings: Settings, mailbox: Mailbox
 ) -> None:
     settings.RELEASE_POLICY = "automatic"
-    # Nothing is in production: the first goes there by itself.
-    first = trained("1").candidate
-    assert registry.in_production() == first
+    # Nothing is in production to compare with, so that a person decides.
+    run = trained("1")
+    assert "Not released: nothing is in production to compare with" in run.message
+    assert run.candidate is not None
+    assert registry.in_production() is None
+    first = registry.promote(version=run.candidate, override="the first")
     mailbox.mails.clear()
     run = trained("2", bad=True)
     assert run.status == Status.SUCCEEDED

@@ -31,6 +31,8 @@ LOGGING: dict[str, Any] = {
         # fontTools tells of every glyph table it subsets for a report.
         "fontTools": {"level": "WARNING"},
         "botocore": {"level": "WARNING"},
+        # It tells of each build of it for other processors that it looks for and does not find.
+        "faiss": {"level": "WARNING"},
         # It names addresses, with the people and sometimes the passwords in them.
         "apprise": {"level": "CRITICAL"},
         # Two lines for every task, the sweeper's every few seconds among them.

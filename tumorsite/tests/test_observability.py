@@ -245,3 +245,9 @@ def test_the_probe_imports_neither_django_nor_celery(tmp_path: Path) -> None:
         "print(sorted({'django', 'celery', 'kombu', 'numpy'} & set(sys.modules)))"
     )
     assert _python(code, tmp_path) == "[]"
+
+
+def test_the_search_for_copies_tells_nothing_of_its_builds() -> None:
+    """FAISS says with a ModuleNotFoundError which of them it has not found, at INFO."""
+    assert not logging.getLogger("faiss.loader").isEnabledFor(logging.INFO)
+    assert logging.getLogger("faiss.loader").isEnabledFor(logging.WARNING)

@@ -32,6 +32,15 @@ def _fits(folder: Path) -> bool:
     return any(_is_slice(path) for path in files_below(folder))
 
 
+def _is_older(path: Path) -> bool:
+    """Whether MATLAB's `save` has written it in its usual form, which is not HDF5."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(10) == b"MATLAB 5.0"
+    except OSError:
+        return False
+
+
 def _hdf5() -> Any:
     try:
         import h5py
@@ -66,6 +75,9 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
         except KeyError as error:
             yield LeftOut(where, f"a part is missing: {error.args[0]}")
         except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            if _is_older(path):
+                yield LeftOut(where, "a MATLAB 5 file, not 7.3: save it with -v7.3")
+                continue
             yield LeftOut(where, f"damaged, or not a MATLAB 7.3 file: {error}")
 
 

@@ -138,7 +138,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
         place = _place(folder, where)
         if place is None:
             why = _TWO_CLASSES if _labels(folder, where) else _NO_CLASS
-            yield LeftOut(_vague(path, where), why)
+            yield LeftOut(_vague(path, where), why, path=str(where))
             continue
         if place.patient:
             # Names of a patient's files may be of the patient, too. What is in them stays the same
@@ -149,10 +149,11 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
         else:
             name, shown = _free_name(where, taken), str(where)
         if why := _unfit(where):
-            yield LeftOut(shown, why, patient=place.patient)
+            yield LeftOut(shown, why, patient=place.patient, path=str(where))
         elif original := _repeated(folder, where):
             what = "one in a folder less" if place.patient else str(original)
-            yield LeftOut(shown, f"an exact copy of {what}", copy=True, patient=place.patient)
+            reason = f"an exact copy of {what}"
+            yield LeftOut(shown, reason, copy=True, patient=place.patient, path=str(where))
         else:
             taken.add(name)
             yield Item(

@@ -21,6 +21,21 @@ _NUMBER = re.compile(r"(.+)_(\d+)")
 _MASK = "_mask"
 
 
+def is_slice(path: Path) -> bool:
+    """Whether it is a slice or a mask by its ending: such names begin with the patient's."""
+    return path.suffix.lower() in {".tif", ".tiff"}
+
+
+def holds_patients(folder: Path) -> bool:
+    """Whether folders below it are called like the slices in them, as patients' are."""
+    return any(
+        path.stem.startswith(f"{path.parent.name}_")
+        and not path.parent.name.startswith(folder.name)
+        for path in folder.glob("**/*.tif")
+        if path.parent != folder
+    )
+
+
 def _fits(folder: Path) -> bool:
     return next(folder.glob(f"**/*{_MASK}.tif"), None) is not None
 
@@ -31,7 +46,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     for path in files_below(folder):
         where = str(path.relative_to(folder))
         stem = path.stem
-        if path.suffix.lower() not in {".tif", ".tiff"}:
+        if not is_slice(path):
             yield LeftOut(where, "not a slice")
             continue
         if stem.endswith(_MASK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from django.core.management import call_command
 from PIL import Image
 
 from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
@@ -76,6 +78,15 @@ def test_brisc_leaves_out_what_does_not_fit(brisc: Path, tmp_path: Path) -> None
     assert "damaged or incomplete" in reasons["brisc2025_train_00010_pi_ax_t1.jpg"]
     assert reasons["Thumbs.db"] == reasons["README.md"] == "not part of BRISC 2025"
     assert len(read_dataset(tmp_path / "out").rows) == 24 - 6
+
+
+def test_a_mask_that_is_no_picture_is_named(brisc: Path, tmp_path: Path) -> None:
+    mask = next((brisc / "segmentation_task" / "train" / "masks").glob("*_gl_ax_t1.png"))
+    mask.write_bytes(b"no picture")
+    importing.run(request(brisc, tmp_path / "out"))
+    [(image, why)] = left_out(tmp_path / "out").items()
+    assert image.endswith(f"{mask.stem}.jpg")
+    assert why.startswith(f"its mask {mask.name} cannot be read: This file is not a picture")
 
 
 def test_a_blank_mask_says_no_tumour(brisc: Path, slices: Path, tmp_path: Path) -> None:
@@ -282,7 +293,7 @@ def test_matlab_files_with_patients(cheng: Path, tmp_path: Path) -> None:
     assert b"MR017260F" not in everything
     out = left_out(data.folder)
     assert out["cvind.mat"] == "not a slice"
-    assert "not a MATLAB 7.3 file" in out["4.mat"]
+    assert out["4.mat"] == "a MATLAB 5 file, not 7.3: save it with -v7.3"
 
 
 def test_a_matlab_file_of_odd_content_is_left_out_alone(cheng: Path, tmp_path: Path) -> None:
@@ -316,6 +327,7 @@ def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
     # A reason could tell the patient as well as a place.
     gone, folder = "TCGA_ZZ_0001_20000101", lgg / "TCGA_ZZ_0001_20000101"
     save(np.zeros((96, 96, 3), np.uint8), folder / f"{gone}_1.tif")
+    save(np.zeros((96, 96, 3), np.uint8), lgg / f"{gone}_7.tif")
     importing.run(request(lgg, tmp_path / "post"))
     data = read_dataset(tmp_path / "post")
     assert "its mask is missing" in left_out(data.folder).values()
@@ -335,10 +347,48 @@ def test_lgg_with_hidden_patients(lgg: Path, tmp_path: Path) -> None:
         )
         == 2
     )
-    assert all(re.fullmatch(r"(\w+/_\d+|…)\.(tif|png)", name) for name in reasons)
+    # What lies beside the patients' folders is told as it is called, unless it may be a slice.
+    names = set(reasons)
+    assert {"notes.png", "_7.tif"} <= names
+    assert all(re.fullmatch(r"[0-9a-f]+/_\d+\.tif", one) for one in names - {"notes.png", "_7.tif"})
     importing.run(request(lgg, tmp_path / "pre", channel="pre"))
     assert len(read_dataset(tmp_path / "pre").rows) == 2
     assert "copy of FLAIR" in " ".join(left_out(tmp_path / "pre").values())
+
+
+def test_left_out_files_can_be_found(lgg: Path, tmp_path: Path) -> None:
+    """The folder above the patients' keeps its name; all names are told to those who ask."""
+    source = tmp_path / "download"
+    shutil.copytree(lgg, source / "all" / "kaggle_3m")
+    (source / "all" / "more").mkdir()
+    (source / "all" / "kaggle_3m" / "data.csv").write_text("Patient\n")
+    said, told = io.StringIO(), io.StringIO()
+    options = {"output": tmp_path / "out", "stdout": said, "stderr": told}
+    call_command("dataset", "import", source, **options)
+    assert "all/kaggle_3m/data.csv" in left_out(tmp_path / "out")
+    assert (
+        "  2 in all/kaggle_3m/…/: no tumour in this slice of someone who has one" in said.getvalue()
+    )
+    assert "  2 in all/kaggle_3m/: not a slice" in said.getvalue()
+    assert "TCGA" not in said.getvalue() + told.getvalue()
+    call_command(
+        "dataset", "import", source, **options | {"output": tmp_path / "two"}, show_names=True
+    )
+    full = (
+        "all/kaggle_3m/TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_3.tif: no tumour in this slice"
+    )
+    assert full in told.getvalue()
+    assert "TCGA" not in (tmp_path / "two" / "import.json").read_text()
+
+
+def test_what_was_left_out_is_counted_by_folder_and_reason(tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    for number, label in enumerate(("glioma", "no_tumor", "gliomas", "gliomas")):
+        save(picture(number), source / label / f"{number}.jpg")
+    said = io.StringIO()
+    call_command("dataset", "import", source, output=tmp_path / "out", stdout=said, **MADE)
+    assert "2 files were left out:" in said.getvalue()
+    assert "  2 in gliomas/: none of its folders is named after a class" in said.getvalue()
 
 
 def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
@@ -484,6 +534,33 @@ def test_slices_that_are_still_packed(cheng: Path, tmp_path: Path, layout: str) 
         (cheng / f"more{number}.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"more4\.zip and 5 more$"):
         importing.run(request(cheng, tmp_path / "out", layout=layout))
+
+
+def test_of_several_collections_none_is_taken_silently(
+    brisc: Path, cheng: Path, slices: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "downloads"
+    source.mkdir()
+    shutil.copytree(brisc, source / "a" / "brisc2025")
+    shutil.copytree(cheng, source / "cheng")
+    message = (
+        rf"{source} holds several collections \(brisc in {source}/a, cheng in {source}/cheng\): "
+        "give one of them"
+    )
+    with pytest.raises(DataError, match=message):
+        importing.run(request(source, tmp_path / "out"))
+    importing.run(request(source / "cheng", tmp_path / "out"))
+    shutil.rmtree(source)
+    for name in ("one", "two"):
+        shutil.copytree(slices, source / name)
+    with pytest.raises(DataError, match=r"several collections \(manifest in .*, manifest in"):
+        importing.run(request(source, tmp_path / "none"))
+    # Parts of one collection look alike.
+    for number, part in enumerate(("1-766", "767-1532")):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        shutil.copy(cheng / f"{number + 1}.mat", tmp_path / "parts" / part)
+    importing.run(request(tmp_path / "parts", tmp_path / "parts_out"))
+    assert len(read_dataset(tmp_path / "parts_out").rows) == 2
 
 
 def test_a_collection_that_repeats_itself_in_a_folder(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from mltasks.management.data import limits, place
 from mltasks.manifest import REPORT
 from mltasks.progress import Tick
 
+# More kinds of files left out are counted together.
+_MOST_GROUPS = 12
+
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Tick]:
@@ -67,6 +70,12 @@ class Command(BaseCommand):
         parser.add_argument("--citation", default="")
         parser.add_argument(
             "--channel", choices=list(CHANNELS), default="post", help="sequence of LGG slices"
+        )
+        parser.add_argument(
+            "--show-names",
+            action="store_true",
+            help="tell the full names of files left out on standard error, patients' among them; "
+            "they are not kept",
         )
         parser.add_argument(
             "--onto", type=Path, help="data folder to which the images are added; it stays as it is"
@@ -124,10 +133,19 @@ class Command(BaseCommand):
                 "dataset split draws it anew, with their copies among the older ones."
             )
         if outcome.left_out:
-            self.stdout.write(f"{len(outcome.left_out)} files were left out, for example:")
-            for item in outcome.left_out[:5]:
-                self.stdout.write(f"  {item.where}: {item.reason}")
+            self.stdout.write(f"{len(outcome.left_out)} files were left out:")
+            self._left_out(outcome, names=options["show_names"])
             self.stdout.write(f"All of them are in {options['output'] / REPORT}.")
+
+    def _left_out(self, outcome: importing.Outcome, *, names: bool) -> None:
+        groups = outcome.groups()
+        for folder, reason, count in groups[:_MOST_GROUPS]:
+            where = f"in {folder}/" if folder else "at the top"
+            self.stdout.write(f"  {count} {where}: {reason}")
+        if others := sum(count for *_, count in groups[_MOST_GROUPS:]):
+            self.stdout.write(f"  {others} for other reasons, or in other folders")
+        for name, reason in outcome.names if names else ():
+            self.stderr.write(f"{name}: {reason}")
 
     def _audit(self, options: dict[str, Any]) -> None:
         analyzer = None

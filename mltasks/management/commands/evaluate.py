@@ -11,12 +11,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from mltasks import model_card, other_bodies
-from mltasks.data import DataError
+from mltasks import model_card, other_bodies, seen
+from mltasks.data import DataError, Record
 from mltasks.drafts import replacing_folder
 from mltasks.engines import ENGINES, ModelError
 from mltasks.evaluation import gallery, reporting
-from mltasks.evaluation.measuring import Request, described, measure
+from mltasks.evaluation.measuring import Request, described, measure, set_digest
 from mltasks.evaluation.reading import load, read_records
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
@@ -39,6 +39,11 @@ class Command(BaseCommand):
             help="folder with manifest.csv (id and label; label may be tumor), images/, masks/",
         )
         parser.add_argument("--fold", type=int, help="only this fold; default is all slices")
+        parser.add_argument(
+            "--leave-out-seen",
+            action="store_true",
+            help="only slices that the network has not learnt from, as far as its card says",
+        )
         parser.add_argument(
             "--negatives",
             type=Path,
@@ -84,18 +89,20 @@ class Command(BaseCommand):
         try:
             analyzer = load_analyzer(model, engine=options["engine"])
             fold, records = options["fold"], read_records(folder, options["fold"])
+            chosen = self._chosen(analyzer.card, records, options, folder)
             request = Request(
                 folder=folder,
-                records=records,
+                records=chosen,
                 fold=fold,
                 others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
                 bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
                 + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
                 corrupted=max(0, options["corruptions"]),
                 elsewhere=options["elsewhere"],
+                left_out=len(records) - len(chosen),
             )
             if options["card"]:
-                model_card.check(analyzer.card, described(analyzer.card, folder, records, fold))
+                model_card.check(analyzer.card, described(analyzer.card, folder, chosen, fold))
             with replacing_folder(options["output"]) as report:
                 with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
                     figures, results = measure(
@@ -115,3 +122,16 @@ class Command(BaseCommand):
         except (DataError, ModelError, OSError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(str(options["output"] / reporting.PAGE_NAME))
+
+    def _chosen(
+        self, card: dict[str, Any], records: list[Record], options: dict[str, Any], folder: Path
+    ) -> list[Record]:
+        """The slices to measure; whoever measures those learnt from is told so."""
+        fold, whole = options["fold"], set_digest(folder)
+        if options["leave_out_seen"]:
+            rest = seen.unseen([card], records, whole=whole)
+            self.stderr.write(seen.left_out(records, rest))
+            return rest
+        if why := seen.why_seen(card, records, fold=fold, whole=whole):
+            self.stderr.write(f"The figures will be too good: the network {why}")
+        return records

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, ProgrammingError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from mltasks import gate
 from mltasks.data import DataError
@@ -32,6 +34,12 @@ def who() -> str:
         return f"{getpass.getuser()} at a shell"
     except (KeyError, OSError):
         return "somebody at a shell"
+
+
+def _migrations_wait() -> bool:
+    """Whether tables, or columns of them, are still to be made."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 class Command(BaseCommand):
@@ -58,20 +66,30 @@ class Command(BaseCommand):
         one.add_argument("baseline", nargs="?", help="another than the one in production")
         one.add_argument("--data", type=Path, help="folder with manifest.csv, images/, masks/")
         one.add_argument(
-            "--fold", type=int, default=0, help="one that was held out; 0 if not given"
+            "--fold",
+            type=int,
+            help="one that was held out; 0 if not given, or all with --leave-out-seen",
+        )
+        one.add_argument(
+            "--leave-out-seen",
+            action="store_true",
+            help="only slices that neither has learnt from, as far as their cards say",
         )
         margins = gate.Margins()
         one.add_argument(
             "--margin",
             type=float,
             default=margins.share,
-            help=f"loss of sensitivity allowed, 0 to 1; {margins.share} if not given",
+            help="loss allowed of each class's sensitivity, of the share of brain scans accepted, "
+            "of the accuracy on changed slices and, as a gain, of the calibration error, 0 to 1; "
+            f"{margins.share} if not given",
         )
         one.add_argument(
             "--dice-margin",
             type=float,
             default=margins.dice,
-            help=f"loss of median Dice allowed; {margins.dice} if not given",
+            help="loss allowed of the median and the mean Dice, and of the mean Dice on changed "
+            f"slices; {margins.dice} if not given",
         )
 
         one = step("promote", self.promote, "Put a network that has passed into production.")
@@ -102,6 +120,12 @@ class Command(BaseCommand):
             ) from None
         except (ReleaseError, ModelError, DataError, gate.GateError) as error:
             raise CommandError(str(error)) from None
+        except (OperationalError, ProgrammingError):
+            if not _migrations_wait():
+                raise
+            raise CommandError(
+                "the database is not set up: python manage.py migrate (make run does it)"
+            ) from None
         except StorageUnavailableError as error:
             raise CommandError(f"The object store does not answer: {error}") from None
 
@@ -113,10 +137,11 @@ class Command(BaseCommand):
         self.stdout.write(f"Registered: {version} ({version.artifact[:12]}), {stage}")
 
     def list(self, **_: Any) -> None:
+        versions = [*ModelVersion.objects.all()]
         self.stdout.write(
             _COLUMNS.format("digest", "network", "stage", "accuracy", "Dice", "gate").rstrip()
         )
-        for version in ModelVersion.objects.all():
+        for version in versions:
             figures = version.figures()
             self.stdout.write(
                 _COLUMNS.format(
@@ -134,7 +159,8 @@ class Command(BaseCommand):
         candidate: str,
         baseline: str | None,
         data: Path | None,
-        fold: int,
+        fold: int | None,
+        leave_out_seen: bool,
         margin: float,
         dice_margin: float,
         **_: Any,
@@ -144,8 +170,9 @@ class Command(BaseCommand):
         verdict = compare(
             candidate=registry.find(candidate),
             baseline=registry.find(baseline) if baseline else None,
-            data=held_out(data_folder(data), fold),
+            data=held_out(data_folder(data), 0 if fold is None and not leave_out_seen else fold),
             margins=gate.Margins(margin, dice_margin),
+            leave_out_seen=leave_out_seen,
             actor=who(),
             say=self.stderr.write,
         )
@@ -153,13 +180,14 @@ class Command(BaseCommand):
             f"{verdict.n} slices in {verdict.groups} groups, "
             f"at least {verdict.class_groups} of each class\n"
         )
-        for row in verdict.rows:
-            limit = "> 0" if row.margin is None else f">= {-row.margin:.3f}"
-            self.stdout.write(
-                f"  {row.name:<34}{row.candidate:>8.4f}{row.production:>8.4f}"
-                f"   difference {row.difference:+.4f}, surely over {row.lower:+.4f} "
-                f"({limit}: {'yes' if row.passed else 'no'})"
-            )
+        for heading, rows in gate.blocks(verdict.as_dict()["rows"]):
+            self.stdout.write(heading)
+            for row in rows:
+                limit = "> 0" if row["margin"] is None else f">= {-row['margin']:.3f}"
+                self.stdout.write(
+                    f"  {row['name']:<34}{row['candidate']:>8.4f}{row['production']:>8.4f}"
+                    f"   {gate.bound_words(row)} ({limit}: {'yes' if row['passed'] else 'no'})"
+                )
         self.stdout.write("PASSED" if verdict.passed else "REFUSED")
         for reason in verdict.reasons:
             self.stdout.write(f"  {reason}")
