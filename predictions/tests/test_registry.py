@@ -321,7 +321,7 @@ class TestPromote:
         assert (event.kind, event.by, event.note) == ("overridden", root, two.note)
 
     def test_blanks_are_no_reason(self, make: Make) -> None:
-        registry.promote(version=registry.register(folder=make("1")))
+        registry.promote(version=registry.register(folder=make("1")), override="the first")
         two = registry.register(folder=make("2"))
         with pytest.raises(GateError, match="has not been compared"):
             registry.promote(version=two, override=" \n")
@@ -372,7 +372,7 @@ class TestPromote:
         with pytest.raises(ReleaseError, match="put into production meanwhile"):
             registry.rollback()
         assert production_model() == three
-        assert kinds(one) == ["registered", "promoted", "retired"]
+        assert kinds(one) == ["registered", "overridden", "retired"]
 
     def test_rollback_passes_a_network_that_was_released_twice_and_ends(self, make: Make) -> None:
         one, two, three = (registry.register(folder=make(version)) for version in "123")
