@@ -319,15 +319,6 @@ def compare(
     )
 
 
-def _groups_that_count(metric: bootstrap.Metric, groups: NDArray[Any]) -> int:
-    """Groups whose slices alone would give the measure a value: those of a class, say."""
-    names, member_of = np.unique(groups, return_inverse=True)
-    # As many at a time as there are draws, which are in memory as well.
-    parts = np.array_split(np.arange(len(names)), -(-len(names) // RESAMPLES))
-    alone = (np.equal.outer(part, member_of).astype(np.float64) for part in parts)
-    return sum(int(np.count_nonzero(~np.isnan(metric(weights)))) for weights in alone)
-
-
 def _widening(groups: int, tail: float) -> float:
     """By how much a percentile of draws lies too near to the difference that was found.
 
@@ -355,7 +346,7 @@ def _row(
     difference = one - two if measure.more else two - one
     # Undefined, and left out, where a draw holds no slice that counts.
     percentile = float(np.nanquantile(drawn if measure.more else -drawn, tail))
-    groups = _groups_that_count(measure.of(candidate), candidate.plain.group)
+    groups = bootstrap.groups_that_count(measure.of(candidate), candidate.plain.group)
     lower = difference - _widening(groups, tail) * max(0.0, difference - percentile)
     return Row(
         name=measure.name,

@@ -234,15 +234,27 @@ def _drawn(metric: Metric, groups: Array, *, resamples: int) -> Array:
     return np.asarray(values[~np.isnan(values)])
 
 
+def groups_that_count(metric: Metric, groups: Array) -> int:
+    """Groups whose slices alone would give the measure a value: those of a class, say."""
+    names, member_of = np.unique(groups, return_inverse=True)
+    # As many at a time as there are draws, which are in memory as well.
+    parts = np.array_split(np.arange(len(names)), -(-len(names) // RESAMPLES))
+    alone = (np.equal.outer(part, member_of).astype(np.float64) for part in parts)
+    return sum(int(np.count_nonzero(~np.isnan(metric(weights)))) for weights in alone)
+
+
 def interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
     """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
 
     Slices of one group resemble each other; drawing single slices would give too narrow an
-    interval. None if the metric is not defined in any draw.
+    interval. Of a single group every draw says the same, and nothing of others: all from 0 to 1 is
+    possible, as every metric here lies there. None if the metric is not defined in any draw.
     """
     known = _drawn(metric, groups, resamples=resamples)
     if not known.size:
         return None
+    if not np.ptp(known) and groups_that_count(metric, groups) < 2:
+        return [0.0, 1.0]
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]
 
 

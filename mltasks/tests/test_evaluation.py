@@ -198,7 +198,11 @@ def test_sensitivity_at_a_specificity() -> None:
 def test_intervals_draw_whole_groups() -> None:
     hits = np.array([1.0] * 20 + [0.0] * 20)
     metric = bootstrap.share(hits)
-    assert bootstrap.interval(metric, np.zeros(40)) == [0.5, 0.5]
+    # One group says nothing of others; another without any of the slices asked for adds nothing.
+    assert bootstrap.interval(metric, np.zeros(40)) == [0.0, 1.0]
+    among = np.array([1.0] * 30 + [0.0] * 10)
+    two = np.repeat(["a", "b"], [30, 10])
+    assert bootstrap.interval(bootstrap.share(hits, among), two) == [0.0, 1.0]
     assert bootstrap.interval(metric, np.repeat(["a", "b"], 20)) == [0.0, 1.0]
 
 
