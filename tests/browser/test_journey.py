@@ -135,6 +135,27 @@ def test_times_are_the_visitor_s_own(visit: Visit) -> None:
     expect(page.locator("a.record-link")).to_have_count(1)
 
 
+def test_a_file_is_checked_and_shown_before_any_of_it_is_sent(visit: Visit) -> None:
+    page = visit()
+    posted: list[str] = []
+    page.on("request", lambda request: posted.append(request.method))
+    page.set_input_files("#images", [acts.payload(b"\0" * 21 * 2**20, "large.png")])
+    item = page.locator("[data-uploads] li").first
+    expect(item).to_contain_text("up to 20 MB are possible")
+    page.set_input_files("#images", [acts.payload(b"hello", "notes.txt", "text/plain")])
+    expect(page.locator("[data-uploads] li").nth(1)).to_contain_text("not a picture we can read")
+    assert "POST" not in posted
+    held: list[Route] = []
+    page.route("**/scans/", lambda route: held.append(route), times=1)  # noqa: PLW0108
+    with page.expect_request("**/scans/"):
+        page.set_input_files("#images", [acts.payload(mri_png(seed=41), "good.png")])
+    good = page.locator("[data-uploads] li").nth(2)
+    assert good.locator("img").evaluate("(image) => image.decode().then(() => image.naturalWidth)")
+    expect(good.get_by_role("progressbar", name="Upload of good.png")).to_be_visible()
+    held[0].continue_()
+    acts.see_answer(page)
+
+
 def test_a_picture_added_while_the_first_is_sent_is_not_lost(visit: Visit) -> None:
     page = visit()
     held: list[Route] = []
