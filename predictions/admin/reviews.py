@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -212,7 +213,12 @@ class ReviewAdmin(RecordAdmin):
         context = {**(extra_context or {}), "subject": subject, "show_save_and_add_another": False}
         if object_id is None:
             context["title"] = "Review a result"
-        return super().changeform_view(request, object_id, form_url, context)
+        try:
+            return super().changeform_view(request, object_id, form_url, context)
+        except IntegrityError:
+            # The same form twice at once, as by a double click: both had found no review.
+            self.message_user(request, "Your review of this result stands.", messages.WARNING)
+            return redirect("admin:predictions_review_changelist")
 
     def response_add(
         self, request: HttpRequest, obj: Review, post_url_continue: str | None = None

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from predictions.admin.common import CappedPaginator
+from predictions.admin.reviews import ReviewForm
 from predictions.ids import first_uuid7, uuid7
 from predictions.models import Access, ModelVersion, Prediction, Review, Scan, Status
 from predictions.services.auditing import record_access
@@ -340,6 +341,23 @@ def test_running_again(client: Client, root: User, reviewer: User, answered: Pre
     said = act(client, "analyse_again", answered, waiting)
     assert "1 scan will have a new answer." in said
     assert "already" not in said
+
+
+def test_a_form_sent_twice_at_once_is_one_review(
+    client: Client, reviewer: User, answered: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked before the first was written."""
+    name = "prediction"
+    client.force_login(reviewer)
+    monkeypatch.setattr(
+        ReviewForm, "clean_prediction", lambda form: form.cleaned_data["prediction"]
+    )
+    form = review_form(prediction=answered.pk)
+    monkeypatch.setattr(Review, "validate_constraints", lambda review, exclude=None: None)
+    pages = [client.post(address("review", "add"), form, follow=True) for _ in range(2)]
+    assert [page.status_code for page in pages] == [200, 200]
+    assert "Your review of this result stands." in pages[1].content.decode()
+    assert Review.objects.count() == 1
 
 
 def test_a_correction(client: Client, reviewer: User, answered: Prediction) -> None:
