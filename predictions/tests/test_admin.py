@@ -347,7 +347,6 @@ def test_a_form_sent_twice_at_once_is_one_review(
     client: Client, reviewer: User, answered: Prediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second has looked before the first was written."""
-    name = "prediction"
     client.force_login(reviewer)
     monkeypatch.setattr(
         ReviewForm, "clean_prediction", lambda form: form.cleaned_data["prediction"]
