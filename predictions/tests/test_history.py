@@ -347,20 +347,24 @@ class TestDays:
         assert forward(owner, filters, 2) == expected
         assert backward(owner, filters, 2, expected[-1]) == expected[:-1]
 
-    @pytest.mark.skipif(connection.vendor != "sqlite", reason="plans of few rows say nothing there")
     @pytest.mark.parametrize("query", ["status=unsure", "label=glioma", "since=2026-05-04", ""])
     def test_pages_are_read_from_the_index_of_their_owner(
         self, owner: Owner, visitor: UUID, model: ModelVersion, query: str
     ) -> None:
         [pk] = rows(visitor, 1, model)
+        if connection.vendor == "postgresql":
+            # So few rows it would rather read and sort; it may only where the index does not serve.
+            with connection.cursor() as cursor:
+                for way in ("seqscan", "bitmapscan", "sort"):
+                    cursor.execute(f"SET LOCAL enable_{way} = off")
         filters = Filters.from_query(QueryDict(query))
         for scans in (scans_of(owner), scans_of(owner).filter(pk__lt=pk)):
             plan = filters.apply(scans)[:25].explain()
-            found = re.search(r"predictions_scan USING (?:COVERING )?INDEX (\w+) (.*)", plan)
-            assert found, plan
-            assert found[1] == "scan_visitor"
-            outer = plan.partition("CORRELATED")[0]
-            assert "TEMP B-TREE" not in outer, plan
+            outer = re.split("CORRELATED|SubPlan", plan)[0]
+            assert re.search(
+                r"(?i)predictions_scan USING .*INDEX scan_visitor|using scan_visitor on", outer
+            ), plan
+            assert not re.search("TEMP B-TREE|Sort", outer), plan
 
     def test_links_and_table_keep_to_them(
         self, visitor_client: Client, visitor: UUID, model: ModelVersion
