@@ -86,8 +86,8 @@ class Row:
         margin: the loss that is allowed; None where the measure must show a gain.
         passed: not worse, or, without a margin, better.
         groups: whose slices count for it; 0 in verdicts from before they were counted.
-        possible_loss: where no draw shows any difference, the loss that would show none in so many
-            groups in 5% of cases; a bound of nought would be too sure.
+        may_differ: where no draw shows any difference, the share of such groups that may differ all
+            the same: so many show none in 5% of cases. A bound of nought would be too sure.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Row:
     margin: float | None
     passed: bool
     groups: int = 0
-    possible_loss: float | None = None
+    may_differ: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +359,7 @@ def _row(
         passed=lower > 1e-9 if margin is None else lower >= -margin - 1e-9,
         groups=groups,
         # The rule of three, by groups.
-        possible_loss=None
+        may_differ=None
         if difference or np.nan_to_num(drawn).any()
         else round(1 - (1 - CONFIDENCE) ** (1 / groups), 4),
     )
@@ -372,18 +372,19 @@ def blocks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[st
         rows: as `Verdict.as_dict` has them.
     """
     better = 1 - (1 - CONFIDENCE) / len(_GAINS)
-    return [
+    found = [
         (f"Not worse ({CONFIDENCE:.0%})", [row for row in rows if row["margin"] is not None]),
         (f"Better ({better:.1%})", [row for row in rows if row["margin"] is None]),
     ]
+    return [(heading, those) for heading, those in found if those]
 
 
 def bound_words(row: Mapping[str, Any]) -> str:
     """What is known of the difference, of a row as `Verdict.as_dict` has it."""
-    if row.get("possible_loss") is not None:
+    if row.get("may_differ") is not None:
         return (
-            f"no difference seen in {row['groups']} groups: a loss of up to "
-            f"{row['possible_loss']:.3f} stays possible"
+            f"no difference seen in {row['groups']} groups: up to {row['may_differ']:.1%} of such "
+            "groups may differ"
         )
     return f"difference {row['difference']:+.4f}, surely over {row['lower']:+.4f}"
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from mltasks.classes import TUMOR
 from mltasks.data import DataError, Record, data_digest
 from mltasks.datasets.items import slug
 
@@ -157,7 +158,7 @@ def why_seen(
     known = _known(card, slices)
     if known:
         first = next(record.id for record in slices if record.id in known)
-        named = known <= _known_by_name(card, slices) - _known_by_file(card, slices)
+        named = not _known_by_file(card, slices)
         how = ", by their names: the files are others, such as" if named else ", such as"
         return f"has learnt from {len(known)} of these {len(slices)} slices{how} {first}: {_REMEDY}"
     reasons = (
@@ -216,10 +217,11 @@ def _known_by_file(card: dict[str, Any], slices: Sequence[Record]) -> set[str]:
 
 
 def _known_by_name(card: dict[str, Any], slices: Sequence[Record]) -> set[str]:
-    """None, where so few are called like one learnt from that it may be chance."""
-    stated = _stated(card, NAMES)
-    known = {record.id for record in slices if _short_name(record) in stated}
-    enough = max(_LEAST_SHARE * len(slices), min(_LEAST_NAMES, len(slices) / 2))
+    """Of those not known by file, as long as they are not so few that it may be chance."""
+    stated, by_file = _stated(card, NAMES), _known_by_file(card, slices)
+    others = [record for record in slices if record.id not in by_file]
+    known = {record.id for record in others if _short_name(record) in stated}
+    enough = max(_LEAST_SHARE * len(others), min(_LEAST_NAMES, len(others) / 2))
     return known if len(known) >= enough else set()
 
 
@@ -263,7 +265,8 @@ def _why_fold_seen(
             f"has learnt from {what} of this data: hold out fold {unseen}, as its training "
             f"did{untold}"
         )
-    if held_out and held_out != data_digest(slices):
+    # Training leaves out tumours of no stated kind.
+    if held_out and held_out != data_digest(own for own in slices if own.label != TUMOR):
         return (
             f"has learnt from slices that are in fold {fold} now: the data was split anew "
             "after its training; use the data as it was split then"

@@ -22,7 +22,8 @@ class Share:
 
     @classmethod
     def of(cls, stated: dict[str, Any], key: str = "value") -> Share:
-        low, high = stated["ci95"]
+        # Of a single group there is no interval: anything is possible.
+        low, high = stated["ci95"] or (0.0, 1.0)
         return cls(float(stated[key]), float(low), float(high))
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mltasks import gate
 from mltasks.training.curves import PANELS
 from training.models import TrainingRun
 
@@ -24,6 +26,7 @@ class Stand:
         left: time until the last epoch ends, in words; empty if nobody knows.
         accuracy, dice: on the held-out fold, with their intervals as they were measured.
         verdict: what the gate has said, in words.
+        gate: its rows and what is known of each, under the questions that it asks.
         columns, epochs: the curves as a table.
     """
 
@@ -33,6 +36,7 @@ class Stand:
     accuracy: dict[str, Any] | None
     dice: dict[str, Any] | None
     verdict: str
+    gate: list[tuple[str, list[tuple[Mapping[str, Any], str]]]]
     columns: list[str]
     epochs: list[Epoch]
 
@@ -49,6 +53,15 @@ def time_left(seconds: float | None) -> str:
     return f"about {round(minutes / 60)} hours"
 
 
+def _asked(
+    rows: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, list[tuple[Mapping[str, Any], str]]]]:
+    return [
+        (heading, [(row, gate.bound_words(row)) for row in those])
+        for heading, those in gate.blocks(rows)
+    ]
+
+
 def stand(run: TrainingRun) -> Stand:
     shown = [(title, name) for title, name in PANELS if any(name in row for row in run.history)]
     return Stand(
@@ -58,6 +71,7 @@ def stand(run: TrainingRun) -> Stand:
         accuracy=run.metrics.get("accuracy"),
         dice=run.metrics.get("dice"),
         verdict="" if run.candidate is None else run.candidate.gate_words(),
+        gate=[] if run.candidate is None else _asked((run.candidate.gate or {}).get("rows", [])),
         columns=[title for title, _ in shown],
         epochs=[
             Epoch(int(row["epoch"]), [row[name] for _, name in shown if name in row])

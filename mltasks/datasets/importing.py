@@ -262,7 +262,11 @@ class _Importer:
             folder.name if self._holds_patients(folder) else self._pseudonym(folder.name)
             for folder in folders
         ]
-        told = self._holds_patients(file.parent) and not lgg.is_slice(file)
+        told = lgg.holds_patients(file.parent) and not lgg.is_slice(file)
+        # What a patient's folder was packed into, or the folder itself in another form.
+        told = told and not any(
+            path.stem.startswith(own.name) for own in file.parent.iterdir() if own.is_dir()
+        )
         name = path.name if told else (number[0] if number else "…") + path.suffix
         return replace(found, where="/".join([*names, name]))
 

@@ -73,7 +73,8 @@ def cues(title: str, figures: Mapping[str, Any], chance: float) -> Plot:
 
     def draw(axes: Any) -> None:
         for place, own in enumerate(figures.values()):
-            value, (low, high) = own["balanced_accuracy"]["value"], own["balanced_accuracy"]["ci95"]
+            value = own["balanced_accuracy"]["value"]
+            low, high = own["balanced_accuracy"]["ci95"] or (value, value)
             axes.barh(place, value, 0.6, color=COLOURS[0])
             axes.plot((low, high), (place, place), color=INK)
             axes.annotate(

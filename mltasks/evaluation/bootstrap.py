@@ -48,15 +48,15 @@ class Proportion:
         return self.value(weights)
 
     def extreme_interval(self, groups: Array) -> list[float] | None:
-        """95% interval where the metric is exactly 0 or 1; None elsewhere.
+        """95% interval where the metric is exactly 0 or 1; None elsewhere, or of a single trial.
 
         Every draw would say the same there, as if it were certain: it is Wilson's, of as many
         trials as `trials` says.
         """
         value = float(self(np.ones((1, len(groups))))[0])
-        if value not in {0.0, 1.0}:
-            return None
         count = self.trials(groups)
+        if value not in {0.0, 1.0} or count < 2:
+            return None
         return proportion_interval(count if value else 0, count)
 
 
@@ -157,12 +157,12 @@ class CalibrationError:
         found = self._gaps(np.ones((1, len(groups))))
         moved = _drawn(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,
                        resamples=resamples)  # fmt: skip
-        if not moved.size:
+        inside = self._inside > 0
+        if not moved.size or _count(groups, inside) < 2:
             return None
         value, by = float(np.abs(found).sum()), float(np.quantile(moved, 0.95))
-        inside = self._inside > 0
         if len(set(self._right[inside].tolist())) == 1:
-            by = max(by, proportion_interval(0, len(np.unique(groups[inside])))[1])
+            by = max(by, proportion_interval(0, _count(groups, inside))[1])
         return [round(max(0.0, value - by), 4), round(min(1.0, value + by), 4)]
 
 
@@ -247,22 +247,22 @@ def interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> li
     """95% percentile interval from drawing whole groups with replacement (Efron, 1979).
 
     Slices of one group resemble each other; drawing single slices would give too narrow an
-    interval. Of a single group every draw says the same, and nothing of others: all from 0 to 1 is
-    possible, as every metric here lies there. None if the metric is not defined in any draw.
+    interval. None if the metric is not defined in any draw, or in one group only: of that every
+    draw says the same, and nothing of others.
     """
     known = _drawn(metric, groups, resamples=resamples)
-    if not known.size:
+    # But for rounding: draws weigh the one group differently.
+    if not known.size or (np.ptp(known) < 1e-9 and groups_that_count(metric, groups) < 2):
         return None
-    if not np.ptp(known) and groups_that_count(metric, groups) < 2:
-        return [0.0, 1.0]
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]
 
 
 def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """A figure as reports state it: `value` and `ci95`, both None where it is not defined.
 
-    The interval is that of `interval`, or of `Proportion.extreme_interval` where the metric knows
-    that all draws would say the same; a calibration error has its own.
+    Of a single group there is a value without an interval. The interval is that of `interval`, or
+    of `Proportion.extreme_interval` where the metric knows that all draws would say the same; a
+    calibration error has its own.
     """
     value = float(metric(np.ones((1, len(groups))))[0]) if len(groups) else float("nan")
     if np.isnan(value):

@@ -199,10 +199,18 @@ def test_intervals_draw_whole_groups() -> None:
     hits = np.array([1.0] * 20 + [0.0] * 20)
     metric = bootstrap.share(hits)
     # One group says nothing of others; another without any of the slices asked for adds nothing.
-    assert bootstrap.interval(metric, np.zeros(40)) == [0.0, 1.0]
+    assert bootstrap.interval(metric, np.zeros(40)) is None
     among = np.array([1.0] * 30 + [0.0] * 10)
     two = np.repeat(["a", "b"], [30, 10])
-    assert bootstrap.interval(bootstrap.share(hits, among), two) == [0.0, 1.0]
+    assert bootstrap.interval(bootstrap.share(hits, among), two) is None
+    # Nor where draws differ by rounding, where all are right, or of percentages.
+    assert (
+        bootstrap.interval(bootstrap.mean(np.where(among, 0.1 * hits + 0.3, np.nan)), two) is None
+    )
+    ones = np.ones(40)
+    assert bootstrap.stated(bootstrap.share(ones), np.zeros(40)) == {"value": 1.0, "ci95": None}
+    error = bootstrap.CalibrationError(ones * 0.9, hits > 0)
+    assert bootstrap.stated(error, np.zeros(40))["ci95"] is None
     assert bootstrap.interval(metric, np.repeat(["a", "b"], 20)) == [0.0, 1.0]
 
 

@@ -69,14 +69,14 @@ def test_where_nothing_differs_no_bound_of_nought_is_claimed() -> None:
     kept = compare(results(), results()).as_dict()
     row = next(one for one in kept["rows"] if one["name"] == "share of brain scans accepted")
     assert row["lower"] == row["difference"] == 0
-    assert row["possible_loss"] == round(1 - 0.05 ** (1 / row["groups"]), 4) > 0
+    assert row["may_differ"] == round(1 - 0.05 ** (1 / row["groups"]), 4) > 0
     assert gate.bound_words(row) == (
-        f"no difference seen in {row['groups']} groups: a loss of up to {row['possible_loss']:.3f} "
-        "stays possible"
+        f"no difference seen in {row['groups']} groups: up to {row['may_differ']:.1%} of such "
+        "groups may differ"
     )
     better = compare(results(wrong=0.0), results(wrong=0.2)).as_dict()
     row = next(one for one in better["rows"] if one["name"] == "accuracy")
-    assert row["possible_loss"] is None
+    assert row["may_differ"] is None
     assert "surely over +" in gate.bound_words(row)
     headings = {name: [one["name"] for one in rows] for name, rows in gate.blocks(kept["rows"])}
     assert list(headings) == ["Not worse (95%)", "Better (99.2%)"]

@@ -179,7 +179,7 @@ class ModelVersionAdmin(RecordAdmin):
         """The question whether to put another network into production; None once it is answered.
 
         Args:
-            networks: the one to answer from now on, and the one that answers now, if any does.
+            networks: the one to answer from now on, and the one that answers now.
         """
         if "confirmed" in request.POST:
             return None
@@ -202,8 +202,8 @@ class ModelVersionAdmin(RecordAdmin):
             return None
         chosen, present = queryset.get(), registry.in_production()
         # What would be refused is refused at once.
-        if chosen != present and not registry.objection(chosen, present):
-            question = self._asked(request, "promote", chosen, chosen, *filter(None, [present]))
+        if present and chosen != present and not registry.objection(chosen, present):
+            question = self._asked(request, "promote", chosen, chosen, present)
             if question:
                 return question
         try:
