@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from wagtail.images.forms import BaseImageForm
 
 # What Pillow raises of pictures that end early or hold what they must not.
 DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+ANIMATED = "This picture moves, which pages do not show: please save one frame of it."
 UNREADABLE = "This picture cannot be read. It may be damaged: please try another export of it."
 
 
@@ -42,6 +44,17 @@ def _read(read: Callable[[Any], Any], data: Any) -> Any:
         raise ValidationError(UNREADABLE, code="invalid_image") from error
 
 
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The same colours without a profile, which may name a camera; as it is if that is damaged."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        srgb = ImageCms.createProfile("sRGB")
+        with suppress(ImageCms.PyCMSError, OSError):
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            image = ImageCms.profileToProfile(image, own, srgb) or image
+    return image
+
+
 def _strip(upload: UploadedFile) -> None:
     """Rewrite the upload itself: Wagtail keeps that while a field of the form is still missing."""
     draft = io.BytesIO()
@@ -50,7 +63,9 @@ def _strip(upload: UploadedFile) -> None:
         with Image.open(upload) as source:
             # Some cameras put a second picture into the file of the first.
             kind = "JPEG" if source.format == "MPO" else source.format
-            image = ImageOps.exif_transpose(source)
+            if kind != "JPEG" and getattr(source, "n_frames", 1) > 1:
+                raise ValidationError(ANIMATED, code="invalid_image")
+            image = _in_srgb(ImageOps.exif_transpose(source))
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
         image.save(draft, kind, quality=95)
     except DAMAGED as error:

@@ -9,6 +9,7 @@ from predictions.models import Label, ModelVersion
 
 # In the card, by what the front page calls it.
 _ACCURACY = "card__metrics__{}__accuracy__value"
+_TUMORS = "card__metrics__elsewhere__tumors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class FrontFigures:
     Attributes:
         wrong: share of slices like those it learnt from that it named wrongly; None if not stated.
         wrong_elsewhere: the same of heads from other scanners.
+        healthy_elsewhere: whether none of these has a tumour, as far as is known.
         example: what it says of the drawn head; None if it is another network's example.
     """
 
     wrong: float | None
     wrong_elsewhere: float | None
+    healthy_elsewhere: bool
     example: Example | None
 
 
@@ -53,12 +56,16 @@ def front_figures() -> FrontFigures | None:
     row = (
         ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
         .values_list(
-            "name", "version", _ACCURACY.format("validation"), _ACCURACY.format("elsewhere")
+            "name",
+            "version",
+            _ACCURACY.format("validation"),
+            _ACCURACY.format("elsewhere"),
+            _TUMORS,
         )
         .first()
     )
     if row is None:
         return None
-    name, version, here, elsewhere = row
+    name, version, here, elsewhere, tumors = row
     example = EXAMPLE if EXAMPLE.network == f"{name} {version}" else None
-    return FrontFigures(_rest(here), _rest(elsewhere), example)
+    return FrontFigures(_rest(here), _rest(elsewhere), not tumors, example)

@@ -7,10 +7,14 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """A version 7 UUID (RFC 9562): 48 bits of milliseconds since 1970, then 74 random bits."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
+    """A version 7 UUID (RFC 9562): milliseconds since 1970, then the part of one, then chance.
+
+    The 12 bits after the milliseconds hold a quarter of a microsecond each (section 6.2, method 3),
+    so that what one process makes in turn sorts so; 62 random bits follow.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62)
     return UUID(int=value)
 
 

@@ -85,8 +85,9 @@ def answer_waiting(*, prediction_id: str, task_id: str) -> None:
     except Exception as error:
         drop_connection()
         logger.exception("work on %d predictions was broken off", len(work.claimed))
+        outage = isinstance(error, OperationalError)
         for row in work.claimed:
-            lifecycle.requeue(prediction=row, outage=isinstance(error, OperationalError))
+            lifecycle.requeue(prediction=row, outage=outage, wait=OUTAGE_WAIT if outage else 0.0)
 
 
 class _Work:

@@ -277,7 +277,7 @@ def error_rates(prediction: Prediction) -> list[str]:
             f"of {without} without one it calls {called} a {name}."
         )
     if figures.elsewhere_right:
-        of, wrong = _rate(figures.elsewhere_right.rest.value, figures.elsewhere[-1].n)
+        of, wrong = _rate(figures.elsewhere_right.rest.value, figures.elsewhere[-1].known)
         healthy = "" if figures.elsewhere_tumors else ", healthy as far as is known,"
         told.append(
             f"Of {of} slices of heads from other scanners{healthy} {wrong} were named wrongly."

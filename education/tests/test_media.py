@@ -3,13 +3,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 from pytest_django import Settings
 from wagtail.documents.models import Document
 from wagtail.models import ReferenceIndex, UploadedFile
@@ -196,6 +197,27 @@ def test_other_kinds_of_picture_stay_what_they_are(editor: Client, kind: str) ->
     with Image.open(io.BytesIO(content)) as kept:
         assert (kept.format, kept.mode, kept.size) == (kind, "RGBA", (30, 20))
     assert b"Confidential" not in content
+
+
+def test_colours_are_kept_without_their_profile(editor: Client) -> None:
+    stream = io.BytesIO()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (30, 20), (90, 120, 150)).save(stream, "PNG", icc_profile=lab)
+    file = SimpleUploadedFile("photo.png", stream.getvalue())
+    editor.post("/cms/images/add/", {"title": "Photo", "credit": "Us", "file": file})
+    with Picture.objects.get(title="Photo").file.open() as stored, Image.open(stored) as kept:
+        assert "icc_profile" not in kept.info
+        assert np.abs(np.array(kept.getpixel((5, 5))) - (90, 120, 150)).max() <= 2
+
+
+def test_a_picture_that_moves_is_refused(editor: Client) -> None:
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (30, 20), (shade, 0, 0)) for shade in (10, 200)]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    file = SimpleUploadedFile("film.webp", stream.getvalue())
+    page = editor.post("/cms/images/add/", {"title": "Film", "credit": "Us", "file": file})
+    assert "save one frame of it" in page.content.decode()
+    assert not Picture.objects.exists()
 
 
 def test_a_picture_too_large_or_damaged_is_refused(editor: Client, settings: Settings) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.cache import cache
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 else:
     RecordBase = admin.ModelAdmin
 
+# How many results wait for a review, kept for a few seconds.
+WAITING_KEY = "admin:waiting-for-review"
 SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 
@@ -148,3 +152,8 @@ def thumbnail(prediction_id: UUID | None) -> str | SafeString:
         '<img class="scan-thumbnail" src="{}" width="64" height="64" alt="Scan" loading="lazy">',
         address,
     )
+
+
+def forget_waiting() -> None:
+    """What waits for review is counted anew once the present transaction has been committed."""
+    transaction.on_commit(partial(cache.delete, WAITING_KEY))

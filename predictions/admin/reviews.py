@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.db.models import QuerySet
@@ -18,6 +17,7 @@ from django.utils.formats import date_format
 from predictions.admin.common import (
     CappedPaginator,
     RecordAdmin,
+    forget_waiting,
     found,
     may_see_people,
     thumbnail,
@@ -32,7 +32,6 @@ else:
 
 
 # Where their number is kept for a moment, as all have to be counted.
-WAITING_KEY = "admin:waiting-for-review"
 FOUR_NUMBERS = "Give four whole numbers, as 102, 80, 164, 131."
 
 
@@ -269,5 +268,5 @@ class ReviewAdmin(RecordAdmin):
     def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
         if not change:
             obj.reviewer = request.user  # type: ignore[assignment]  # staff are users
-            cache.delete(WAITING_KEY)
         super().save_model(request, obj, form, change)
+        forget_waiting()

@@ -164,7 +164,7 @@ def requeue(*, prediction: Prediction, outage: bool = False, wait: float = 0.0) 
 
     Args:
         outage: whether storage or database were at fault rather than this picture.
-        wait: seconds before which no worker takes it, more with each outage in a row.
+        wait: seconds before which no worker takes it, more with each outage so far.
     """
     outages = prediction.outages + outage
     if outages > MAX_OUTAGES:

@@ -10,8 +10,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 
-from predictions.admin.common import unreviewed
-from predictions.admin.reviews import WAITING_KEY
+from predictions.admin.common import WAITING_KEY, unreviewed
 from predictions.ids import first_uuid7
 from predictions.models import Prediction, Status
 from predictions.services.registry import in_production
@@ -44,11 +43,12 @@ def waiting_for_review(request: HttpRequest) -> dict[str, Any]:
 
 @register.simple_tag
 def failed_today(request: HttpRequest) -> str:
-    """How many runs failed in the last 24 hours; empty for those who may not see them."""
+    """How many runs of the last 24 hours failed; empty for those who may not see them."""
     if not request.user.has_perm("predictions.view_prediction"):
         return ""
     day_ago = first_uuid7(timezone.now() - timedelta(days=1))
-    return _capped(Prediction.objects.filter(status=Status.FAILED, pk__gte=day_ago))
+    runs = Prediction.objects.filter(status=Status.FAILED, pk__gte=day_ago)
+    return _capped(runs.filter(scan__deleted_at__isnull=True))
 
 
 @register.simple_tag

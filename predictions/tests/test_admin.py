@@ -494,7 +494,7 @@ def test_the_first_page_says_what_waits(
         text = read(place)
         assert f'href="{add}{newer.pk}">Start</a> 2 results wait for a review' in text
     text = read(index)
-    assert "1 run failed</a> in the last 24 hours" in text
+    assert "1 run</a> of the last 24 hours failed" in text
     assert f'In production: <a href="{address("modelversion", "change", 1)}' in re.sub(
         r"modelversion/\d+/", "modelversion/1/", text
     )

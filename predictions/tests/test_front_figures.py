@@ -49,7 +49,9 @@ def test_the_front_page_says_how_often_it_errs(client: Client) -> None:
     assert "Of 100 test slices it names about 5 wrongly. <a" in front_page(client)
     model.card["metrics"]["elsewhere"] = {"accuracy": stated(0.832)}
     model.save()
-    assert "about 5 wrongly; from other scanners about 17. <a" in front_page(client)
+    assert "about 5 wrongly; of 100 healthy heads from other scanners about 17. <a" in front_page(
+        client
+    )
     model.card["metrics"]["elsewhere"] = {"accuracy": {"value": None, "ci95": None}}
     model.save()
     text = front_page(client)

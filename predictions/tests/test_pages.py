@@ -332,10 +332,12 @@ def test_the_page_about_the_network(browser: Client, model: ModelVersion) -> Non
     }
     model.save()
     text = page(browser, reverse("model"))
-    assert "On heads from other scanners about 40 in 100. Expect worse than the first" in text
+    assert (
+        "On healthy heads from other scanners about 40 in 100. Expect worse than the first" in text
+    )
     assert "Proton density" in text
     assert "every other answer is a false alarm" in text
-    assert "<strong>40.0%</strong> of slices from other people" in text
+    assert "<strong>40.0%</strong> of slices of healthy heads from other people" in text
     assert '<td class="number">–</td>' in text
     assert "<strong>24 of 95</strong> real MRI slices of other parts" in text
     assert "64 more with one" in text

@@ -232,7 +232,7 @@ def test_a_selection_outlasts_the_page_it_was_made_on(visit: Visit) -> None:
     page.wait_for_url("**/compare/**")
     page.go_back()
     expect(choices.first).to_be_checked()
-    page.get_by_role("button", name="None").click()
+    page.get_by_role("button", name="Select none").click()
     expect(said).to_have_text("Select scans to compare two or to delete.")
     choices.last.check()
     page.get_by_role("link", name="Newer").click()

@@ -282,8 +282,6 @@ class Upload {
         if (!state.finished) return;
         this.became(outcomeOf(state.status));
         announce(`${this.file.name}: ${state.finding}`);
-        // Once for all, when the last has its answer.
-        if (all.length > 1 && all.every((one) => one.outcome)) announce(summary.textContent ?? "");
       },
       gone: () => {
         this.say("Deleted");
@@ -317,9 +315,13 @@ function sum() {
   summary.textContent = `${all.length} files: ${parts.filter(Boolean).join(", ")}`;
 }
 
-/** @param {string} text */
+/**
+ * Said aloud; once the last of several files has ended, with what has become of all of them.
+ * @param {string} text
+ */
 function announce(text) {
-  status.textContent = text;
+  const over = all.length > 1 && all.every((one) => one.outcome);
+  status.textContent = over ? `${text} ${summary.textContent}.` : text;
 }
 
 function sendNext() {
