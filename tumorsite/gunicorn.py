@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tumorsite.observability import context, exposition, tracing
+from tumorsite.observability import context, exposition, sentry, tracing
 from tumorsite.settings.values import values
 
 _host = f"[{values.HOST}]" if ":" in values.HOST else values.HOST
@@ -39,6 +39,7 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
+    sentry.begin()
     exposition.serve()
 
 

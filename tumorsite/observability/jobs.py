@@ -14,7 +14,7 @@ from celery import signals
 from django.conf import settings
 
 from tumorsite import signs
-from tumorsite.observability import context, exposition, tracing
+from tumorsite.observability import context, exposition, sentry, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def _beat_starts(**_: Any) -> None:
 
 
 def _after_fork(**_: Any) -> None:
+    sentry.begin()
     exposition.serve()
     if context.part() != "inference":
         say_ready()

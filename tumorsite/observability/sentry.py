@@ -18,7 +18,11 @@ _NAME = re.compile(r"[\w.]+", re.ASCII)
 
 
 def begin() -> None:
-    """Report errors from now on. Opens no connection and starts no thread before the first."""
+    """Report errors from now on. Opens no connection and starts no thread before the first.
+
+    A process that was forked begins anew: its parent may have been sending a report, that of the
+    child it replaces, say, and the lock its thread held would be held in the child for ever.
+    """
     from tumorsite.settings.values import values
 
     if not values.SENTRY_DSN:

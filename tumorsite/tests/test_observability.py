@@ -15,7 +15,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from tests.settings import TEST_VALKEY
-from tumorsite.observability import context, sentry
+from tumorsite.observability import context, exposition, jobs, sentry
 from tumorsite.observability.logs import ContextFilter, JsonFormatter, PathFilter
 from tumorsite.observability.middleware import ObservabilityMiddleware
 from tumorsite.observability.privacy import cleaned
@@ -251,3 +251,19 @@ def test_the_search_for_copies_tells_nothing_of_its_builds() -> None:
     """FAISS says with a ModuleNotFoundError which of them it has not found, at INFO."""
     assert not logging.getLogger("faiss.loader").isEnabledFor(logging.INFO)
     assert logging.getLogger("faiss.loader").isEnabledFor(logging.WARNING)
+
+
+def test_a_forked_process_reports_by_means_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its parent may be in the middle of a report, and locked."""
+    begun: list[str] = []
+    monkeypatch.setattr(sentry, "begin", lambda: begun.append("again"))
+    monkeypatch.setattr(exposition, "serve", lambda: None)
+    monkeypatch.setattr(jobs, "say_ready", lambda: None)
+    part = context.part()
+    # Loaded by gunicorn alone: it says which part of the site this process is.
+    from tumorsite import gunicorn
+
+    context.set_part(part)
+    gunicorn.post_fork(None, None)
+    jobs._after_fork()
+    assert begun == ["again", "again"]
