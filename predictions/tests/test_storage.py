@@ -247,7 +247,7 @@ def test_a_bucket_that_is_not_there_is_a_fault_of_the_store(
 
 def test_objects_are_told_as_pictures(key: str, settings: Settings, s3_server: S3) -> None:
     use_s3(settings, s3_server)
-    client = storages["scans"].connection.meta.client  # type: ignore[attr-defined]
+    client = storages["scans"].connection.meta.client  # type: ignore[attr-defined]  # of the S3 backend
     for name, told in ((key, "image/png"), (key.replace(".png", ".svg"), "image/svg+xml")):
         storage.put(name, b"x")
         assert client.head_object(Bucket=s3_server.BUCKET, Key=name)["ContentType"] == told
