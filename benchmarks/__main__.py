@@ -33,13 +33,13 @@ def _network(site: Site, folder: Path, count: int) -> None:
     kind, images = pictures(count, settings.TRAINING_DATA)
     analyzer = load_analyzer(settings.MODEL_DIR, threads=settings.INFERENCE_THREADS)
     queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
-    analysis = engine.analysis_rate(analyzer, images, batch)
     rows = queue.fill(images, Owner(visitor=uuid4()))
     # Right before and right after the queue, as a machine that warms up or is shared changes.
     passes = [engine.forward_rate(analyzer, images, batch)]
     used = site.worker_seconds()
     rate, ends = queue.queue_rate(rows)
     seconds = (site.worker_seconds() - used) / len(images)
+    answers = engine.answer_rate(analyzer, images, batch)
     passes.append(engine.forward_rate(analyzer, images, batch))
     forward, forward_seconds = np.mean(passes, axis=0)
     times = queue.upload_to_result(site.port, images[:60])
@@ -55,7 +55,11 @@ def _network(site: Site, folder: Path, count: int) -> None:
         forward_seconds / seconds,
         f"{1000 * forward_seconds:.1f} : {1000 * seconds:.1f} ms",
     )
-    _row("queue : analysis", rate / analysis, f"{rate:.0f} : {analysis:.0f} images/s")
+    _row(
+        "queue : whole answers without a queue",
+        rate / answers,
+        f"{rate:.0f} : {answers:.0f} images/s",
+    )
     _row(
         "a Keras process per request : loaded worker",
         process * single,

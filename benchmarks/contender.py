@@ -112,11 +112,10 @@ def _answer(model: Path, threads: int, inputs: Path, *, everything: bool = False
     def work(batch: NDArray[np.float32]) -> None:
         pixels = decode(next(files), limits).pixels
         analysis = analyzer.analyze([pixels])[0]
-        rendering.area_png(analysis.area)
         if everything:
-            rendering.attention_png(analysis.attention)
-            rendering.outline_svg(analysis.area)
-            rendering.contours_svg(analysis.inner, analysis.outer)
+            rendering.pictures(analysis)
+        else:
+            rendering.area_png(analysis.area)
 
     return work
 

@@ -1,17 +1,22 @@
-"""The network alone: the forward pass, and the forward pass with all that belongs to an answer."""
+"""The network without a queue: the forward pass, and whole answers."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from mltasks.images import encode_png
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import preprocess
+from predictions import rendering
 
 # What a site that starts a process for every request does, from a cold start to one answer.
 _PER_REQUEST = """
@@ -52,9 +57,23 @@ def forward_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> tu
     return rate, (time.process_time() - before) / (passes * batch)
 
 
-def analysis_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> float:
-    """Images a second with preparation and with mapping area and attention back."""
-    return images_per_second(lambda: analyzer.analyze(images[:batch]), batch)
+def answer_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> float:
+    """Whole answers a second without a queue: stored pictures in, pictures of the answers out.
+
+    It is what a worker does, in the same steps, but for claims, records and storage.
+    """
+    stored = cycle([encode_png(image) for image in images])
+
+    def work() -> None:
+        for analysis in analyzer.analyze([_decoded(next(stored)) for _ in range(batch)]):
+            rendering.pictures(analysis)
+
+    return images_per_second(work, batch)
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        return np.asarray(image)
 
 
 def seconds_per_request(model: Path, image: np.ndarray, folder: Path, runs: int = 3) -> float:

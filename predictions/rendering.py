@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.images import encode_png
+from mltasks.inference import Analysis
 from predictions import tracing
 
 THUMBNAIL_SIDE = 240
@@ -202,6 +203,18 @@ def attention_png(attention: NDArray[np.uint8]) -> bytes:
     indices = (np.asarray(image) >> 2).astype(np.uint8)
     alpha = np.clip(np.arange(64) * 6, 0, 255).astype(np.uint8)
     return _palette_png(indices, colour_map()[::4].tobytes(), alpha.tobytes())
+
+
+def pictures(analysis: Analysis) -> dict[str, bytes]:
+    """The pictures of an answer by their file names: none if it is a refusal."""
+    if analysis.status == "rejected":
+        return {}
+    made = {"attention.png": attention_png(analysis.attention)}
+    if analysis.area.any():
+        made["area.png"] = area_png(analysis.area)
+        made["outline.svg"] = outline_svg(analysis.area)
+        made["contours.svg"] = contours_svg(analysis.inner, analysis.outer)
+    return made
 
 
 def thumbnail_png(pixels: NDArray[np.uint8]) -> bytes:

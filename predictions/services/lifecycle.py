@@ -204,13 +204,7 @@ def store_pictures(*, prediction: Prediction, analysis: Analysis) -> dict[str, s
     Raises:
         predictions.storage.StorageUnavailableError: not all are stored; try again.
     """
-    if analysis.status == "rejected":
-        return {}
-    pictures = {"attention.png": rendering.attention_png(analysis.attention)}
-    if analysis.area.any():
-        pictures["area.png"] = rendering.area_png(analysis.area)
-        pictures["outline.svg"] = rendering.outline_svg(analysis.area)
-        pictures["contours.svg"] = rendering.contours_svg(analysis.inner, analysis.outer)
+    pictures = rendering.pictures(analysis)
     folder = _folder(prediction)
     for name, content in pictures.items():
         storage.put(f"{folder}{name}", content)
