@@ -118,6 +118,24 @@ def test_picture_and_controls_fit_on_one_screen(visit: Visit, size: tuple[int, i
     assert controls["y"] + controls["height"] <= size[1]
 
 
+@pytest.mark.parametrize("size", [(1366, 768), (1280, 800)])
+def test_two_pictures_and_their_controls_fit_on_one_screen(
+    visit: Visit, size: tuple[int, int]
+) -> None:
+    page = answered(visit, 608, viewport={"width": size[0], "height": size[1]})
+    results = [page.url.rstrip("/").rpartition("/")[2]]
+    acts.submit(page, mri_png(seed=609))
+    results.append(page.url.rstrip("/").rpartition("/")[2])
+    page.goto(f"/scans/compare/?result={results[0]}&result={results[1]}")
+    page.get_by_label("Certain and possible extent").check()
+    controls = page.locator(".viewer-controls").bounding_box()
+    picture = page.locator(".film:visible").first.bounding_box()
+    assert controls
+    assert picture
+    assert controls["y"] + controls["height"] <= size[1]
+    assert picture["height"] > 0.45 * size[1]
+
+
 def test_full_screen_says_how_to_leave_it(visit: Visit) -> None:
     page = answered(visit, 606)
     page.get_by_role("button", name="Full screen", exact=True).click()
