@@ -7,10 +7,9 @@ from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp import forms as totp
 from django import forms
 
-# What `AUTH_PASSWORD_VALIDATORS` ask for; Django's own words are a list of four.
-WHAT_IT_NEEDS = (
-    "Ten characters or more; not only digits, not a common password, nothing like your address."
-)
+# What `AUTH_PASSWORD_VALIDATORS` ask for, in a line that a phone has room for: which way one is
+# easy to guess is said to those whose password is.
+WHAT_IT_NEEDS = "Ten characters or more, and hard to guess."
 
 
 class Plain(forms.Form):

@@ -13,6 +13,8 @@ from django.core.files.uploadedfile import UploadedFile
 from PIL import Image, ImageCms, ImageOps
 from wagtail.images.forms import BaseImageForm
 
+from education.webp import is_lossless
+
 # What Pillow raises of pictures that end early or hold what they must not.
 DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 ANIMATED = "This picture moves, which pages do not show: please save one frame of it."
@@ -59,6 +61,7 @@ def _strip(upload: UploadedFile) -> None:
     """Rewrite the upload itself: Wagtail keeps that while a field of the form is still missing."""
     draft = io.BytesIO()
     try:
+        lossless = is_lossless(upload)
         upload.seek(0)
         with Image.open(upload) as source:
             # Some cameras put a second picture into the file of the first.
@@ -67,7 +70,7 @@ def _strip(upload: UploadedFile) -> None:
                 raise ValidationError(ANIMATED, code="invalid_image")
             image = _in_srgb(ImageOps.exif_transpose(source))
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-        image.save(draft, kind, quality=95)
+        image.save(draft, kind, quality=95, lossless=lossless)
     except DAMAGED as error:
         raise ValidationError(UNREADABLE, code="invalid_image") from error
     upload.seek(0)

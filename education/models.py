@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from django.core.exceptions import ValidationError
+from django.core.files.base import File
 from django.db import models
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,11 +15,12 @@ from django.utils.text import slugify
 from wagtail.admin.panels import FieldPanel, FieldRowPanel, MultiFieldPanel
 from wagtail.blocks import PageChooserBlock
 from wagtail.fields import StreamField
-from wagtail.images.models import AbstractImage, AbstractRendition, Image
+from wagtail.images.models import AbstractImage, AbstractRendition, Filter, Image
 from wagtail.models import Page, PageManager
 from wagtail.search import index
 
 from education.blocks import BodyBlock, EntryBlock, SourceBlock
+from education.webp import is_lossless
 
 WORDS_PER_MINUTE = 200
 
@@ -40,6 +42,14 @@ class Picture(AbstractImage):
 
     def get_upload_to(self, filename: str) -> str:
         return f"pictures/{uuid4().hex}{PurePath(filename).suffix.lower()}"
+
+    def generate_rendition_file(self, filter: Filter, *, source: File | None = None) -> File:  # noqa: A002  # Wagtail's name
+        """Smaller ones of a lossless WebP are lossless, too: who chose it had a drawing, say."""
+        if filter.spec.endswith("|format-webp"):
+            with self.open_file() as original:
+                if is_lossless(original):
+                    filter = Filter(f"{filter.spec}-lossless")  # noqa: A001
+        return super().generate_rendition_file(filter, source=source)
 
 
 class PictureRendition(AbstractRendition):

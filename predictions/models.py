@@ -64,9 +64,7 @@ class ModelVersion(models.Model):
     name = models.CharField(max_length=60)
     version = models.CharField(max_length=30)
     digest = models.CharField("SHA-256 of the weights", max_length=64, db_index=True)
-    artifact = models.CharField(
-        "digest of all its files", max_length=64, blank=True, default="", db_default=""
-    )
+    artifact = models.CharField("digest of all its files", max_length=64, default="", db_default="")
     stage = models.CharField(max_length=10, choices=Stage, default=Stage.CANDIDATE)
     card = models.JSONField("metrics and model card", default=dict)
     gate = models.JSONField("verdict of the gate", null=True, blank=True)

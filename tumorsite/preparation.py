@@ -96,6 +96,8 @@ def collect_static() -> Iterator[str]:
 
 def register_model() -> Iterator[str]:
     """The network that came with the code, by the rule of `registry.follow_bundle`."""
+    # It logs what the lines below say as well.
+    logging.getLogger("predictions.services.registry").setLevel(logging.WARNING)
     output = StringIO()
     call_command("model", "bundled", stdout=output)
     yield output.getvalue().strip()

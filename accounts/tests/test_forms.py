@@ -12,7 +12,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.forms import WHAT_IT_NEEDS
-from accounts.tests.support import add_second_factor, sign_in, verified
+from accounts.tests.support import PASSWORD, add_second_factor, sign_in, verified
 from tests.support.records import make_user
 
 pytestmark = pytest.mark.django_db
@@ -78,10 +78,10 @@ def test_what_a_password_needs_is_one_line(client: Client, settings: Settings) -
     text = page(client, "account_signup")
     assert text.count('class="helptext"') == 1
     assert f'id="id_password1_helptext">{WHAT_IT_NEEDS}<' in text
-    # These four are what it says.
+    # The first is its first half, the other three are its second.
     rules = {rule["NAME"].rpartition(".")[2]: rule for rule in settings.AUTH_PASSWORD_VALIDATORS}
     assert set(rules) == {
-        "UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator",
+        "MinimumLengthValidator", "UserAttributeSimilarityValidator", "CommonPasswordValidator",
         "NumericPasswordValidator",
     }  # fmt: skip
     assert rules["MinimumLengthValidator"]["OPTIONS"] == {"min_length": 10}
@@ -110,3 +110,22 @@ def test_a_mail_is_offered_only_where_it_would_be_sent(client: Client) -> None:
     text = page(client, "account_email")
     assert text.count('type="radio"') == 2
     assert "Send the verification mail again" in text
+
+
+def test_messages_have_the_words_of_the_pages(client: Client) -> None:
+    """Mail, verified and main, where the library says email, confirmed and primary."""
+    form = {"email": "ada@example.org", "password1": PASSWORD, "password2": PASSWORD}
+    text = client.post(reverse("account_signup"), form, follow=True).content.decode()
+    assert "We have sent a mail to ada@example.org: open the link in it" in text
+    assert "You are signed in as ada@example.org." in text
+    user = EmailAddress.objects.get().user
+    EmailAddress.objects.update(verified=True)
+    EmailAddress.objects.create(user=user, email="lovelace@example.org", verified=True)
+    for action, email, words in (
+        ("action_remove", "ada@example.org", "You cannot remove your main address,"),
+        ("action_primary", "lovelace@example.org", "Your main address is another one now."),
+        ("action_remove", "ada@example.org", "The address ada@example.org is removed."),
+    ):
+        form = {"email": email, action: ""}
+        text = client.post(reverse("account_email"), form, follow=True).content.decode()
+        assert words in text

@@ -18,6 +18,7 @@ from wagtail.models import ReferenceIndex, UploadedFile
 from education.models import Picture, TumourPage
 from education.storage import PictureS3Storage
 from education.tests.conftest import show
+from education.webp import is_lossless
 from tests.support.servers import S3
 
 
@@ -197,6 +198,48 @@ def test_other_kinds_of_picture_stay_what_they_are(editor: Client, kind: str) ->
     with Image.open(io.BytesIO(content)) as kept:
         assert (kept.format, kept.mode, kept.size) == (kind, "RGBA", (30, 20))
     assert b"Confidential" not in content
+
+
+def noise(mode: str) -> Image.Image:
+    """What no lossy encoder keeps."""
+    shape = (60, 90, len(mode))
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, shape, np.uint8), mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"lossless": True}, True),
+        # With notes of a camera it has other chunks before the picture.
+        ({"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}, True),
+        ({"quality": 80}, False),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_lossless_webp_stays_lossless(
+    editor: Client, mode: str, options: dict[str, Any], kept: bool
+) -> None:
+    stream = io.BytesIO()
+    noise(mode).save(stream, "WEBP", exact=True, **options)
+    file = SimpleUploadedFile("drawing.webp", stream.getvalue())
+    editor.post("/cms/images/add/", {"title": "Drawing", "credit": "Us", "file": file})
+    picture = Picture.objects.get(title="Drawing")
+
+    with picture.file.open() as stored, Image.open(stored) as image:
+        opaque = np.asarray(noise(mode))[..., -1] > 0 if mode == "RGBA" else ...
+        same = np.array_equal(np.asarray(image)[opaque], np.asarray(noise(mode))[opaque])
+    assert same is kept
+    with picture.file.open() as stored:
+        assert is_lossless(stored) is kept
+    # And so do the smaller ones that pages show; those of other pictures are as light as before.
+    smaller = picture.get_rendition("width-40|format-webp")
+    with smaller.file.open() as stored:
+        assert is_lossless(stored) is kept
+
+
+def test_what_is_no_webp_is_no_lossless_one() -> None:
+    for content in (b"", b"RIFF", b"RIFF\0\0\0\0WAVEfmt ", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0"):
+        assert not is_lossless(io.BytesIO(content))
 
 
 def test_colours_are_kept_without_their_profile(editor: Client) -> None:

@@ -86,7 +86,7 @@ class ScanAdmin(OwnerMixin, RecordAdmin):
                     (
                         reverse("admin:predictions_prediction_change", args=[run.pk]),
                         run.model_version,
-                        run.get_label_display() or run.get_status_display(),
+                        run.short_answer or run.get_status_display(),
                     )
                     for run in rows
                 ),

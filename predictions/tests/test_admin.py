@@ -557,6 +557,15 @@ def test_only_ones_own_reading_can_be_changed(
     assert client.post(address("review", "delete", review.pk), {"post": "yes"}).status_code == 403
 
 
+def test_a_scan_names_the_doubts_of_its_answers(
+    client: Client, root: User, model: ModelVersion
+) -> None:
+    row = finish(submit(visitor=uuid4()), committed=False)
+    client.force_login(root)
+    scan = client.get(address("scan", "change", row.scan_id)).content.decode()
+    assert f"{model}: Unsure: glioma" in scan
+
+
 def test_pages_of_unfinished_runs(client: Client, root: User, model: ModelVersion) -> None:
     waiting = submit(visitor=uuid4())
     client.force_login(root)

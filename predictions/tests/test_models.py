@@ -61,6 +61,11 @@ class TestConstraints:
         with pytest.raises(ValidationError, match="retire it first"):
             another.full_clean()
 
+    def test_a_network_has_an_artifact(self) -> None:
+        with pytest.raises(ValidationError) as refused:
+            ModelVersion(name="t", version="4", digest="d" * 64).full_clean()
+        assert "artifact" in refused.value.message_dict
+
     def test_a_reviewer_reads_a_result_once(self, model: ModelVersion) -> None:
         row, user = finish(submit()), make_user()
         Review.objects.create(prediction=row, reviewer=user)

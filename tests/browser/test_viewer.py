@@ -23,6 +23,17 @@ def answered(visit: Visit, seed: int, **options: Any) -> Page:
     return page
 
 
+def compared(visit: Visit, **options: Any) -> Page:
+    """Two results beside each other."""
+    page = answered(visit, 608, **options)
+    results = [page.url.rstrip("/").rpartition("/")[2]]
+    acts.submit(page, mri_png(seed=609))
+    results.append(page.url.rstrip("/").rpartition("/")[2])
+    page.goto(f"/scans/compare/?result={results[0]}&result={results[1]}")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
 def layer(page: Page, name: str) -> Locator:
     return page.locator(f'[data-pane="overlay"] [data-layer="{name}"]')
 
@@ -118,6 +129,20 @@ def test_picture_and_controls_fit_on_one_screen(visit: Visit, size: tuple[int, i
     assert controls["y"] + controls["height"] <= size[1]
 
 
+@pytest.mark.parametrize("size", [(1366, 768), (1280, 800)])
+def test_two_pictures_and_their_controls_fit_on_one_screen(
+    visit: Visit, size: tuple[int, int]
+) -> None:
+    page = compared(visit, viewport={"width": size[0], "height": size[1]})
+    page.get_by_label("Certain and possible extent").check()
+    controls = page.locator(".viewer-controls").bounding_box()
+    picture = page.locator(".film:visible").first.bounding_box()
+    assert controls
+    assert picture
+    assert controls["y"] + controls["height"] <= size[1]
+    assert picture["height"] > 0.45 * size[1]
+
+
 def test_full_screen_says_how_to_leave_it(visit: Visit) -> None:
     page = answered(visit, 606)
     page.get_by_role("button", name="Full screen", exact=True).click()
@@ -137,3 +162,42 @@ def test_on_paper_each_picture_says_what_it_is(visit: Visit) -> None:
     expect(page.get_by_text("The marked area lies in a box")).to_be_visible()
     for gone in ("Download report", "Download the pictures", "Read on", "Delete"):
         expect(page.get_by_text(gone).first).to_be_hidden()
+
+
+def places(page: Page, selector: str) -> list[tuple[float, ...]]:
+    """Left, top, right and bottom of each of these that is there to be seen."""
+    found: list[tuple[float, ...]] = page.locator(selector).evaluate_all(
+        """(all) => all.map((one) => one.getBoundingClientRect())
+            .filter((box) => box.width)
+            .map((box) => [box.left, box.top, box.right, box.bottom])"""
+    )
+    return found
+
+
+def test_on_paper_a_zoomed_picture_is_whole(visit: Visit) -> None:
+    page = answered(visit, 610)
+    page.get_by_label("Certain and possible extent").check()
+    page.get_by_label("Box").check()
+    page.get_by_role("button", name="Zoom to the area").click()
+    expect(page.locator("[data-zoom-value]")).not_to_have_text("100%")
+    page.emulate_media(media="print")
+    films = places(page, ".film")
+    assert len(films) == 3
+    # The picture fills its film, and so does all that is drawn over it.
+    for number in range(3):
+        shown = places(page, f".film >> nth={number} >> .stack > *")
+        assert shown
+        for place in shown:
+            assert place == pytest.approx(films[number], abs=1)
+    assert len(places(page, '[data-pane="overlay"] .stack > *')) == 5
+
+
+def test_on_paper_each_of_two_results_has_a_row(visit: Visit) -> None:
+    page = compared(visit)
+    page.emulate_media(media="print")
+    films = places(page, ".film")
+    assert len(films) == 6
+    tops = [round(top) for _, top, _, _ in films]
+    assert tops[:3] == [tops[0]] * 3
+    assert tops[3:] == [tops[3]] * 3
+    assert tops[3] > tops[0]

@@ -59,6 +59,17 @@ class FloodFilter(logging.Filter):
         return getattr(record, "status_code", None) != HTTPStatus.TOO_MANY_REQUESTS
 
 
+class HealthFilter(logging.Filter):
+    """Drops what Django says of each answer of the health page: that is asked again and again.
+
+    `tumorsite.health` says once which part does not answer, and when it does again.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        match = getattr(getattr(record, "request", None), "resolver_match", None)
+        return getattr(match, "view_name", None) != "health"
+
+
 def route_of(request: Any) -> str:
     """The template of the address that was asked for; there are few of them."""
     match = getattr(request, "resolver_match", None)

@@ -12,6 +12,7 @@ LOGGING: dict[str, Any] = {
         "context": {"()": "tumorsite.observability.logs.ContextFilter"},
         "path": {"()": "tumorsite.observability.logs.PathFilter"},
         "flood": {"()": "tumorsite.observability.logs.FloodFilter"},
+        "health": {"()": "tumorsite.observability.logs.HealthFilter"},
     },
     "formatters": {"line": FORMATTERS[values.LOG_FORMAT]},
     "handlers": {
@@ -24,7 +25,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": values.LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
-        "django.request": {"filters": ["flood"]},
+        "django.request": {"filters": ["flood", "health"]},
         "django.server": {"handlers": [], "propagate": True},
         # A line for every request is for machines: a page that waits asks each second.
         "tumorsite.requests": {"level": "INFO" if values.LOG_FORMAT == "json" else "WARNING"},
@@ -38,6 +39,8 @@ LOGGING: dict[str, Any] = {
         # Two lines for every task, the sweeper's every few seconds among them.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # Each task that it sends, likewise.
+        "celery.beat": {"level": "WARNING"},
         # Wagtail indexes each saved page in tasks that tell of every state they pass.
         "django_tasks": {"level": "WARNING"},
     },

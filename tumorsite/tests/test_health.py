@@ -61,6 +61,17 @@ def test_the_part_that_fails_is_named_without_its_address(
     assert set(said["parts"].values()) == {"ok"}
 
 
+def test_the_part_that_fails_is_told_once_and_by_the_health_page_alone(
+    ask: Callable[..., tuple[int, dict]], client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of each answer would fill terminal and Sentry for as long as an outage lasts."""
+    assert ask(storage=broken)[0] == 503
+    assert client.get("/health/").status_code == 503
+    assert [(one.name, one.levelname) for one in caplog.records] == [
+        ("tumorsite.health", "WARNING")
+    ]
+
+
 def test_a_missing_worker_is_told_in_words(ask: Callable[..., tuple[int, dict]]) -> None:
     def nobody() -> None:
         raise health.NoWorkerError("no inference worker with a loaded model answers")

@@ -253,6 +253,15 @@ def test_the_search_for_copies_tells_nothing_of_its_builds() -> None:
     assert logging.getLogger("faiss.loader").isEnabledFor(logging.WARNING)
 
 
+def test_the_clock_does_not_tell_of_every_task_that_it_sends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two lines each ten seconds, which would move what the start has said out of sight."""
+    caplog.set_level(logging.INFO)
+    assert not logging.getLogger("celery.beat").isEnabledFor(logging.INFO)
+    assert logging.getLogger("celery.beat").isEnabledFor(logging.WARNING)
+
+
 def test_a_forked_process_reports_by_means_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of its parent may be in the middle of a report, and locked."""
     begun: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from wagtail.models import Site
 
 from accounts.models import User
 from accounts.services.erasure import finish_erasures, request_erasure
-from tumorsite.preparation import make_accounts, set_site_address
+from tumorsite.preparation import make_accounts, register_model, set_site_address
 
 pytestmark = pytest.mark.django_db
 
@@ -77,3 +78,12 @@ def test_the_address_follows_the_setting(settings: Settings) -> None:
 def test_without_a_default_site_there_is_no_address_to_set() -> None:
     Site.objects.all().delete()
     assert list(set_site_address()) == []
+
+
+def test_the_first_network_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    # Also puts back the level that the step sets.
+    caplog.set_level(logging.NOTSET, logger="predictions.services.registry")
+    [line] = register_model()
+    assert line.startswith("In production: tumorsite")
+    assert "tumorsite" not in caplog.text
