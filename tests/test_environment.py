@@ -108,6 +108,51 @@ def test_a_folder_that_cannot_be_written(machine: Path) -> None:
     assert "cannot be written" in refused(machine, "make", "file/.venv")
 
 
+# As `GOOD`, but what it makes is a Python that writes down what it is asked to run.
+NOTING = """case "$1" in
+    -c) case "$2" in *platform*) echo 3.12.1 ;; esac ;;
+    -m) mkdir -p "$4/bin"
+        printf '#!/bin/sh\\n[ "$1" = -c ] || echo "$@" >> asked\\n' > "$4/bin/python"
+        chmod +x "$4/bin/python" ;;
+esac"""
+
+
+def test_a_second_run_installs_nothing(machine: Path) -> None:
+    """Not even pip is asked whether there is something to install."""
+    add(machine, "python3", NOTING)
+    for name in ("cat", "chmod", "make", "rm"):
+        found = shutil.which(name)
+        assert found
+        (machine / name).symlink_to(found)
+    project = machine.parent / "the project"
+    for name in ("Makefile", "scripts/environment.sh", "requirements/run.txt"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, project / name)
+
+    def asked_by_run() -> list[str]:
+        asked = project / "asked"
+        asked.unlink(missing_ok=True)
+        # Neither flags nor targets of a make that runs these tests.
+        env = {"PATH": str(machine), "HOME": os.environ.get("HOME", "/")}
+        done = subprocess.run(
+            ["make", "run"], cwd=project, env=env, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return asked.read_text().splitlines()
+
+    install, start = asked_by_run()
+    assert install.startswith("-m pip install ")
+    assert install.endswith("--requirement requirements/run.txt")
+    assert start == "-m tumorsite.supervisor"
+    assert asked_by_run() == [start]
+    # Other versions are installed once, too.
+    stamp = project / ".venv" / ".run.stamp"
+    earlier = (project / "requirements" / "run.txt").stat().st_mtime - 10
+    os.utime(stamp, (earlier, earlier))
+    assert asked_by_run() == [install, start]
+    assert asked_by_run() == [start]
+
+
 # Loads what the parts of a running site load, without the packages it is told.
 PARTS = """
 import sys

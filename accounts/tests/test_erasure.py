@@ -81,6 +81,22 @@ def test_the_whole_way(
     assert not User.objects.filter(pk=ada.pk).exists()
 
 
+def test_the_name_goes_and_the_task_is_sent(
+    ada: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    User.objects.filter(pk=ada.pk).update(first_name="Ada", last_name="Lovelace")
+    ada.refresh_from_db()
+    sent: list[str] = []
+    monkeypatch.setattr(erasure, "send_on_commit", sent.append)
+    with django_capture_on_commit_callbacks():
+        request_erasure(user=ada)
+    closed = User.objects.get(pk=ada.pk)
+    assert (closed.first_name, closed.last_name) == ("", "")
+    assert erasure.FINISH in sent
+
+
 def test_the_address_is_free_again_at_once(ada: User, answered: Prediction) -> None:
     request_erasure(user=ada)
     assert make_user("ada@example.org").pk != ada.pk

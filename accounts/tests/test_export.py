@@ -73,6 +73,7 @@ def test_the_zip_holds_everything(client: Client, ada: User, answered: Predictio
     record_access(prediction=answered, kind="attention", user=doctor, visitor=None)
     record_access(prediction=answered, kind="report", user=ada, visitor=None)
     Review.objects.create(prediction=earlier, reviewer=ada)
+    Review.objects.create(prediction=earlier, reviewer=doctor, comment="For others.")
 
     data = data_of(ada)
     assert data["account"]["email"] == "ada@example.org"
@@ -80,7 +81,9 @@ def test_the_zip_holds_everything(client: Client, ada: User, answered: Predictio
     assert {factor["kind"] for factor in data["account"]["second_factors"]} == {
         "totp", "recovery_codes",
     }  # fmt: skip
-    assert data["account"]["reviews_written"][0]["prediction"] == str(earlier.pk)
+    # Her own alone.
+    [written] = data["account"]["reviews_written"]
+    assert (written["prediction"], written["comment"]) == (str(earlier.pk), "")
     by_id = {scan["id"]: scan for scan in data["scans"]}
     scan = by_id[str(answered.scan_id)]
     assert scan["name"] == "my head.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from importlib import import_module
 
 import pytest
@@ -22,7 +23,15 @@ from accounts.adapters import UNSENT, AccountAdapter, MFAAdapter
 from accounts.checks import staff_second_factor
 from accounts.models import User
 from accounts.tasks import clear_sessions
-from accounts.tests.support import PASSWORD, SECRET, add_second_factor, sign_in, totp, verified
+from accounts.tests.support import (
+    PASSWORD,
+    SECRET,
+    add_second_factor,
+    confirm,
+    sign_in,
+    totp,
+    verified,
+)
 from predictions.models import ModelVersion
 from tests.support.pictures import png
 from tests.support.processes import free_port
@@ -130,6 +139,103 @@ def test_where_a_session_was_used_is_known_no_longer_than_it_lasts(staff: User) 
     Session.objects.filter(pk=ended).update(expire_date=timezone.now())
     clear_sessions()
     assert UserSession.objects.get().session_key == new.session.session_key
+
+
+def _move_back(client: Client, seconds: float) -> None:
+    """As if all that the session remembers of signing in were that much longer ago."""
+    session = client.session
+    for record in session["account_authentication_methods"]:
+        record["at"] -= seconds
+    session.save()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "account_export", "account_erase", "mfa_activate_totp", "mfa_deactivate_totp",
+        "mfa_generate_recovery_codes", "mfa_view_recovery_codes", "mfa_add_webauthn",
+    ],
+)  # fmt: skip
+def test_the_password_is_asked_for_again_after_a_quarter_of_an_hour(
+    client: Client, staff: User, name: str
+) -> None:
+    if name != "mfa_activate_totp":
+        add_second_factor(staff)
+    client.force_login(staff)
+    asks = f"{reverse('account_reauthenticate')}?next={reverse(name)}".replace("/", "%2F")
+
+    def asked() -> bool:
+        answer = client.get(reverse(name))
+        return answer.status_code == 302 and answer["Location"].replace("/", "%2F") == asks
+
+    assert asked()
+    confirm(client)
+    assert not asked()
+    _move_back(client, 14 * 60)
+    assert not asked()
+    _move_back(client, 60)
+    assert asked()
+    confirm(client)
+    assert not asked()
+
+
+def test_what_is_asked_of_an_old_session_is_not_done(client: Client, staff: User) -> None:
+    """Forms can be sent without the pages that ask."""
+    ada = verified("ada@example.org")
+    add_second_factor(ada)
+    client.force_login(ada)
+    confirm(client)
+    _move_back(client, 15 * 60)
+    for name, form in (
+        ("account_erase", {"confirmed": "on"}), ("account_export", {}), ("mfa_deactivate_totp", {}),
+    ):  # fmt: skip
+        answer = client.post(reverse(name), form)
+        assert answer.status_code == 302
+        assert answer["Location"].startswith(reverse("account_reauthenticate"))
+    ada.refresh_from_db()
+    assert ada.is_active
+    assert Authenticator.objects.filter(user=ada, type=Authenticator.Type.TOTP).exists()
+
+
+def _signed_in(client: Client) -> bool:
+    return client.get(reverse("account")).status_code == 200
+
+
+def test_a_changed_password_signs_out_everywhere(client: Client, staff: User) -> None:
+    """As the page with the form says: this browser, too."""
+    elsewhere, somebody = Client(), Client()
+    for browser in (client, elsewhere):
+        sign_in(browser, staff.email)
+    sign_in(somebody, verified("ada@example.org").email)
+    page = client.get(reverse("account_change_password")).content
+    assert b"You are then signed out everywhere" in page
+    form = {"oldpassword": "not this", "password1": "correct horse", "password2": "correct horse"}
+    client.post(reverse("account_change_password"), form)
+    assert _signed_in(client)
+    assert _signed_in(elsewhere)
+    answer = client.post(reverse("account_change_password"), {**form, "oldpassword": PASSWORD})
+    assert answer.status_code == 302
+    assert not _signed_in(elsewhere)
+    assert not _signed_in(client)
+    assert _signed_in(somebody)
+    sign_in(client, staff.email)
+    assert not _signed_in(client)
+    sign_in(client, staff.email, "correct horse")
+    assert _signed_in(client)
+    assert not _signed_in(elsewhere)
+
+
+def test_a_password_set_by_mail_signs_out_everywhere(client: Client, staff: User) -> None:
+    sign_in(client, staff.email)
+    owner = Client()
+    owner.post(reverse("account_reset_password"), {"email": staff.email})
+    [link] = re.findall(r"https?://[^/\s]+(/\S+)", str(mail.outbox[-1].body))
+    page = owner.get(link, follow=True)
+    form = {"password1": "correct horse", "password2": "correct horse"}
+    owner.post(page.redirect_chain[-1][0], form)
+    staff.refresh_from_db()
+    assert staff.check_password("correct horse")
+    assert not _signed_in(client)
 
 
 def test_guessing_is_limited(client: Client, staff: User) -> None:

@@ -18,6 +18,9 @@ from mltasks.data import DataError
 PART = 8 * 2**20
 _CONNECTIONS = 16
 _LARGEST_LIST = 256 * 2**20
+# What a store answers of an object that is not there, or ends before the range asked for.
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_TOO_SHORT = {"416", "InvalidRange"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Bucket:
         try:
             head = self._client.head_object(Bucket=self.place.bucket, Key=key)
         except ClientError as error:
-            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+            if _code(error) in _MISSING:
                 return None
             raise self._fault(error, key) from error
         except BotoCoreError as error:
@@ -93,20 +96,22 @@ class Bucket:
             answer = self._client.get_object(Bucket=self.place.bucket, Key=key)
             return bytes(answer["Body"].read(_LARGEST_LIST))
         except ClientError as error:
-            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+            if _code(error) in _MISSING:
                 raise DataError(missing) from None
             raise self._fault(error, key) from error
         except BotoCoreError as error:
             raise self._fault(error, key) from error
 
     def get_range(self, key: str, start: int, stop: int) -> bytes:
-        """Bytes start … stop - 1 of an object."""
+        """Bytes start … stop - 1 of an object: fewer where it ends before, none if it is gone."""
         try:
             answer = self._client.get_object(
                 Bucket=self.place.bucket, Key=key, Range=f"bytes={start}-{stop - 1}"
             )
             return bytes(answer["Body"].read())
         except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and _code(error) in _MISSING | _TOO_SHORT:
+                return b""
             raise self._fault(error, key) from error
 
     def sha256(self, key: str, size: int) -> str:
@@ -132,8 +137,11 @@ class Bucket:
         except (ClientError, BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
             raise self._fault(error, key) from error
 
+    def where(self, key: str) -> str:
+        return f"s3://{self.place.bucket}/{key}"
+
     def _fault(self, error: Exception, key: str) -> DataError:
-        where = f"s3://{self.place.bucket}/{key}"
+        where = self.where(key)
         # boto3 wraps what the store answers to a part of a large file.
         answer = error if isinstance(error, ClientError) else error.__context__
         code = _code(answer) if isinstance(answer, ClientError) else ""
@@ -141,10 +149,19 @@ class Bucket:
             return DataError(
                 "the credentials are not accepted: check S3_ACCESS_KEY_ID and its secret"
             )
-        # Answers without a body have the number for a code.
+        if code == "NoSuchBucket":
+            return DataError(f"there is no bucket {self.place.bucket}: check DATASET_BUCKET")
+        # Answers without a body have the number for a code. S3 does not tell those who may not
+        # list a bucket that an object is missing.
         if code in {"AccessDenied", "Forbidden", "403"}:
-            return DataError(f"not allowed: these credentials have no right to {where}")
-        return DataError(f"cannot reach {where}: {error}")
+            return DataError(
+                f"not allowed: these credentials have no right to {where}, or it is not there; "
+                "check how it is spelled, then ask whoever keeps the bucket"
+            )
+        return DataError(
+            f"cannot reach {where}: {error}; check the network, S3_ENDPOINT_URL and S3_REGION, "
+            "then try again: it goes on where it stopped"
+        )
 
 
 def _code(error: ClientError) -> str:

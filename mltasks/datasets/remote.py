@@ -41,6 +41,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _THREADS = 8
 _FORMAT = 1
+# Whoever pulls may have no right to write, and has no sound copy to push.
+_ASK = "ask whoever pushed the set to push it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,10 @@ def pull(which: str, output: Path, place: Place, *, progress: Progress = no_prog
         _only(waiting, entries)
         waiting.rename(output)
     except OSError as error:
-        raise DataError(f"cannot write {output}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot write {error.filename or output}: {error.strerror or error}; make room or "
+            "choose another output, then pull again: what is there already is not fetched again"
+        ) from error
     return Outcome(digest, name, moved, len(entries) - moved)
 
 
@@ -229,30 +234,53 @@ def _resolve(bucket: Bucket, which: str) -> tuple[str, str]:
     if _DIGEST.fullmatch(which):
         return "", which
     if not _NAME.fullmatch(which):
-        raise DataError(f"{which!r} is neither the name nor the digest of a set")
-    content = bucket.get(bucket.name(which), f"no data set called {which} was pushed")
+        raise DataError(
+            f"{which!r} is neither the name nor the digest of a set: a name has small letters, "
+            "digits, dots, dashes and underscores, a digest 64 digits from 0 to f, as push "
+            "prints them"
+        )
+    key = bucket.name(which)
+    content = bucket.get(
+        key,
+        f"no data set called {which} was pushed, there is no {bucket.where(key)}: check the "
+        "name, DATASET_BUCKET and DATASET_PREFIX",
+    )
     try:
         digest = json.loads(content)["digest"]
     except (ValueError, KeyError, TypeError):
         digest = ""
     if not _DIGEST.fullmatch(str(digest)):
-        raise DataError(f"what the name {which} points to is damaged; push the set again")
+        raise DataError(
+            f"{bucket.where(key)}, which says what the name {which} stands for, is damaged: pull "
+            f"the set by its digest if you have that, or {_ASK}"
+        )
     return which, str(digest)
 
 
 def _read_list(bucket: Bucket, digest: str) -> list[Entry]:
-    content = bucket.get(bucket.files(digest), f"no data set has the digest {digest}")
+    key = bucket.files(digest)
+    content = bucket.get(
+        key,
+        f"no data set has the digest {digest}, there is no {bucket.where(key)}: check the "
+        "digest, DATASET_BUCKET and DATASET_PREFIX",
+    )
+    listed = f"the list of files {bucket.where(key)}"
     if hashlib.sha256(content).hexdigest() != digest:
-        raise DataError(
-            f"the list of files of {digest} is damaged: it has another digest; push the set again"
-        )
+        raise DataError(f"{listed} is damaged, its digest is another one: {_ASK}")
     try:
         entries = [Entry(**entry) for entry in json.loads(content)["files"]]
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"the list of files of {digest} is not one of format {_FORMAT}") from None
+        raise DataError(
+            f"{listed} is not of format {_FORMAT}, the only one known here: it may be of a newer "
+            "release, so update this one"
+        ) from None
     for entry in entries:
         if not _safe(entry.path) or not _DIGEST.fullmatch(entry.sha256):
-            raise DataError(f"the list of files of {digest} names {entry.path!r}, which is no file")
+            raise DataError(
+                f"{listed} names {entry.path!r}, which is no file of a data set: nothing was "
+                "fetched. No push writes such a list; do not use this set, and ask whoever "
+                "keeps the bucket where it came from"
+            )
     return entries
 
 
@@ -272,7 +300,7 @@ def _safe(path: str) -> bool:
 def _prepare(waiting: Path, digest: str) -> None:
     """A folder for this digest; what another one left there is removed."""
     mark = waiting / ".digest"
-    if waiting.exists() and (not mark.exists() or mark.read_text() != digest):
+    if waiting.exists() and (not mark.exists() or mark.read_bytes() != digest.encode()):
         shutil.rmtree(waiting)
     for part in ("images", "masks"):
         (waiting / part).mkdir(parents=True, exist_ok=True)
@@ -311,8 +339,10 @@ def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
     if part.stat().st_size != entry.size or file_digest(part) != entry.sha256:
         part.unlink()
         raise DataError(
-            f"{entry.path} as stored is not what its digest {entry.sha256[:12]}… says: it was "
-            "removed again; send it again from a sound copy with dataset push --verify"
+            f"{entry.path} is missing or damaged in the store, at "
+            f"{bucket.where(bucket.blob(entry.sha256))}; what came of it was removed here. Pull "
+            "again: the other files are not fetched twice. If it says this again, ask whoever "
+            "has a sound copy of the set to send it with dataset push --verify"
         )
     part.replace(target)
     return True

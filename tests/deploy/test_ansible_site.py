@@ -326,7 +326,7 @@ def test_an_altered_data_set_is_refused_and_leaves_nothing(host: Host, s3: S3, d
     finally:
         admin.put_object(Bucket=DATA, Key=key, Body=sound)
     assert damaged.code != 0
-    assert f"{entry['path']} as stored is not what its digest" in damaged.text
+    assert f"{entry['path']} is missing or damaged in the store" in damaged.text
     assert not (elsewhere / digest).exists()
 
 

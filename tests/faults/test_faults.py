@@ -75,6 +75,9 @@ def test_a_killed_worker_leaves_its_run_to_the_next_one(site: Site) -> None:
         site.wait_for(ids)
     rows = site.predictions()
     assert {rows[pk]["attempt"] for pk in held} == {2}
+    # By the sweeper: nobody gave the message back, and the broker waits for minutes before it does.
+    log = site.general.text()
+    assert all(f"prediction {pk} goes to another attempt" in log for pk in held)
     assert_answered_once(site, ids)
 
 
@@ -129,6 +132,17 @@ def test_a_broker_that_comes_back_empty_while_jobs_wait_and_run(site: Site) -> N
     assert watcher.states[-1] in ANSWERED
     assert_answered_once(site, ids)
     assert_not_deaf(site)
+
+
+def test_messages_that_the_broker_has_lost_are_sent_again(site: Site) -> None:
+    """Nobody else is left to tell: no task is under way, and no later upload sends its own."""
+    site.worker.kill()
+    ids = Browser(site.url).submit(*(mri_png(seed=seed) for seed in range(3)))
+    site.valkey.kill()
+    site.valkey.start()
+    site.worker.start()
+    site.wait_for(ids, seconds=90)
+    assert_answered_once(site, ids)
 
 
 def test_a_locked_database_delays_and_loses_nothing(site: Site) -> None:
@@ -188,6 +202,8 @@ def test_an_end_between_any_two_writes_of_an_upload(site: Site) -> None:
     ended_early = int(site.run("tests.support.interrupted", "submit"))
     # Two objects, two rows, a commit, a message; the last run goes through.
     assert ended_early >= 6
+    # Both rows or neither: nobody would ever answer a scan without a prediction.
+    assert site.scans() == {row["scan_id"] for row in site.predictions().values()}
     made = [pk for pk in site.predictions() if pk not in before]
     assert made, "the run that reached the end, and the one that ended after its commit"
     assert site.recorded() <= site.objects()

@@ -206,6 +206,11 @@ class Site:
             rows = database.execute("SELECT * FROM predictions_prediction").fetchall()
         return {_dashed(row["id"]): dict(row) for row in rows}
 
+    def scans(self) -> set[str]:
+        """The id of every scan, as the database spells it."""
+        with self.database() as database:
+            return {row["id"] for row in database.execute("SELECT id FROM predictions_scan")}
+
     def status(self, prediction_id: str) -> str:
         return str(self.predictions()[prediction_id]["status"])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import storages
+from django.db import connection
 from django.test import Client
 from kombu.exceptions import OperationalError
 from pytest_django import Settings
@@ -82,8 +83,10 @@ def test_a_missing_worker_is_told_in_words(ask: Callable[..., tuple[int, dict]])
 
 
 def test_without_a_broker_nothing_is_known_of_workers(
-    ask: Callable[..., tuple[int, dict]],
+    ask: Callable[..., tuple[int, dict]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The cache, where the notes are, is on the same server: it is not asked.
+    monkeypatch.setattr(health, "_notes", broken)
     status, said = ask(broker=broken)
     assert status == 503
     assert said["parts"]["worker"] == "unknown while the broker is away"
@@ -105,6 +108,8 @@ def test_a_part_that_hangs_is_named_and_asked_only_once(monkeypatch: pytest.Monk
         assert parts.check()["database"] == "ok"
     assert time.monotonic() - began < 5
     assert asked == [1]
+    # Nor does a question wait for its turn, as hours of them would.
+    assert parts.probes["storage"]._thread._work_queue.qsize() == 0
     go_on.set()
     wait_until(lambda: parts.check()["storage"] == "ok", seconds=5, what="the answer")
 
@@ -141,6 +146,31 @@ def test_while_one_asks_others_get_the_answer_before(monkeypatch: pytest.MonkeyP
     asking.join()
 
 
+def test_an_answer_that_is_too_old_is_not_given_while_one_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(health, "STALE_SECONDS", 0.0)
+    calls: list[int] = []
+    asking, go_on = threading.Event(), threading.Event()
+
+    def well_once() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            asking.set()
+            go_on.wait(10)
+            broken()
+
+    parts = _parts(database=well_once)
+    assert parts.check()["database"] == "ok"
+    first = threading.Thread(target=parts.check)
+    first.start()
+    assert asking.wait(10)
+    threading.Timer(0.3, go_on.set).start()
+    assert parts.check()["database"] == "does not answer (ConnectionError)"
+    first.join()
+
+
 def test_live_asks_no_part(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "current", None)
     answer = client.get("/health/live/")
@@ -149,8 +179,12 @@ def test_live_asks_no_part(client: Client, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.django_db
 @pytest.mark.data_layer
-def test_the_real_database_answers() -> None:
+def test_the_real_database_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
     health._database()
+    # The thread that asks serves no requests, so that nothing else would close it.
+    assert closed == [True]
 
 
 def test_the_real_storage_answers_and_is_left_as_it_was(object_store: str) -> None:

@@ -181,6 +181,69 @@ def test_no_process_outlives_the_supervisor(site: Supervised, number: signal.Sig
     assert site.text().count("Traceback") == 0
 
 
+# Python looks for this module as it starts, and forks inherit its hook. What a process asks of the
+# network, or of pip, is written down and refused.
+OFFLINE = """
+import os
+import sys
+
+LOG = {log!r}
+HERE = ("127.", "::1", "localhost")
+watched = set()
+
+
+def note(line):
+    with open(LOG, "a") as log:
+        log.write(line + "\\n")
+
+
+def refuse(event, arguments):
+    if os.getpid() not in watched:
+        watched.add(os.getpid())
+        note(f"watched: {{os.getpid()}}")
+    if event in ("socket.connect", "socket.sendto"):
+        asked = arguments[1][0] if isinstance(arguments[1], tuple) else "127."
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        asked = arguments[0] or "127."
+    elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn"):
+        words = [str(word) for word in arguments[1]]
+        asked = " ".join(words) if any("pip" in word for word in words) else "127."
+    else:
+        return
+    asked = asked.decode() if isinstance(asked, bytes) else asked
+    if not asked.startswith(HERE):
+        note(f"{{event}}: {{asked}}")
+        raise OSError(101, "no network in this test")
+
+
+sys.addaudithook(refuse)
+"""
+
+
+def test_a_later_start_asks_neither_the_network_nor_pip_for_anything(
+    run: Supervised, tmp_path: Path
+) -> None:
+    """Of what Python does; `make` is tested with what it calls."""
+    if run.process.poll() is None:
+        run.end(signal.SIGTERM)
+    log = tmp_path / "log"
+    (tmp_path / "sitecustomize.py").write_text(OFFLINE.format(log=str(log)))
+    before = dict(run.settings)
+    run.settings["PYTHONPATH"] = str(tmp_path)
+    try:
+        run.start_and_wait()
+        wait_until(lambda: _healthy(run), seconds=40, what="health", pause=0.3)
+        assert run.get("/").status == 200
+        family = {f"watched: {one.pid}" for one in run.family() if "valkey" not in one.name()}
+        run.end(signal.SIGTERM)
+    finally:
+        run.settings = before
+    said = log.read_text().splitlines()
+    assert len(family) >= len(PARTS)
+    assert family <= set(said)
+    assert [line for line in said if not line.startswith("watched: ")] == []
+
+
 def test_a_later_start_does_not_repeat_what_is_done(run: Supervised) -> None:
     if run.process.poll() is None:
         run.end(signal.SIGTERM)

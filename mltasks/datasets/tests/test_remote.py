@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,35 @@ def _list(place: remote.Place, digest: str) -> dict[str, Any]:
     return listed
 
 
+def damaged(place: remote.Place, entry: dict[str, Any]) -> str:
+    """What a pull says of a file that is not there as it was pushed."""
+    where = f"s3://{place.bucket}/{place.prefix}/blobs/{entry['sha256']}"
+    return (
+        f"{re.escape(entry['path'])} is missing or damaged in the store, at {where}; .* "
+        "Pull again: .* ask whoever has a sound copy .* dataset push --verify"
+    )
+
+
+@pytest.mark.parametrize("left", [None, b"", b"half of i"])
+def test_a_file_that_is_gone_or_cut_off_in_the_store_is_named(
+    left: bytes | None, data: Path, place: remote.Place, reader: remote.Place, tmp_path: Path
+) -> None:
+    remote.push(data, place)
+    entry = next(e for e in _listed(place, "drawn") if e["path"] == "images/slice5.jpg")
+    client, key = place.client(), f"{place.prefix}/blobs/{entry['sha256']}"
+    if left is None:
+        client.delete_object(Bucket=place.bucket, Key=key)
+    else:
+        client.put_object(Bucket=place.bucket, Key=key, Body=left)
+    with pytest.raises(DataError, match=damaged(place, entry)):
+        remote.pull("drawn", tmp_path / "out", reader)
+    assert not (tmp_path / "out").exists()
+    # As it says, somebody who has a sound copy mends it.
+    assert remote.push(data, place, verify=True).moved == 1
+    assert remote.pull("drawn", tmp_path / "out", reader).there > 0
+    assert contents(tmp_path / "out") == contents(data)
+
+
 def test_damaged_objects_are_refused_and_removed(
     data: Path, place: remote.Place, reader: remote.Place, tmp_path: Path
 ) -> None:
@@ -157,7 +187,7 @@ def test_damaged_objects_are_refused_and_removed(
     sound = (data / entry["path"]).read_bytes()
     flipped = bytes([sound[0] ^ 1]) + sound[1:]
     client.put_object(Bucket=place.bucket, Key=key, Body=flipped)
-    with pytest.raises(DataError, match=r"slice5\.jpg as stored is not .* dataset push --verify"):
+    with pytest.raises(DataError, match=damaged(place, entry)):
         remote.pull("drawn", tmp_path / "out", reader)
     assert not (tmp_path / "out").exists()
     assert flipped not in contents(tmp_path / ".out.pull").values()
@@ -168,12 +198,12 @@ def test_damaged_objects_are_refused_and_removed(
     assert contents(tmp_path / "out") == contents(data)
     listing = f"{place.prefix}/datasets/{digest}/files.json"
     client.put_object(Bucket=place.bucket, Key=listing, Body=b"{}")
-    with pytest.raises(DataError, match="it has another digest; push the set again"):
+    with pytest.raises(DataError, match=rf"{listing} is damaged, .*ask whoever pushed the set"):
         remote.pull(digest, tmp_path / "more", reader)
     assert remote.push(data, place).digest == digest
     remote.pull(digest, tmp_path / "whole", reader)
     client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/names/drawn.json", Body=b"[]")
-    with pytest.raises(DataError, match="points to is damaged"):
+    with pytest.raises(DataError, match=r"drawn\.json, .* is damaged: pull the set by its digest"):
         remote.pull("drawn", tmp_path / "more", reader)
 
 
@@ -232,17 +262,19 @@ def test_a_set_states_whose_data_it_is(
 
 
 def test_clear_errors(data: Path, place: remote.Place, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no data set called nothing"):
+    with pytest.raises(DataError, match=r"called nothing .*/names/nothing\.json: check the name"):
         remote.pull("nothing", tmp_path / "out", place)
-    with pytest.raises(DataError, match="no data set has the digest"):
+    with pytest.raises(DataError, match=r"no data set has the digest 0{64}, .*: check the digest"):
         remote.pull("0" * 64, tmp_path / "out", place)
-    with pytest.raises(DataError, match="neither the name nor the digest"):
+    with pytest.raises(DataError, match=r"neither the name nor the digest.* small letters"):
         remote.pull("../up", tmp_path / "out", place)
     with pytest.raises(DataError, match="set DATASET_BUCKET"):
         remote.pull("nothing", tmp_path / "out", replace(place, bucket=""))
+    with pytest.raises(DataError, match="there is no bucket elsewhere: check DATASET_BUCKET"):
+        remote.pull("nothing", tmp_path / "out", replace(place, bucket="elsewhere"))
     # Whatever digits stand in an address, it is not an answer.
     for which in ("x", f"{403:064}"):
-        with pytest.raises(DataError, match="cannot reach s3://"):
+        with pytest.raises(DataError, match=r"cannot reach s3://.* check the network.* try again"):
             remote.pull(which, tmp_path / "out", replace(place, endpoint="http://127.0.0.1:9"))
     (data / "images" / "slice4.jpg").write_bytes(b"changed")
     with pytest.raises(DataError, match=r"slice4\.jpg is not the file of the manifest"):
@@ -252,6 +284,27 @@ def test_clear_errors(data: Path, place: remote.Place, tmp_path: Path) -> None:
         remote.push(data, place)
     # Neither list nor name is visible of a push that failed.
     assert not [key for key in keys(place) if "/blobs/" not in key]
+
+
+def test_what_cannot_be_written_is_named(data: Path, place: remote.Place, tmp_path: Path) -> None:
+    remote.push(data, place)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=rf"cannot write {tmp_path}/file/.*; make room or choose"):
+        remote.pull("drawn", tmp_path / "file" / "out", place)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [b"[]", b"{", b'{"files": [{"path": "images/x"}]}', b'{"files": [{"place": "images/x"}]}'],
+)
+def test_a_list_of_another_format_may_be_of_a_newer_release(
+    listed: bytes, place: remote.Place, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(listed).hexdigest()
+    key = f"{place.prefix}/datasets/{digest}/files.json"
+    place.client().put_object(Bucket=place.bucket, Key=key, Body=listed)
+    with pytest.raises(DataError, match=rf"{key} is not of format 1, .* so update this one"):
+        remote.pull(digest, tmp_path / "out", place)
 
 
 @pytest.mark.parametrize("path", ["../x", "images/../../x", "/etc/x", "images/.x", "else/x", ""])
@@ -264,7 +317,7 @@ def test_lists_that_lead_out_of_the_folder_are_refused(
     place.client().put_object(
         Bucket=place.bucket, Key=f"{place.prefix}/datasets/{digest}/files.json", Body=content
     )
-    with pytest.raises(DataError, match="which is no file"):
+    with pytest.raises(DataError, match=r"which is no file .* do not use this set"):
         remote.pull(digest, tmp_path / "out", place)
 
 
