@@ -101,12 +101,12 @@ def test_a_mail_is_offered_only_where_it_would_be_sent(client: Client) -> None:
     text = page(client, "account_email")
     assert 'type="radio"' not in text
     form = {"email": re.findall(r'name="email" value="(.*?)"', text)[0], "action_send": ""}
-    assert "Send the verification mail again" in text
+    assert "Send the verification e-mail again" in text
     client.post(reverse("account_email"), form)
     assert len(mail.outbox) == 1
     EmailAddress.objects.filter(pk=address.pk).update(verified=True)
-    assert "Send the verification mail again" not in page(client, "account_email")
+    assert "Send the verification e-mail again" not in page(client, "account_email")
     EmailAddress.objects.create(user=user, email="second@example.org")
     text = page(client, "account_email")
     assert text.count('type="radio"') == 2
-    assert "Send the verification mail again" in text
+    assert "Send the verification e-mail again" in text
