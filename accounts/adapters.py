@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 # there is such an account.
 RESET_MAILS = ("account/email/password_reset_key", "account/email/unknown_account")
 UNSENT = (
-    "No mail could be sent, as the mail server does not take any at the moment. Please ask for it "
-    "again in a few minutes."
+    "We could not send the e-mail, because the mail server is not accepting any at the moment. "
+    "Please ask for it again in a few minutes."
 )
 
 

@@ -52,7 +52,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     message = "The site could not make sense of this request. Nothing was changed."
     if isinstance(exception, TooManyFilesSent):
         message = (
-            "That was too many files at once. Nothing of this upload was kept. "
+            "That was too many files at once. Nothing from this upload was kept. "
             f"Send up to {settings.UPLOADS_AT_ONCE} pictures at once."
         )
     return problem(request, 400, message)

@@ -101,22 +101,22 @@ def test_a_mail_is_offered_only_where_it_would_be_sent(client: Client) -> None:
     text = page(client, "account_email")
     assert 'type="radio"' not in text
     form = {"email": re.findall(r'name="email" value="(.*?)"', text)[0], "action_send": ""}
-    assert "Send the verification mail again" in text
+    assert "Send the verification e-mail again" in text
     client.post(reverse("account_email"), form)
     assert len(mail.outbox) == 1
     EmailAddress.objects.filter(pk=address.pk).update(verified=True)
-    assert "Send the verification mail again" not in page(client, "account_email")
+    assert "Send the verification e-mail again" not in page(client, "account_email")
     EmailAddress.objects.create(user=user, email="second@example.org")
     text = page(client, "account_email")
     assert text.count('type="radio"') == 2
-    assert "Send the verification mail again" in text
+    assert "Send the verification e-mail again" in text
 
 
 def test_messages_have_the_words_of_the_pages(client: Client) -> None:
-    """Mail, verified and main, where the library says email, confirmed and primary."""
+    """E-mail, verified and main, where the library says email, confirmed and primary."""
     form = {"email": "ada@example.org", "password1": PASSWORD, "password2": PASSWORD}
     text = client.post(reverse("account_signup"), form, follow=True).content.decode()
-    assert "We have sent a mail to ada@example.org: open the link in it" in text
+    assert "We have sent an e-mail to ada@example.org: open the link in it" in text
     assert "You are signed in as ada@example.org." in text
     user = EmailAddress.objects.get().user
     EmailAddress.objects.update(verified=True)

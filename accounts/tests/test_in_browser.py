@@ -115,9 +115,9 @@ class Visit:
     def prove(self) -> None:
         """Give the password again if asked."""
         if "reauthenticate" in self.page.url:
-            self.see("Is it you?")
+            self.see("Please confirm it is you")
             self.fill(password=PASSWORD)
-            self.press("Go on")
+            self.press("Continue")
 
     def sign_out(self) -> None:
         self.open("/account/logout/")
@@ -238,7 +238,7 @@ def test_a_passkey(visit: Visit) -> None:
 
     # As the proof before a sensitive page.
     visit.open("/account/2fa/webauthn/reauthenticate/?next=/account/")
-    visit.see("Is it you?")
+    visit.see("Please confirm it is you")
     visit.press("Use a passkey")
     page.wait_for_url("**/account/")
     visit.see("Your account")
@@ -273,7 +273,7 @@ def test_password_reset(visit: Visit) -> None:
     visit.see("Forgotten your password?")
     visit.fill(email=email)
     visit.press("Send the link")
-    visit.see("Look into your mail")
+    visit.see("Check your e-mail")
     link = visit.site.link_in_mail(email)
     page.goto(link)
     visit.see("Choose a new password")
@@ -283,7 +283,7 @@ def test_password_reset(visit: Visit) -> None:
     visit.see("Choose a new password")
     visit.fill(password1=PASSWORD + "!", password2=PASSWORD + "!")
     visit.press("Save")
-    visit.see("Your password is changed")
+    visit.see("Your password has been changed")
     page.goto(link)
     visit.see("This link no longer works")
 
