@@ -112,7 +112,7 @@ class Trainer:
             self._optimizer = keras.optimizers.AdamW(
                 schedule(config, steps_per_epoch),
                 weight_decay=config.weight_decay,
-                global_clipnorm=5.0,
+                global_clipnorm=5.0 / self._strategy.num_replicas_in_sync,
             )
             self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             self._optimizer.build(self.model.trainable_variables)
@@ -169,9 +169,11 @@ class Trainer:
             loss = total(parts, self.config)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        if self._strategy.num_replicas_in_sync > 1:
+        count = self._strategy.num_replicas_in_sync
+        if count > 1:
+            # Keras clips, then sums over the devices: each gives its share of the common mean.
             context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce("MEAN", gradients)
+            gradients = [mean / count for mean in context.all_reduce("MEAN", gradients)]
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return parts
 
