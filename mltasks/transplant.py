@@ -22,7 +22,7 @@ from mltasks.preprocessing import Box, Floats, Pixels, find_head
 Rng = np.random.Generator
 # Surroundings that move along, and the softness of the seam, as shares of the lesion's longer side.
 _AROUND, _SEAM = 0.12, 0.06
-# A lesion larger than this share of the head would bring its whole source along.
+# A lesion larger than this share of the picture would bring its whole source along.
 _LARGEST = 0.2
 # Brightness is matched by a factor up to this; beyond it black would become white.
 _UNLIKE = 1.8
