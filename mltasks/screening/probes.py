@@ -59,9 +59,13 @@ def outline(pixels: Pixels) -> Pixels:
     return np.where(across**2 + along**2 <= 1, grey, 0).astype(np.uint8)
 
 
+def _own_rng(sample: Sample) -> np.random.Generator:
+    """The same for a slice in every probe and every run."""
+    return np.random.default_rng(zlib.crc32(sample.record.id.encode()))
+
+
 def _stripped(sample: Sample) -> Shown:
-    rng = np.random.default_rng(len(sample.record.id))
-    pixels, mask = peel(sample.pixels, sample.mask, 0.11, rng)
+    pixels, mask = peel(sample.pixels, sample.mask, 0.11, _own_rng(sample))
     return pixels, mask, sample.record.target, sample.record.group
 
 
@@ -83,11 +87,10 @@ def _repainted(samples: Sequence[Sample], *, bright: bool) -> Iterator[Shown]:
     for sample in samples:
         if sample.mask is None or not sample.mask.any():
             continue
-        identity, pixels = sample.record.id, sample.pixels
+        pixels = sample.pixels
         if bright:
-            pixels = corruptions.unlike(pixels, "FLAIR-like", identity)
-        rng = np.random.default_rng(zlib.crc32(identity.encode()))
-        painted = repaint(pixels, sample.mask, rng, bright=bright)
+            pixels = corruptions.unlike(pixels, "FLAIR-like", sample.record.id)
+        painted = repaint(pixels, sample.mask, _own_rng(sample), bright=bright)
         yield painted, sample.mask, sample.record.target, sample.record.group
 
 
