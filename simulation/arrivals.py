@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from simulation.constants import Constants
 
-DAY = 86_400.0
-
 Times = NDArray[np.float64]
 
 

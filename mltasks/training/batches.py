@@ -16,7 +16,6 @@ from mltasks.training.config import TrainingConfig
 from mltasks.transplant import Transplants
 
 Batch = dict[str, Floats]
-NAMES = ("image", "target", "mask", "mask_known", "brain", "tumor")
 # Batches made ahead of the one being learnt from, and how many at a time.
 _AHEAD, _AT_A_TIME = 6, 2
 
@@ -98,13 +97,13 @@ def dataset(
 
     def arrays(step: Any) -> list[Floats]:
         batch = make(int(step))
-        return [batch[name] for name in NAMES]
+        return [batch[name] for name in shapes]
 
     def tensors(step: Any) -> Any:
-        values = tf.numpy_function(arrays, [step], [tf.float32] * len(NAMES))
+        values = tf.numpy_function(arrays, [step], [tf.float32] * len(shapes))
         return {
-            name: tf.ensure_shape(value, shapes[name])
-            for name, value in zip(NAMES, values, strict=True)
+            name: tf.ensure_shape(value, shape)
+            for (name, shape), value in zip(shapes.items(), values, strict=True)
         }
 
     steps = tf.data.Dataset.range(first, steps_per_epoch(samples, config))
