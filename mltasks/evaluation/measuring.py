@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mltasks import seen
-from mltasks.data import DataError, Record, data_digest, masks_digest, read_manifest
+from mltasks.data import (
+    DataError,
+    Record,
+    data_digest,
+    load_sample,
+    masks_digest,
+    read_manifest,
+    read_records,
+)
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
 from mltasks.evaluation.figures import elsewhere, refusal_summary, summary
-from mltasks.evaluation.reading import load, load_all, read_records
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, preprocess
@@ -117,7 +125,8 @@ def measure(
             that are given as those from elsewhere.
     """
     strangers = _strangers(analyzer, request.elsewhere)
-    results = run(analyzer, load_all(request.folder, request.records), progress=progress)
+    load = partial(load_sample, request.folder)
+    results = run(analyzer, map(load, request.records), progress=progress)
     calibration = analyzer.card.get("calibration", {})
     figures: dict[str, Any] = {
         "format": FORMAT,
@@ -141,14 +150,11 @@ def measure(
         figures["robustness"] = robustness.measure(
             analyzer,
             robustness.pick(request.records, request.corrupted),
-            lambda record: load(request.folder, record),
+            load,
             progress=progress,
         )
     chosen = robustness.pick(request.records, SANITY_SLICES, seed=1)
-    batch = [
-        preprocess(sample.pixels, analyzer.input_size)[0]
-        for sample in load_all(request.folder, chosen)
-    ]
+    batch = [preprocess(load(one).pixels, analyzer.input_size)[0] for one in chosen]
     figures["sanity"] = {
         **sanity.measure(weights, np.stack(batch)),
         "classes": robustness.class_counts(chosen),
@@ -162,7 +168,7 @@ def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
     records = read_records(folder, None)
     if why := seen.why_seen(analyzer.card, records, fold=None, whole=set_digest(folder)):
         raise DataError(f"{folder} is not from elsewhere: the network {why}")
-    figures = elsewhere(run(analyzer, load_all(folder, records)))
+    figures = elsewhere(run(analyzer, map(partial(load_sample, folder), records)))
     return {"elsewhere": figures | {"digest": data_digest(records)}}
 
 
