@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mltasks.engines import OnnxEngine
-from mltasks.inference import Analysis, Analyzer
+from mltasks.evaluation import dice_score
+from mltasks.inference import Analyzer
 from mltasks.preprocessing import Floats, Pixels
 
 
@@ -80,10 +81,6 @@ def quantise(model: Path, inputs: Floats, folder: Path) -> Path:
     return target
 
 
-def _dice(one: Analysis, other: Analysis) -> float:
-    return float(2 * (one.area & other.area).sum() / (one.area.sum() + other.area.sum()))
-
-
 def agreement(reference: Analyzer, quantised: Path, images: list[Pixels]) -> Agreement:
     """Let both answer; calibration and thresholds are the 32-bit network's."""
     engine = OnnxEngine(quantised.read_bytes())
@@ -94,7 +91,9 @@ def agreement(reference: Analyzer, quantised: Path, images: list[Pixels]) -> Agr
         for one, two in pairs
         for label in one.probabilities
     ]
-    overlaps = [_dice(one, two) for one, two in pairs if one.area.any() or two.area.any()]
+    overlaps = [
+        dice_score(one.area, two.area) for one, two in pairs if one.area.any() or two.area.any()
+    ]
     return Agreement(
         pictures=len(pairs),
         labels=float(np.mean([one.label == two.label for one, two in pairs])),

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from mltasks.datasets.fingerprints import head_frame
 from mltasks.datasets.items import Mask
+from mltasks.evaluation import dice_score
 from mltasks.preprocessing import Floats, Pixels
 
 # All is looked at in this size.
@@ -140,7 +141,8 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[str, _Move]]:
 def _overlap(shape: Mask, points: Points, move: _Move) -> float:
     """Dice of the shape and the shape moved."""
     moved = _inside(move(points), shape.shape)
-    return _dice(shape[moved[:, 0], moved[:, 1]].sum(), len(points) + len(moved))
+    shared = int(shape[moved[:, 0], moved[:, 1]].sum())
+    return 2 * shared / (len(points) + len(moved))
 
 
 def _inside(points: Points, shape: tuple[int, ...]) -> Points:
@@ -167,20 +169,10 @@ def misplaced(mask: Mask, rng: np.random.Generator) -> Mask:
         np.asarray(mask[::-1, ::-1]),
         *(_rolled(mask, rng) for _ in range(2)),
     ]
-    wrong = [
-        moved for moved in moves if _dice((mask & moved).sum(), mask.sum() + moved.sum()) < _OVERLAP
-    ]
+    wrong = [moved for moved in moves if dice_score(mask, moved) <= _OVERLAP]
     return wrong[int(rng.integers(len(wrong)))] if wrong else mask
 
 
 def _rolled(mask: Mask, rng: np.random.Generator) -> Mask:
     angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.08, 0.2) * max(mask.shape)
     return np.roll(mask, (round(reach * np.sin(angle)), round(reach * np.cos(angle))), (0, 1))
-
-
-def _dice(shared: int, both: int) -> float:
-    """Dice from the points that two masks share and those of both, counted twice; 0 without any.
-
-    What overlaps by half comes out just below a half.
-    """
-    return 2 * float(shared) / (float(both) + 1e-9)
