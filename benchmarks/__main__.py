@@ -36,9 +36,9 @@ def _network(site: Site, folder: Path, count: int) -> None:
     rows = queue.fill(images, Owner(visitor=uuid4()))
     # Right before and right after the queue, as a machine that warms up or is shared changes.
     passes = [engine.forward_rate(analyzer, images, batch)]
-    used = site.worker_seconds()
+    used = site.processor_seconds("inference worker")
     rate, ends = queue.queue_rate(rows)
-    seconds = (site.worker_seconds() - used) / len(images)
+    seconds = (site.processor_seconds("inference worker") - used) / len(images)
     answers = engine.answer_rate(analyzer, images, batch)
     passes.append(engine.forward_rate(analyzer, images, batch))
     forward, forward_seconds = np.mean(passes, axis=0)

@@ -37,7 +37,7 @@ class Site:
     supervisor: psutil.Process
 
     def memory(self) -> list[tuple[str, float]]:
-        """Name and proportional memory, in MiB, of each process.
+        """Role and proportional memory, in MiB, of each process.
 
         Pages that several processes share, as after a fork, are counted once among them.
         """
@@ -49,12 +49,12 @@ class Site:
                 continue
         return sorted(rows)
 
-    def worker_seconds(self) -> float:
-        """Processor time that the inference workers have used so far."""
+    def processor_seconds(self, role: str) -> float:
+        """Processor time that the processes of a role have used so far; roles as in `memory`."""
         total = 0.0
         for process in self.supervisor.children(recursive=True):
             try:
-                if _role(process) == "inference worker":
+                if _role(process) == role:
                     times = process.cpu_times()
                     total += times.user + times.system
             except psutil.NoSuchProcess:

@@ -18,29 +18,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 
 from benchmarks.site import Site, Visitor, running_site
 
 WRITES = {"INSERT", "UPDATE", "DELETE"}
 MESSAGES, AUDITED = 2000, 20_000
-
-
-def _processor_seconds(site: Site, mark: str) -> float:
-    """Processor time so far of the site's processes whose command holds `mark`."""
-    total = 0.0
-    for process in site.supervisor.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if mark in " ".join(process.cmdline()):
-                times = process.cpu_times()
-                total += times.user + times.system
-    return total
 
 
 @contextmanager
@@ -72,12 +60,12 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
             raise RuntimeError(f"prediction {row.pk} has no time of its pass")
         alone.append((row.finished_at - row.started_at).total_seconds())
     rows = queue.fill(images, Owner(visitor=uuid4()))
-    used = _processor_seconds(site, "inference@")
+    used = site.processor_seconds("inference worker")
     rate, _ = queue.queue_rate(rows)
     return {
         "pass_seconds_alone": float(np.median(alone)),
         "scan_seconds_in_full_passes": 1 / rate,
-        "worker_processor_seconds_per_scan": (_processor_seconds(site, "inference@") - used)
+        "worker_processor_seconds_per_scan": (site.processor_seconds("inference worker") - used)
         / len(images),
     }
 
@@ -91,10 +79,10 @@ def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
     contents = [encode_png(image) for image in images]
 
     def spent(work: Callable[[], object], times: int) -> float:
-        before = _processor_seconds(site, "gunicorn")
+        before = site.processor_seconds("web")
         for _ in range(times):
             work()
-        return (_processor_seconds(site, "gunicorn") - before) / times
+        return (site.processor_seconds("web") - before) / times
 
     results = []
     upload = spent(

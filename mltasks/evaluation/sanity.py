@@ -25,16 +25,12 @@ _STEPS = (
 )
 
 
-def _ranks(values: Floats) -> Floats:
-    return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1).astype(np.float32)
-
-
 def rank_correlation(one: Floats, two: Floats) -> Floats:
     """Spearman's correlation of each of n maps with another, (n,), of arrays (n, cells)."""
-    a, b = _ranks(one), _ranks(two)
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    length = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.asarray((a * b).sum(axis=1) / np.maximum(length, 1e-9))
+    from scipy.stats import spearmanr
+
+    # Not defined of a map that is the same everywhere: such a map is like no other.
+    return np.nan_to_num([spearmanr(*pair).statistic for pair in zip(one, two, strict=True)])
 
 
 def similarity(one: Floats, two: Floats) -> Floats:
