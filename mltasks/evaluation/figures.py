@@ -237,7 +237,7 @@ def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[s
     }
 
 
-def _inside(values: Array) -> Metric:
+def _hit_share(values: Array) -> Metric:
     """Share of 1 among the values that are not NaN, the others being 0."""
     return bootstrap.share(values == 1, ~np.isnan(values))
 
@@ -267,8 +267,8 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         ),
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),
-        "hottest_inside": state(_inside(results.inside)),
-        "attention_peak_inside": state(_inside(results.peak_inside)),
+        "hottest_inside": state(_hit_share(results.pointing_hit)),
+        "attention_peak_inside": state(_hit_share(results.peak_hit)),
         "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
         "by": _divided(results, resamples),
         "doubt": _doubt(results, state),

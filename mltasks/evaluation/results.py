@@ -39,8 +39,9 @@ class Results:
         committed: bool, the network stands by its answer.
         in_set: bool (n, 4), the classes of the prediction set.
         dice: float64; NaN where no expert's mask marks anything.
-        inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
-        peak_inside: the same for the peak of the attention alone.
+        pointing_hit: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without
+            one: the pointing game of Zhang et al. (2018).
+        peak_hit: the same for the peak of the attention alone.
         area: float64, marked share of the picture.
         size: float64, the expert's share of the picture; NaN without a mask.
         inner_right: share of the inner contour that is tumour; NaN without either.
@@ -55,8 +56,8 @@ class Results:
     committed: Array
     in_set: Array
     dice: Array
-    inside: Array
-    peak_inside: Array
+    pointing_hit: Array
+    peak_hit: Array
     area: Array
     size: Array
     inner_right: Array
@@ -134,8 +135,8 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "plane": sample.record.plane,
         "source": source_of(sample.record),
         "dice": nan,
-        "inside": nan,
-        "peak_inside": nan,
+        "pointing_hit": nan,
+        "peak_hit": nan,
         "size": nan,
         "inner_right": nan,
         "outer_found": nan,
@@ -147,8 +148,8 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         peak = hottest_point(found.attention, None, found.area)
         row |= {
             "dice": dice_score(found.area, truth),
-            "inside": float(point is not None and truth[point[1], point[0]]),
-            "peak_inside": float(peak is not None and truth[peak[1], peak[0]]),
+            "pointing_hit": float(point is not None and truth[point[1], point[0]]),
+            "peak_hit": float(peak is not None and truth[peak[1], peak[0]]),
             "size": float(truth.mean()),
             "inner_right": _share(truth, found.inner),
             "outer_found": _share(found.outer, truth),
