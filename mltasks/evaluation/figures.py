@@ -278,11 +278,11 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
     }
 
 
-def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
+def refusal_summary(outcomes: dict[str, Array]) -> dict[str, Any]:
     """How many other pictures are taken for brain MRI, in all and by source.
 
     Args:
-        fates: see `results.refusals`. These are single pictures, not slices of groups, so
+        outcomes: see `results.refusals`. These are single pictures, not slices of groups, so
             each counts as a trial of its own.
     """
 
@@ -296,5 +296,5 @@ def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
             "ci95": proportion_interval(taken, len(values)),
         }
 
-    everything = np.concatenate([*fates.values(), np.zeros(0, int)])
-    return {**counted(everything), "by_source": {k: counted(v) for k, v in sorted(fates.items())}}
+    everything = np.concatenate([*outcomes.values(), np.zeros(0, int)])
+    return {**counted(everything), "by_source": {k: counted(v) for k, v in sorted(outcomes.items())}}

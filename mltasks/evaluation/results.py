@@ -182,9 +182,9 @@ def run(
 
 def refusals(analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]]) -> dict[str, Array]:
     """How other pictures fare, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
-    fates: dict[str, list[int]] = defaultdict(list)
+    outcomes: dict[str, list[int]] = defaultdict(list)
     for some in batched(pictures, _BATCH):
         found = analyzer.analyze([pixels for _, pixels in some])
         for (source, _), answer in zip(some, found, strict=True):
-            fates[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
-    return {source: np.asarray(values) for source, values in fates.items()}
+            outcomes[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
+    return {source: np.asarray(values) for source, values in outcomes.items()}
