@@ -17,7 +17,7 @@ _NONE = CLASSES.index(NO_TUMOR)
 # Probabilities of a class from which sensitivity and specificity are stated.
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
-# Tumours by their share of the picture: at most 0.5%, 1%, 2%, 4%, more.
+# Tumours by their share of the picture: below 0.5%, 1%, 2%, 4%, and from there on.
 SIZES = (0.005, 0.01, 0.02, 0.04)
 # States a metric of one set of results.
 _Stating = partial[dict[str, Any]]

@@ -24,10 +24,10 @@ _RESAMPLES = 400
 
 
 def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record]:
-    """At most `count` slices, as evenly of the classes as can be, the same ones every time.
+    """Stratified subset: classes balanced; within a class, groups round-robin. Deterministic.
 
-    Within a class they come from its groups in turn. Where tumour-free slices are single ones and
-    tumours a few large groups, groups in turn alone would give mostly the former.
+    Round-robin over groups alone would give mostly tumour-free slices where each of these is a
+    group of its own and tumours lie in a few large groups.
     """
     rng = np.random.default_rng(seed)
     shuffled = [records[number] for number in rng.permutation(len(records))]
