@@ -81,7 +81,7 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
             f"none of the images can be used; the first fault: {found.faults[0][1].where}: "
             f"{found.faults[0][1].message}"
         )
-    relations = relate(found, find_pairs(found.shelf, progress=progress))
+    relations = relate(found, find_pairs(found.store, progress=progress))
     joined = join_all(found, relations.groups)
     figures = {
         "command": request.command(),
@@ -200,7 +200,7 @@ def _trial(found: Gathered, request: Request) -> dict[str, Any]:
     pictures = [found.pixels(int(place), request.limits) for place in chosen]
     numbers = [found.numbers[place] for place in chosen]
     result: dict[str, Any] = {"copies": {}, "others": {}, "curve": []}
-    altered = trial.altered(found.shelf, numbers, pictures, seed=request.seed)
+    altered = trial.altered(found.store, numbers, pictures, seed=request.seed)
     for name, views in altered.items():
         result["copies"][name] = _share(views.near())
     others = {}
@@ -208,12 +208,12 @@ def _trial(found: Gathered, request: Request) -> dict[str, Any]:
     first = {number: place for place, number in reversed(list(enumerate(found.numbers)))}
     if len(set(kinds)) > 1:
         others["the most alike of another class or plane"] = trial.strangers(
-            found.shelf, numbers, [kinds[first[n]] for n in range(found.shelf.count)]
+            found.store, numbers, [kinds[first[n]] for n in range(found.store.count)]
         )
     pairs = _other_tumours(found, request, rng)
     if pairs:
         others["neighbours in a series whose masks show another tumour"] = likeness_within(
-            found.shelf, [(found.numbers[a], found.numbers[b]) for a, b in pairs]
+            found.store, [(found.numbers[a], found.numbers[b]) for a, b in pairs]
         )
     for name, views in others.items():
         result["others"][name] = _share(views.near())

@@ -16,7 +16,7 @@ import numpy as np
 from mltasks.batching import batched
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError, marked
-from mltasks.datasets.copies import Shelf
+from mltasks.datasets.copies import FingerprintStore
 from mltasks.datasets.fingerprints import fingerprint
 from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row, read_dataset
 from mltasks.datasets.items import Mask, files_below
@@ -48,8 +48,8 @@ class Gathered:
 
     Attributes:
         sets: the data sets, and for each image the number of its own.
-        numbers: of the fingerprint on the shelf; pictures of equal pixels share one.
-        shelf: the fingerprints.
+        numbers: of the fingerprint in `store`; pictures of equal pixels share one.
+        store: the fingerprints.
         before, after: float32 (n, 28), see `shortcuts`.
         brain: score of "is a brain MRI", or NaN; `refused` are the places the model refuses.
         unfit: places of images whose mask cannot be used; why is among the faults.
@@ -60,7 +60,7 @@ class Gathered:
     rows: list[Row] = field(default_factory=list)
     set_of: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    shelf: Shelf = field(default_factory=Shelf)
+    store: FingerprintStore = field(default_factory=FingerprintStore)
     before: Any = None
     after: Any = None
     brain: list[float] = field(default_factory=list)
@@ -189,7 +189,7 @@ class _Reader:
     def _shelve(self, pixels: Pixels) -> int:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key not in self._numbers:
-            self._numbers[key] = self._found.shelf.add(fingerprint(pixels))
+            self._numbers[key] = self._found.store.add(fingerprint(pixels))
         return self._numbers[key]
 
     def _image(self, data: Dataset, row: Row) -> Pixels:

@@ -144,6 +144,6 @@ def join_all(found: Gathered, copies: Groups) -> Groups:
         ):
             if key:
                 joined.join(place, first.setdefault(key, place))
-    for one, other in blocks(found.rows, found.shelf, found.numbers):
+    for one, other in blocks(found.rows, found.store, found.numbers):
         joined.join(one, other)
     return joined

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mltasks.datasets.copies import Shelf, likeness_within
+from mltasks.datasets.copies import FingerprintStore, likeness_within
 from mltasks.datasets.form import Row
 
 # Least likeness of neighbours of one series, as whole or within the frame of the head.
@@ -46,14 +46,16 @@ def neighbours_by_name(rows: Sequence[Row]) -> list[tuple[int, int]]:
     ]
 
 
-def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+def blocks(
+    rows: Sequence[Row], store: FingerprintStore, numbers: Sequence[int]
+) -> Iterator[tuple[int, int]]:
     """Places of neighbours that resemble each other.
 
     Two images that both came with groups are left to those: whoever made them knew more than
     names tell, and chains of likeness between large groups would tie everything into one.
 
     Args:
-        numbers: of the rows' fingerprints on the shelf; below 0 where there is none.
+        numbers: of the rows' fingerprints in `store`; below 0 where there is none.
     """
     pairs = [
         (a, b)
@@ -62,7 +64,7 @@ def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterato
     ]
     for start in range(0, len(pairs), 1024):
         some = pairs[start : start + 1024]
-        found = likeness_within(shelf, [(numbers[a], numbers[b]) for a, b in some])
+        found = likeness_within(store, [(numbers[a], numbers[b]) for a, b in some])
         for pair, whole, framed in zip(some, found.whole, found.framed, strict=True):
             if max(whole, framed) >= ALIKE:
                 yield pair

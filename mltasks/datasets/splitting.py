@@ -173,7 +173,7 @@ def _groups(data: Dataset, rows: Sequence[Row], request: Request, progress: Prog
 
 def joined_groups(found: Gathered, progress: Progress) -> Any:
     """The groups for splitting of images that were read: int (n,)."""
-    copies = relate(found, find_pairs(found.shelf, progress=progress)).groups
+    copies = relate(found, find_pairs(found.store, progress=progress)).groups
     return join_all(found, copies).labels()
 
 

@@ -297,4 +297,7 @@ def refusal_summary(outcomes: dict[str, Array]) -> dict[str, Any]:
         }
 
     everything = np.concatenate([*outcomes.values(), np.zeros(0, int)])
-    return {**counted(everything), "by_source": {k: counted(v) for k, v in sorted(outcomes.items())}}
+    return {
+        **counted(everything),
+        "by_source": {k: counted(v) for k, v in sorted(outcomes.items())},
+    }
