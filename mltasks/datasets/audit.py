@@ -30,7 +30,7 @@ from mltasks.images import Limits
 from mltasks.inference import Analyzer
 
 GROUPS = "groups.csv"
-# All that a report folder holds; only a folder with these and nothing else is written anew.
+# All that a report folder holds; only a folder with exactly these is overwritten.
 _OWN = {"report.html", "report.json", GROUPS, PICTURES}
 _PICTURE = re.compile(r"\d+\.jpg")
 # Masks of neighbours that overlap less than this show another slice or tumour.
@@ -43,7 +43,7 @@ class Request:
     """What `manage.py dataset audit` was asked for.
 
     Attributes:
-        trial: images that are altered to measure the search for copies; 0 leaves it out.
+        trial: how many images to alter in order to measure the search for copies; 0 skips this.
     """
 
     folders: Sequence[Path]
@@ -142,7 +142,7 @@ def _describe(found: Gathered, number: int) -> dict[str, Any]:
 
 
 def _copies(relations: Relations, found: Gathered) -> dict[str, Any]:
-    """Counts; and for each two parts, folds and sets, how many images have a copy beyond."""
+    """Counts, and how many images of each part, fold and set have a copy in each other one."""
     totals: dict[str, Counter[Any]] = {
         "set": Counter(found.sets[number].name for number in found.set_of),
         "part": Counter(_parts(found)),
@@ -192,7 +192,7 @@ def _sizes(labels: Any) -> dict[str, int]:
 
 
 def _trial(found: Gathered, request: Request) -> dict[str, Any]:
-    """The search for copies on pairs of which the truth is known."""
+    """The search for copies, measured on pairs whose truth is known."""
     if not request.trial:
         return {}
     rng = np.random.default_rng(request.seed)
@@ -238,7 +238,7 @@ def _share(hits: Any) -> dict[str, Any]:
 def _other_tumours(
     found: Gathered, request: Request, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Neighbours by name whose masks hardly overlap, in whatever turn."""
+    """Neighbours by name whose masks hardly overlap, however one of them is turned."""
     broken = {finding.place for finding in found.masks} | found.unfit
     pairs = [
         (a, b)
@@ -256,7 +256,7 @@ def _other_tumours(
 
 
 def _masks(found: Gathered, request: Request) -> dict[str, Any]:
-    """Suspicious masks; and how often the check sees one that was put elsewhere on purpose."""
+    """Suspicious masks, and how often the check notices a mask that was moved on purpose."""
     suspicious = {finding.place for finding in found.masks}
     sound = [
         place

@@ -2,7 +2,7 @@
 
 FAISS (Douze et al., 2024, arXiv 2401.08281) compares the coarse fingerprints of each image, in
 all eight turns, with those of all before it; what it finds is confirmed with the whole
-fingerprints. Nothing is left to chance: no pair above the threshold is missed.
+fingerprints. The search is exact: no pair above the threshold is missed.
 
 Two images are near copies if they correlate by 0.98 or more as whole pictures, or by 0.96 or more
 within the frame of the head. How often that errs is measured by `mltasks.datasets.trial`.
@@ -37,7 +37,7 @@ _FEW = 2000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pair:
-    """Image `first` < `second`, by number; `second`, turned, is like `first` by `likeness`."""
+    """Two images by number, `first` < `second`, and how alike they are with `second` turned."""
 
     likeness: float
     first: int
@@ -114,11 +114,11 @@ def _faiss() -> Any:
 def find_pairs(store: FingerprintStore, *, progress: Progress = no_progress) -> Iterator[Pair]:
     """Every pair of near copies, once, in the first view in which it is one and its best turn.
 
-    Time grows with the square of the count (but see `coarse`: by 145 numbers a comparison),
-    memory with the count alone: the coarse index takes 580 bytes an image.
+    Time grows with the square of the count (though a comparison takes only the 145 numbers of
+    `coarse`), memory with the count: the coarse index takes 580 bytes an image.
     """
     faiss = _faiss()
-    # For few images, threads cost more than they save, all the more beside other programs.
+    # For few images, threads cost more than they save, even more so beside other programs.
     faiss.omp_set_num_threads(1 if store.count < _FEW else os.cpu_count() or 1)
     with progress("compare", len(VIEWS) * store.count) as tick:
         for view, threshold in VIEWS:
@@ -158,7 +158,7 @@ def _block(
     first, second, value, turn = (
         np.concatenate(column) for column in (firsts, seconds, values, turns)
     )
-    # The best turn of each pair comes first among its equals.
+    # Sorted so that the best turn of each pair comes first.
     order = np.lexsort((-value, second, first))
     first, second, value, turn = (column[order] for column in (first, second, value, turn))
     fresh = np.ones(len(order), bool)
@@ -176,7 +176,7 @@ def _block(
 
 
 def _near_before(store: FingerprintStore, view: str, first: Any, second: Any) -> Any:
-    """Which pairs are near copies in a view before this one: bool (n,)."""
+    """Which pairs are already near copies in an earlier view: bool (n,)."""
     known = np.zeros(len(first), bool)
     for name, threshold in VIEWS:
         if name == view:

@@ -1,6 +1,6 @@
-"""Reads every image of the sets to be audited once, and keeps what the audit needs of it.
+"""Reads every image of the audited sets once, and keeps only what the audit needs.
 
-Kept for each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few numbers. No pixels.
+For each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few numbers. No pixels.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Gathered:
     """What was found out about n images; all lists are parallel.
 
     Attributes:
-        sets: the data sets, and for each image the number of its own.
-        numbers: of the fingerprint in `store`; pictures of equal pixels share one.
+        sets, set_of: the data sets, and for each image the number of its set.
+        numbers: of each image's fingerprint in `store`; images of equal pixels share one.
         store: the fingerprints.
         before, after: float32 (n, 28), see `shortcuts`.
         brain: score of "is a brain MRI", or NaN; `refused` are the places the model refuses.
-        unfit: places of images whose mask cannot be used; why is among the faults.
-        faults: by set, files and rows that cannot be used or do not fit together.
+        unfit: places of images whose mask cannot be used; the reason is among the faults.
+        faults: with their set, files and rows that cannot be used or are inconsistent.
     """
 
     sets: list[Dataset] = field(default_factory=list)
@@ -112,8 +112,8 @@ def gather(
 ) -> Gathered:
     """Read everything once. Files that cannot be used become faults and are not counted.
 
-    Nor are rows that were excluded: of these only what a split still needs is read, see
-    `Row.grouped`.
+    Excluded rows are not counted either; of these only those that a split still groups are read,
+    see `Row.grouped`.
     """
     found = Gathered(sets=list(sets))
     reader = _Reader(found, limits)
@@ -153,7 +153,7 @@ class _Reader:
         self._cues: list[Any] = []
 
     def images(self, tick: Tick) -> Iterator[tuple[int, Pixels]]:
-        """Places and pixels of those that can be used."""
+        """Places and pixels of the images that can be used."""
         for number, data in enumerate(self._found.sets):
             self._found.faults.extend((data.name, fault) for fault in data.faults)
             self._found.faults.extend((data.name, fault) for fault in _foreign(data))

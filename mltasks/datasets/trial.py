@@ -1,8 +1,8 @@
-"""How often the search for copies errs, measured on pairs of which the truth is known.
+"""How often the search for copies errs, measured on pairs whose truth is known.
 
-Pairs that are copies are made: an image is turned or mirrored, resized, windowed anew, re-framed,
-recompressed, and all of it at once. Pairs that are not are found: the most alike image of another
-class or plane, and the next image of the same series by name, whose mask shows another tumour.
+Pairs that are copies are made: an image is turned or mirrored, resized, re-windowed, re-framed,
+recompressed, and all of this at once. Pairs that are not are found: the most similar image of
+another class or plane, and the next image of a series by name if its mask shows another tumour.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mltasks.datasets.fingerprints import TURNS, fingerprint, turned
 from mltasks.preprocessing import Pixels
 
 Rng = np.random.Generator
-# So many images are compared with all others at once.
+# How many images are compared with all others at once.
 _BLOCK = 64
 
 
@@ -77,7 +77,7 @@ CHANGES: dict[str, Callable[[Pixels, Rng], Pixels]] = {
 def altered(
     store: FingerprintStore, numbers: Sequence[int], pictures: Sequence[Pixels], *, seed: int = 0
 ) -> dict[str, Views]:
-    """Likeness of images and their changed selves, by change."""
+    """Likeness of images to altered versions of themselves, by alteration."""
     rng = np.random.default_rng(seed)
     found = {}
     for name, change in CHANGES.items():
@@ -89,7 +89,7 @@ def altered(
 
 
 def strangers(store: FingerprintStore, numbers: Sequence[int], kinds: Sequence[Any]) -> Views:
-    """Likeness of images and, for each, the most alike one of another kind (class or plane)."""
+    """Likeness of each image to the most similar one of another kind (class or plane)."""
     codes = np.unique([str(kind) for kind in kinds], return_inverse=True)[1]
     scores = {}
     for view in ("whole", "framed"):
