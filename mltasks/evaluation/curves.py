@@ -1,4 +1,4 @@
-"""Curves: ROC, precision and recall, reliability. Plain lists of points for JSON and plots."""
+"""ROC, precision–recall and reliability curves, as plain lists of points for JSON and plots."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def precision_recall(score: Array, positive: Array) -> Points:
 
 
 def reliability(results: Results) -> list[dict[str, float]]:
-    """For each bin of the answer's probability: how many, how sure, how often right."""
+    """For each bin of the answer's probability: count, mean confidence and accuracy."""
     known = results.take(results.kind_known)
     confidence = known.probabilities.max(axis=1)
     index = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -53,7 +53,7 @@ def reliability(results: Results) -> list[dict[str, float]]:
 
 
 def curves(results: Results) -> dict[str, Any]:
-    """All curves of a report; those of a class only where some slices have it and some not."""
+    """All curves of a report; those of a class only if some slices have it and some do not."""
     known = results.take(results.kind_known)
     one_against_rest = {
         name: (known.probabilities[:, index], known.target == index)

@@ -30,7 +30,7 @@ from mltasks.progress import Tick
 
 FORMAT = 1
 SANITY_SLICES = 48
-# What a card takes over from a report; the rest is too long or only for the plots.
+# What a card takes from a report; the rest is too long or only for plots.
 CARD_KEYS = (
     "validation",
     "elsewhere",
@@ -49,12 +49,12 @@ class Request:
     Attributes:
         folder: with manifest.csv, images/ and perhaps masks/.
         records: its slices.
-        fold: which fold they are, None for all.
+        fold: which fold they are, None if they are all.
         others: pictures that are no brain MRI, with their source.
         bodies: slices of other parts of the body, with their kind or source.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
         elsewhere: another labelled folder, of other people, scanners and hospitals.
-        left_out: how many other slices were left out as the network has learnt from them.
+        left_out: how many slices were left out because the network has learnt from them.
     """
 
     folder: Path
@@ -79,9 +79,9 @@ def described(
     fold: int | None,
     left_out: int = 0,
 ) -> dict[str, Any]:
-    """What is measured, and how it lies to what the model of this card was made from.
+    """What is measured, and how it relates to the data that the model of this card was made from.
 
-    `learnt` says whether training saw some of these very slices.
+    `learnt` says whether training saw some of these slices.
 
     Args:
         folder, records, fold, left_out: see `Request`.
@@ -108,7 +108,7 @@ def described(
 
 
 def set_digest(folder: Path) -> str:
-    """The digest of all of a set, as training states it; empty if none can learn from it."""
+    """The digest of a whole set, as training states it; empty if it cannot be trained on."""
     try:
         return data_digest(read_manifest(folder))
     except DataError:
@@ -122,7 +122,7 @@ def measure(
 
     Raises:
         DataError: a picture or mask is missing or damaged, or the network has learnt from slices
-            that are given as those from elsewhere.
+            given as being from elsewhere.
     """
     strangers = _strangers(analyzer, request.elsewhere)
     load = partial(load_sample, request.folder)
