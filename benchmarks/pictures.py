@@ -1,4 +1,4 @@
-"""Pictures to measure with: slices of the training data where there are some, else drawn ones."""
+"""Pictures to measure with: slices of the training data if available, else drawn heads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mltasks.images import encode_png
 from mltasks.preprocessing import Pixels
 from tests.support.phantom import drawn_head
 
-# The fold that the released networks have not learnt from.
+# The fold that the released networks were not trained on.
 HELD_OUT = 0
 
 
@@ -22,9 +22,9 @@ class Slices:
 
     Attributes:
         kind: what they are.
-        calibration: of the training folds, to measure the ranges of 8-bit integers on.
-        held_out: of the fold that was held out.
-        tumours: files with a tumour, of the fold that was held out, as people upload them.
+        calibration: from the training folds, to measure the ranges of 8-bit integers on.
+        held_out: from the held-out fold.
+        tumours: files with a tumour from the held-out fold, as people upload them.
     """
 
     kind: str
@@ -42,13 +42,13 @@ def pictures(count: int, data: Path | None) -> tuple[str, list[Pixels]]:
     if data is None:
         return "drawn heads, 512×512", [drawn_head(seed)[0] for seed in range(count)]
     records = read_manifest(data)
-    # Every class in turn: the manifest lists them one after the other.
+    # Evenly spaced, as the manifest is ordered by class.
     spread = islice(cycle(records[:: max(1, len(records) // count)]), count)
     return "slices of the training data", [load_sample(data, one).pixels for one in spread]
 
 
 def _spread(records: Sequence[Record], count: int) -> list[Record]:
-    """`count` records, or all if there are fewer, at even steps through the manifest."""
+    """`count` records, or all if there are fewer, evenly spaced through the manifest."""
     count = min(count, len(records))
     return [records[index * len(records) // count] for index in range(count)]
 
@@ -58,7 +58,7 @@ def slices(data: Path | None, *, count: int = 100, files: int = 24) -> Slices:
 
     Args:
         count: for calibration, and as many held out.
-        files: with a tumour.
+        files: number of files with a tumour.
 
     Raises:
         DataError: a file of the training data is missing or damaged.

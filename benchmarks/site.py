@@ -1,4 +1,4 @@
-"""The whole site under its own supervisor, in a folder of its own, for the time of a benchmark."""
+"""The whole site under its supervisor, in a folder of its own, for a benchmark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Site:
     def memory(self) -> list[tuple[str, float]]:
         """Role and proportional memory, in MiB, of each process.
 
-        Pages that several processes share, as after a fork, are counted once among them.
+        Pages that several processes share, as after a fork, are divided among them.
         """
         rows = []
         for process in [self.supervisor, *self.supervisor.children(recursive=True)]:
@@ -119,7 +119,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) 
 
 
 class Visitor:
-    """A browser without a face: cookies, the form's token, one connection that stays open."""
+    """A client with cookies, the form's token, and one connection that stays open."""
 
     def __init__(self, port: int, session: str = "") -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

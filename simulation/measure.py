@@ -1,7 +1,7 @@
-"""`python -m simulation.measure`: measure on this machine what the simulation starts from.
+"""`python -m simulation.measure`: measure the inputs of the simulation on this machine.
 
-It runs the whole site for about a minute and prints the measured values, which are then written
-into `constants.toml` by hand, with the date: a table in the docs must not change by itself.
+It runs the whole site for about a minute and prints the measured values. They are written into
+`constants.toml` by hand, with the date, as a table in the docs must not change by itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MESSAGES, AUDITED = 2000, 20_000
 
 @contextmanager
 def _statements(counted: Counter[str]) -> Iterator[None]:
-    """Count the statements that this process sends to the database, by their first word."""
+    """Count the statements that this process sends to the database, by first word."""
     from django.db import connection
 
     def count(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -45,7 +45,7 @@ def _statements(counted: Counter[str]) -> Iterator[None]:
 
 
 def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
-    """Seconds of a pass with one scan, and of a scan where full passes follow each other."""
+    """Seconds of a pass with one scan, and per scan if full passes follow each other."""
     from benchmarks import queue
     from predictions.models import Prediction
     from predictions.visitors import Owner
@@ -71,7 +71,7 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
 
 
 def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
-    """Processor seconds of the web for an upload, a look at its state, a page, and a picture."""
+    """Processor seconds of the web per upload, poll of its state, page, and picture."""
     from mltasks.images import encode_png
 
     visitor = Visitor(site.port)
@@ -103,7 +103,7 @@ def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
 
 
 def database(images: list[np.ndarray]) -> dict[str, float]:
-    """Statements a scan that write, from upload to answer, in passes of eight."""
+    """Statements per scan from upload to answer, and those that write, in passes of eight."""
     import io
 
     from benchmarks import queue
@@ -138,14 +138,14 @@ def stored(folder: Path, before: tuple[int, int, int], scans: int) -> dict[str, 
 
 
 def _held(folder: Path) -> tuple[int, int, int]:
-    """Objects, their bytes, and the bytes of the database with its journal."""
+    """Number of objects, their bytes, and the bytes of the database."""
     found = [entry for entry in (folder / "objects" / "scans").rglob("*") if entry.is_file()]
     held = sum(entry.stat().st_size for entry in folder.glob("db.sqlite3"))
     return len(found), sum(entry.stat().st_size for entry in found), held
 
 
 def audit(folder: Path) -> dict[str, float]:
-    """Bytes of the row that is written for each picture handed out, indexes included."""
+    """Bytes of the audit row written for each picture shown, including indexes."""
     from django.db import connection
 
     from predictions.models import Access, Prediction
@@ -165,7 +165,7 @@ def audit(folder: Path) -> dict[str, float]:
 
 
 def broker() -> dict[str, float]:
-    """Bytes that a waiting message takes, in a queue that nobody reads."""
+    """Bytes of a waiting message, in a queue that nobody reads."""
     import redis
     from django.conf import settings
 
@@ -211,7 +211,7 @@ def worker_start(folder: Path) -> dict[str, float]:
 
 
 def commits(seconds: float = 3.0, clients: int = 4) -> dict[str, float]:
-    """Writing transactions a second of PostgreSQL on this machine, one statement each."""
+    """Writing transactions a second of PostgreSQL on this machine, with one statement each."""
     import psycopg
 
     from tests.support.servers import Postgres
