@@ -173,7 +173,7 @@ class _Reader:
         place = len(self._found.rows)
         self._found.rows.append(row)
         self._found.set_of.append(number)
-        self._found.numbers.append(self._shelve(pixels))
+        self._found.numbers.append(self._fingerprint_number(pixels))
         self._found.brain.append(float("nan"))
         self._cues.append(np.stack([cues(pixels), framed_cues(pixels)]))
         if row.has_mask and mask is None:
@@ -186,7 +186,7 @@ class _Reader:
         table = np.stack(self._cues) if self._cues else np.zeros((0, 2, COLUMNS), np.float32)
         self._found.before, self._found.after = table[:, 0], table[:, 1]
 
-    def _shelve(self, pixels: Pixels) -> int:
+    def _fingerprint_number(self, pixels: Pixels) -> int:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key not in self._numbers:
             self._numbers[key] = self._found.store.add(fingerprint(pixels))
