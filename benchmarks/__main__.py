@@ -34,11 +34,11 @@ def _network(site: Site, folder: Path, count: int) -> None:
     analyzer = load_analyzer(settings.MODEL_DIR, threads=settings.INFERENCE_THREADS)
     queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
     rows = queue.fill(images, Owner(visitor=uuid4()))
-    # Right before and right after the queue, as a machine that warms up or is shared changes.
+    # Right before and right after the queue, as the speed of a shared machine changes.
     passes = [engine.forward_rate(analyzer, images, batch)]
-    used = site.worker_seconds()
+    used = site.processor_seconds("inference worker")
     rate, ends = queue.queue_rate(rows)
-    seconds = (site.worker_seconds() - used) / len(images)
+    seconds = (site.processor_seconds("inference worker") - used) / len(images)
     answers = engine.answer_rate(analyzer, images, batch)
     passes.append(engine.forward_rate(analyzer, images, batch))
     forward, forward_seconds = np.mean(passes, axis=0)
@@ -116,7 +116,7 @@ def _engines(folder: Path, rounds: int, seconds: float) -> None:
 
 def _site(folder: Path, options: argparse.Namespace) -> None:
     with running_site(folder, SWEEP_SECONDS="600") as site:
-        # After the start, as the settings read the broker's address from the data folder.
+        # Only after the start, as the settings read the broker's address from the data folder.
         import django
 
         django.setup()
@@ -141,7 +141,7 @@ def main() -> None:
             _site(Path(name), options)
         if options.only in {None, "history"}:
             _history(Path(name), options.scans, options.turns)
-        # After the site has ended, as its processes would take part of the time.
+        # Only after the site has ended, as its processes would take processor time.
         if options.only in {None, "engines"}:
             _engines(Path(name), options.rounds, options.seconds)
 

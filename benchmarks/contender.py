@@ -1,8 +1,8 @@
-"""One contender in a process of its own: it loads, answers once, then measures when told to.
+"""One contender in its own process: it loads, answers once, then measures on request.
 
 Called by `benchmarks.engines` as `python -m benchmarks.contender NAME MODEL THREADS INPUTS`. Each
 line of its standard input, a JSON object with `batch` and `seconds`, is answered with one line.
-Imports are late, as start-up time and memory are part of what is measured.
+Imports are inside functions, as start-up time and memory are part of what is measured.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# From float32 (n, size, size, 1) to class logits, or to anything where nothing is compared.
+# From float32 (n, size, size, 1) to class logits, or to anything if nothing is compared.
 Work = Callable[[NDArray[np.float32]], Any]
 MATMUL_SIDE = 1024
 FEWEST_PASSES = 3
-# Pictures of the benchmark are its own; these only have to be large enough.
+# Limits for pictures that are the benchmark's own: merely large enough.
 _LARGEST = 2**26
 
 
@@ -73,7 +73,7 @@ def _openvino(model: Path, threads: int, inputs: Path) -> Work:
     import openvino
 
     core = openvino.Core()
-    # Without the first it computes in bfloat16 on processors that can, which is another network.
+    # Without the first, it computes in bfloat16 where the processor can: not the same network.
     options = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
@@ -83,7 +83,7 @@ def _openvino(model: Path, threads: int, inputs: Path) -> Work:
 
     def work(batch: NDArray[np.float32]) -> Any:
         if len(batch) not in compiled:
-            # At its best it knows the batch beforehand.
+            # It is fastest if it knows the batch size beforehand.
             network = core.read_model(model)
             network.reshape(list(batch.shape))
             compiled[len(batch)] = core.compile_model(network, "CPU", options)
@@ -93,7 +93,7 @@ def _openvino(model: Path, threads: int, inputs: Path) -> Work:
 
 
 def _matmul(model: Path, threads: int, inputs: Path) -> Work:
-    # The number of threads is set by the environment, before NumPy loads its BLAS.
+    # The environment has set the number of threads before NumPy loads its BLAS.
     left, right = np.random.default_rng(0).random((2, MATMUL_SIDE, MATMUL_SIDE), np.float32)
     target = np.empty_like(left)
     return lambda _: np.matmul(left, right, out=target)
@@ -141,7 +141,7 @@ def measure(
 ) -> dict[str, float]:
     """Milliseconds of a call: by the clock, and of processor time over all threads.
 
-    The median of the calls, or the least of them: a peak is what is reached undisturbed.
+    The median of the calls or, for a peak, the least: what is reached undisturbed.
     """
     summary = np.min if best else np.median
     wall: list[float] = []
@@ -156,7 +156,7 @@ def measure(
 
 
 def main() -> None:
-    # What libraries print must not come between the answers.
+    # What libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     name, model, threads, inputs = sys.argv[1:]
@@ -174,7 +174,7 @@ def main() -> None:
         task = json.loads(line)
         batch = pictures[: task["batch"]]
         if task["batch"] not in seen:
-            # Graphs and kernels of a new size are made once; that is no part of the passes.
+            # Graphs and kernels for a new size are built once, which must not be timed.
             seen.add(task["batch"])
             work(batch)
         figures = measure(work, batch, task["seconds"], best=name == "matmul")

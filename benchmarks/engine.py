@@ -18,7 +18,7 @@ from mltasks.inference import Analyzer
 from mltasks.preprocessing import preprocess
 from predictions import rendering
 
-# What a site that starts a process for every request does, from a cold start to one answer.
+# What a site does that starts a process for every request: a cold start and one answer.
 _PER_REQUEST = """
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ load_analyzer(Path(sys.argv[1]), engine="tensorflow").analyze([np.load(sys.argv[
 
 
 def images_per_second(work: Callable[[], object], count: int, seconds: float = 4.0) -> float:
-    """Rate of `work`, a call that handles `count` pictures, over some seconds."""
+    """Pictures a second of `work`, which handles `count` pictures a call."""
     work()
     rounds, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -39,10 +39,10 @@ def images_per_second(work: Callable[[], object], count: int, seconds: float = 4
 
 
 def forward_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> tuple[float, float]:
-    """The bare forward pass on batches already prepared.
+    """The bare forward pass on prepared batches.
 
     Returns:
-        Images a second, and seconds of processor time an image, which a busy machine changes less.
+        Images a second, and seconds of processor time an image, which depends less on other load.
     """
     inputs = np.stack([preprocess(image, analyzer.input_size)[0] for image in images[:batch]])
     passes = 0
@@ -60,7 +60,7 @@ def forward_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> tu
 def answer_rate(analyzer: Analyzer, images: list[np.ndarray], batch: int) -> float:
     """Whole answers a second without a queue: stored pictures in, pictures of the answers out.
 
-    It is what a worker does, in the same steps, but for claims, records and storage.
+    These are the steps of a worker, without claims, records and storage.
     """
     stored = cycle([encode_png(image) for image in images])
 
@@ -77,7 +77,7 @@ def _decoded(content: bytes) -> np.ndarray:
 
 
 def seconds_per_request(model: Path, image: np.ndarray, folder: Path, runs: int = 3) -> float:
-    """Seconds of one answer when a new process loads Keras for it; the median of some."""
+    """Median seconds of one answer if a new process loads Keras for it."""
     stored = folder / "picture.npy"
     np.save(stored, image)
     times = []

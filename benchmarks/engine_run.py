@@ -1,4 +1,4 @@
-"""The section on engines of `make bench`."""
+"""The engines section of `make bench`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _inputs(images: list[Pixels], size: int) -> Floats:
 
 
 def report(model: Path, data: Path | None, folder: Path, *, rounds: int, seconds: float) -> str:
-    """Measure all engines and tell it in Markdown.
+    """Measure all engines; the report in Markdown.
 
     Args:
         model: the model folder.
@@ -49,7 +49,7 @@ def report(model: Path, data: Path | None, folder: Path, *, rounds: int, seconds
     size = analyzer.input_size
     quantised = int8.quantise(weights, _inputs(pictures.calibration, size), folder)
     agreement = int8.agreement(analyzer, quantised, pictures.held_out)
-    # Spread over the classes, as they lie one after the other.
+    # Evenly spaced, as the slices are ordered by class.
     some = pictures.held_out[:: max(1, len(pictures.held_out) // max(engines.BATCHES))]
     inputs = folder / "inputs.npy"
     engines.save_inputs(inputs, _inputs(some[: max(engines.BATCHES)], size), pictures.tumours)

@@ -1,4 +1,4 @@
-"""The tables of the engines: figures in, Markdown out."""
+"""The tables of the engines in Markdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from benchmarks.engines import (
 from benchmarks.int8 import Agreement
 
 SLOWER_GOAL, PEAK_GOAL, ANSWER_GOAL = 1.3, 0.6, 2.0
-# With so much less than as many times one thread's peak, the threads did not have their cores.
+# If the peak of several threads is below this share of that many single ones, cores were missing.
 SCALING = 0.75
 _LIBRARIES = ("onnxruntime", "tensorflow-cpu", "tensorflow", "keras", "openvino", "numpy")
 _MATMUL_FLOPS = 2 * MATMUL_SIDE**3
@@ -41,7 +41,7 @@ def by_wall(sample: Sample) -> float:
 
 
 def by_processor(sample: Sample) -> float:
-    """Milliseconds of processor time: what other processes on the machine change least."""
+    """Milliseconds of processor time, which depends least on other processes."""
     return sample.processor
 
 
@@ -54,7 +54,7 @@ class Work:
 
 
 def processor_name() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -64,7 +64,7 @@ def processor_name() -> str:
 
 
 def versions() -> str:
-    """The libraries that take part."""
+    """Names and versions of the libraries that take part."""
     found = [f"Python {platform.python_version()}"]
     for name in _LIBRARIES:
         try:
@@ -80,23 +80,23 @@ def median(measured: Measured, case: Case, clock: Clock = by_wall) -> float:
 
 
 def ratio(measured: Measured, top: Case, bottom: Case, clock: Clock = by_wall) -> float:
-    """Median over the repetitions of the ratio of two contenders' times."""
+    """Median, over the repetitions, of the ratio of two contenders' times."""
     pairs = zip(measured.samples[top], measured.samples[bottom], strict=True)
     return float(np.median([clock(one) / clock(other) for one, other in pairs]))
 
 
 def peak(measured: Measured, threads: int, clock: Clock = by_wall) -> float:
-    """GFLOP/s of the fastest matrix product of the run on so many threads.
+    """GFLOP/s of the fastest matrix product of the run on this many threads.
 
-    Not the median one: on a busy machine that would be no peak, and shares would exceed 1.
-    By processor time it is the speed of one core among them.
+    Not of the median one, which is no peak on a busy machine: shares would exceed 1. By processor
+    time, it is the speed of one of the cores.
     """
     least = min(clock(sample) for sample in measured.samples[Case(MATMUL, 1, threads)])
     return _MATMUL_FLOPS / least / 1e6
 
 
 def share_of_peak(measured: Measured, case: Case, flops: int, clock: Clock = by_wall) -> float:
-    """Share of the peak on as many threads that the median pass reaches.
+    """Share of the peak, on the same number of threads, that the median pass reaches.
 
     Args:
         flops: floating-point operations for one picture.
@@ -109,7 +109,7 @@ def fastest_other(measured: Measured, batch: int, threads: int, clock: Clock = b
     """The fastest of the other engines at the same precision.
 
     Raises:
-        ValueError: none of them could take part.
+        ValueError: none of them took part.
     """
     cases = [Case(name, batch, threads) for name in OTHERS]
     return min(
@@ -119,7 +119,7 @@ def fastest_other(measured: Measured, batch: int, threads: int, clock: Clock = b
 
 
 def _cases(measured: Measured, name: str) -> list[Case]:
-    """Its cases in the order of the tables."""
+    """A contender's cases in the order of the tables."""
     return sorted(
         (case for case, samples in measured.samples.items() if case.name == name and samples),
         key=lambda case: (case.threads, case.batch),
@@ -131,7 +131,7 @@ def _threads(measured: Measured) -> list[int]:
 
 
 def speed_table(measured: Measured, work: Work) -> list[str]:
-    """Milliseconds of an image and share of the peak, of every engine."""
+    """Milliseconds an image and share of the peak of every engine."""
     lines = [
         "| engine | threads | batch | ms an image | processor ms an image | of peak |",
         "|---|---|---|---|---|---|",
@@ -140,7 +140,7 @@ def speed_table(measured: Measured, work: Work) -> list[str]:
         flops = work.encoder if name == ENCODER else work.network
         shown = f"{OURS}, the encoder alone" if name == ENCODER else name
         for case in _cases(measured, name):
-            # The peak is that of 32-bit arithmetic, which 8-bit integers have no part in.
+            # The peak is that of 32-bit arithmetic, which does not apply to 8-bit integers.
             share = "" if name == INT8 else f"{share_of_peak(measured, case, flops):.0%}"
             wall = median(measured, case) / case.batch
             processor = median(measured, case, by_processor) / case.batch
@@ -229,7 +229,7 @@ def ratio_table(measured: Measured, work: Work) -> list[str]:
 
 
 def agreement_sentences(agreement: Agreement, kind: str) -> str:
-    """What 8-bit integers change, and under which condition they may be used."""
+    """What 8-bit integers change, and on which condition they may be used."""
     area = (
         ""
         if agreement.area_dice is None
@@ -244,7 +244,7 @@ def agreement_sentences(agreement: Agreement, kind: str) -> str:
 
 
 def header(measured: Measured, work: Work, kind: str, load: tuple[float, float]) -> list[str]:
-    """What was measured on what."""
+    """What was measured, and on which machine."""
     peaks = [
         f"{peak(measured, threads):.0f} GFLOP/s with threads: {threads}"
         for threads in _threads(measured)

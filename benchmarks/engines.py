@@ -1,4 +1,4 @@
-"""The same network in several engines, each in a process of its own, measured by turns."""
+"""The same network in several engines, each in its own process, measured in turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INT8 = "ONNX Runtime int8"
 ENCODER, MATMUL = "encoder", "matmul"
 ANSWER, ANSWER_ALL = "answer", "answer with all pictures"
 BATCHES = (1, 8)
-# Every BLAS that NumPy may have been built with.
+# For every BLAS that NumPy may have been built with.
 _THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -33,7 +33,7 @@ class Job:
     Attributes:
         kind: of `benchmarks.contender.CONTENDERS`.
         model: the ONNX file.
-        batches: those that are measured.
+        batches: sizes that are measured.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Job:
 class Sample:
     """Milliseconds of a pass, by the clock and of processor time over all threads.
 
-    The median pass of some; of matrix products the fastest.
+    Of the median pass; of the fastest, for matrix products.
     """
 
     wall: float
@@ -63,10 +63,10 @@ class Case:
 
 @dataclass
 class Measured:
-    """All that a run has found out.
+    """The results of a run.
 
     Attributes:
-        samples: one of each repetition; those of the same index were taken within seconds.
+        samples: one per repetition; those of the same index were taken within seconds.
         starts: seconds from a fresh process to its first answer.
         memory: resident MiB after the first answer.
         logits: class logits of the first picture.
@@ -81,7 +81,7 @@ class Measured:
 
 
 class MissingError(RuntimeError):
-    """A contender that cannot take part; the message says why."""
+    """A contender cannot take part; the message says why."""
 
 
 class Contender:
@@ -124,7 +124,7 @@ class Contender:
         return answer
 
     def measure(self, batch: int, seconds: float) -> Sample:
-        """Passes on so many pictures, for some seconds."""
+        """Measure passes on a batch of this size for some seconds."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
         self._process.stdin.flush()
@@ -143,7 +143,7 @@ class Contender:
 def fresh_starts(
     measured: Measured, jobs: dict[str, Job], inputs: Path, *, threads: int, rounds: int
 ) -> None:
-    """Start every contender some times, by turns; those that cannot take part are noted."""
+    """Start every contender in turn, several times; note those that cannot take part."""
     for _ in range(rounds):
         for name, job in jobs.items():
             if name in measured.missing:
@@ -168,7 +168,7 @@ def run(
     rounds: int,
     seconds: float,
 ) -> None:
-    """Measure every contender in every round, so that a busy machine disturbs all alike."""
+    """Measure every contender in every round, so that other load affects all alike."""
     taking_part = {name: job for name, job in jobs.items() if name not in measured.missing}
     for count in threads:
         running: dict[str, Contender] = {}
@@ -186,7 +186,7 @@ def run(
 
 
 def save_inputs(path: Path, inputs: np.ndarray, tumours: list[bytes]) -> None:
-    """What the processes read: prepared pictures, and beside them files as people upload them."""
+    """Write what the processes read: prepared pictures, and files as people upload them."""
     np.save(path, inputs)
     for number, content in enumerate(tumours):
         (path.parent / f"tumour{number:03}").write_bytes(content)

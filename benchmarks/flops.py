@@ -1,4 +1,4 @@
-"""How much arithmetic a network is, counted from its ONNX graph."""
+"""How much arithmetic a network needs, counted from its ONNX graph."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def convolution_flops(content: bytes) -> int:
     """Floating-point operations of all convolutions for one picture.
 
     A multiplication and an addition count as two, as in a matrix product; bias, activations and
-    resizing are left out, so the share of the peak errs on the low side.
+    resizing are left out, so the share of the peak is rather too low.
 
     Args:
         content: an ONNX file whose input's first axis is the batch.
 
     Raises:
-        ValueError: the size of a convolution's output does not follow from the input's.
+        ValueError: the size of a convolution's output cannot be inferred.
     """
     model = onnx.load_model_from_string(content)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    # `data_prop`, as the sizes behind a Reshape come out of an initialiser.
+    # `data_prop`, as sizes after a Reshape come from an initialiser.
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     kernels = {one.name: tuple(one.dims) for one in graph.initializer}
     sizes = {
@@ -39,7 +39,7 @@ def convolution_flops(content: bytes) -> int:
         if node.op_type != "Conv":
             continue
         _, _, *output = sizes.get(node.output[0], ())
-        # (out, in / groups, rows, columns): what each position of the output costs.
+        # (out, in / groups, rows, columns): the cost of each position of the output.
         if not output or not all(output):
             raise ValueError(f"the output size of {node.name} is not known")
         total += 2 * math.prod(kernels[node.input[1]]) * math.prod(output)
@@ -47,11 +47,11 @@ def convolution_flops(content: bytes) -> int:
 
 
 def write_encoder(model: Path, target: Path) -> bytes:
-    """Cut out what leads to the averaged features: the encoder, without heads and decoder.
+    """Extract the encoder: what leads to the averaged features, without heads and decoder.
 
     Args:
         model: the network's ONNX file.
-        target: where the encoder's is written.
+        target: where the encoder's ONNX file is written.
 
     Returns:
         The encoder's content.

@@ -1,7 +1,7 @@
-"""The history page of a site with few scans and of one with a million.
+"""The history page of a site with few scans, and of one with a million.
 
-Both sites run and are visited by turns. A shared machine is now faster and now slower; what counts
-is how the two differ within the same seconds.
+Both sites run and are visited in turn, as the speed of a shared machine varies: what counts is how
+the two differ within the same seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ THREADS = 4
 
 @dataclass
 class Measured:
-    """What was seen of one site.
+    """The measurements of one site.
 
     Attributes:
         queries: of one page.
@@ -46,7 +46,7 @@ class Measured:
 
 
 def load(port: int, session: str, *, seconds: float) -> list[float]:
-    """The seconds that each request took while some visitors ask for the page all the time."""
+    """Seconds of each request while several visitors ask for the page without pause."""
     times: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -67,7 +67,7 @@ def load(port: int, session: str, *, seconds: float) -> list[float]:
 def compare(
     folder: Path, few: int, many: int, *, turns: int, seconds: float
 ) -> tuple[Measured, Measured]:
-    """Visit a site with few scans and one with many by turns."""
+    """Visit a site with few scans and one with many in turn."""
     with ExitStack() as running:
         both = []
         for scans in (few, many):

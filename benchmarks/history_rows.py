@@ -43,7 +43,7 @@ FROM predictions_scan WHERE visitor = %s
 
 
 def visitor_with(scans: int) -> tuple[UUID, str]:
-    """A visitor with so many answered scans: id and session key. SQLite only."""
+    """Create a visitor with this many answered scans: id and session key. SQLite only."""
     visitor = uuid4()
     with connection.cursor() as cursor:
         cursor.execute(_SCANS, [scans - 1, visitor.hex])

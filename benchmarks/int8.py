@@ -1,4 +1,4 @@
-"""The network in 8-bit integers, to see what it would gain and cost. It is not shipped."""
+"""The network in 8-bit integers, to see gains and costs. It is not shipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mltasks.engines import OnnxEngine
-from mltasks.inference import Analysis, Analyzer
+from mltasks.evaluation import dice_score
+from mltasks.inference import Analyzer
 from mltasks.preprocessing import Floats, Pixels
 
 
@@ -19,7 +20,7 @@ class Agreement:
     """How far the 8-bit network's answers lie from the 32-bit one's.
 
     Attributes:
-        pictures: how many both have answered.
+        pictures: how many both answered.
         labels: share with the same label, a refusal being one.
         largest_change: of any class's probability, 0 to 1.
         area_dice: median overlap of the areas, where either shows one; None if nowhere.
@@ -45,7 +46,7 @@ def quantise(model: Path, inputs: Floats, folder: Path) -> Path:
     Args:
         model: the 32-bit ONNX file.
         inputs: (n, size, size, 1), of the training folds.
-        folder: takes the result and what leads to it.
+        folder: takes the result and intermediate files.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -63,7 +64,7 @@ def quantise(model: Path, inputs: Floats, folder: Path) -> Path:
             batch = next(self._batches, None)
             return None if batch is None else {"image": batch}
 
-    # It tells the root logger of each weight whose scale it has to widen.
+    # It logs each weight whose scale it has to widen to the root logger.
     logging.getLogger().setLevel(logging.WARNING)
     prepared, target = folder / "prepared.onnx", folder / "int8.onnx"
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
@@ -80,12 +81,8 @@ def quantise(model: Path, inputs: Floats, folder: Path) -> Path:
     return target
 
 
-def _dice(one: Analysis, other: Analysis) -> float:
-    return float(2 * (one.area & other.area).sum() / (one.area.sum() + other.area.sum()))
-
-
 def agreement(reference: Analyzer, quantised: Path, images: list[Pixels]) -> Agreement:
-    """Let both answer; calibration and thresholds are the 32-bit network's."""
+    """Compare the answers; calibration and thresholds are the 32-bit network's."""
     engine = OnnxEngine(quantised.read_bytes())
     other = Analyzer(reference.card, reference.digest, engine, reference.doubt)
     pairs = [(reference.analyze([one])[0], other.analyze([one])[0]) for one in images]
@@ -94,7 +91,9 @@ def agreement(reference: Analyzer, quantised: Path, images: list[Pixels]) -> Agr
         for one, two in pairs
         for label in one.probabilities
     ]
-    overlaps = [_dice(one, two) for one, two in pairs if one.area.any() or two.area.any()]
+    overlaps = [
+        dice_score(one.area, two.area) for one, two in pairs if one.area.any() or two.area.any()
+    ]
     return Agreement(
         pictures=len(pairs),
         labels=float(np.mean([one.label == two.label for one, two in pairs])),

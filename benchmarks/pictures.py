@@ -1,22 +1,18 @@
-"""Pictures to measure with: slices of the training data where there are some, else drawn ones."""
+"""Pictures to measure with: slices of the training data if available, else drawn heads."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from mltasks.data import Record, load_sample, read_manifest
+from mltasks.data import Record, image_path, load_sample, read_manifest
 from mltasks.images import encode_png
 from mltasks.preprocessing import Pixels
 from tests.support.phantom import drawn_head
 
-# The fold that the released networks have not learnt from.
+# The fold that the released networks were not trained on.
 HELD_OUT = 0
 
 
@@ -26,9 +22,9 @@ class Slices:
 
     Attributes:
         kind: what they are.
-        calibration: of the training folds, to measure the ranges of 8-bit integers on.
-        held_out: of the fold that was held out.
-        tumours: files with a tumour, of the fold that was held out, as people upload them.
+        calibration: from the training folds, to measure the ranges of 8-bit integers on.
+        held_out: from the held-out fold.
+        tumours: files with a tumour from the held-out fold, as people upload them.
     """
 
     kind: str
@@ -37,21 +33,22 @@ class Slices:
     tumours: list[bytes]
 
 
-def pictures(count: int, data: Path | None) -> tuple[str, list[np.ndarray]]:
-    """`count` pictures and what they are."""
+def pictures(count: int, data: Path | None) -> tuple[str, list[Pixels]]:
+    """`count` pictures and what they are.
+
+    Raises:
+        DataError: a file of the training data is missing or damaged.
+    """
     if data is None:
         return "drawn heads, 512×512", [drawn_head(seed)[0] for seed in range(count)]
-    with (data / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        names = [row["id"] for row in csv.DictReader(stream)]
-    # Every class in turn: the manifest lists them one after the other.
-    spread = islice(cycle(names[:: max(1, len(names) // count)]), count)
-    return "slices of the training data", [
-        np.asarray(Image.open(data / "images" / f"{name}.jpg").convert("L")) for name in spread
-    ]
+    records = read_manifest(data)
+    # Evenly spaced, as the manifest is ordered by class.
+    spread = islice(cycle(records[:: max(1, len(records) // count)]), count)
+    return "slices of the training data", [load_sample(data, one).pixels for one in spread]
 
 
 def _spread(records: Sequence[Record], count: int) -> list[Record]:
-    """`count` records, or all if there are fewer, at even steps through the manifest."""
+    """`count` records, or all if there are fewer, evenly spaced through the manifest."""
     count = min(count, len(records))
     return [records[index * len(records) // count] for index in range(count)]
 
@@ -61,7 +58,7 @@ def slices(data: Path | None, *, count: int = 100, files: int = 24) -> Slices:
 
     Args:
         count: for calibration, and as many held out.
-        files: with a tumour.
+        files: number of files with a tumour.
 
     Raises:
         DataError: a file of the training data is missing or damaged.
@@ -78,5 +75,5 @@ def slices(data: Path | None, *, count: int = 100, files: int = 24) -> Slices:
         "slices of the training data's held-out fold",
         [load_sample(data, one).pixels for one in training],
         [load_sample(data, one).pixels for one in _spread(held_out, count)],
-        [(data / "images" / one.image_name).read_bytes() for one in affected],
+        [image_path(data, one).read_bytes() for one in affected],
     )

@@ -1,4 +1,4 @@
-"""The whole queue: rows and objects in, answers recorded and pictures stored."""
+"""The whole queue, from stored scans to recorded answers and stored pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT = 300
 
 
 def fill(images: list[np.ndarray], owner: Owner) -> list[Prediction]:
-    """Stored scans with queued predictions, whose messages are not sent yet."""
+    """Store scans with queued predictions, whose messages are not sent yet."""
     model = production_model()
     rows = []
     for image in images:
@@ -60,7 +60,7 @@ def queue_rate(rows: list[Prediction]) -> tuple[float, dict[str, int]]:
 
 
 def upload_to_result(port: int, images: list[np.ndarray]) -> list[float]:
-    """Seconds from sending a picture to reading its finished state, one visitor, one by one."""
+    """Seconds from sending a picture to reading its finished state, one at a time."""
     visitor = Visitor(port)
     visitor.get("/")
     times = []

@@ -1,9 +1,9 @@
-"""What each part of the site needs: the figures behind the chart's resource requests.
+"""What each part of the site needs: the figures behind the Helm chart's resource requests.
 
     python -m benchmarks.resources [--uploads N] [--engine onnx|tensorflow]
 
-Starts every part as a process of its own with an S3 server, leaves it alone for a while, uploads
-pictures, then a few of the largest allowed, and prints memory and processor time of each part.
+Starts every part as its own process, with an S3 server; leaves them idle for a while, uploads
+pictures, then a few of the largest allowed; prints memory and processor time of each part.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from PIL import Image
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tumorsite.settings")
 
-# Of 40 megapixels, the most that is accepted unless MAX_MEGAPIXELS says otherwise.
+# 40 megapixels, the most that is accepted unless MAX_MEGAPIXELS says otherwise.
 LARGEST_SIDE, LARGE = 6300, 8
 IDLE_SECONDS = 20
 
 
 def tree_memory(pid: int) -> float:
-    """MiB of a process and all below it, as a pod of its own would be charged.
+    """MiB of a process and all its descendants, as a pod would be charged for them.
 
-    What they share is counted once, as much as the one that shares most has of it.
+    Shared memory is counted once: the largest amount that one of them shares.
     """
     alone, shared = 0.0, 0.0
     try:
@@ -52,7 +52,7 @@ def tree_memory(pid: int) -> float:
 
 
 def tree_seconds(pid: int) -> float:
-    """Processor time so far of a process, all below it, and its children that have ended."""
+    """Processor time so far of a process, its descendants, and its children that have ended."""
     total = 0.0
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
@@ -71,8 +71,8 @@ class Needs:
 
     Attributes:
         started, highest: memory in MiB after the start, and the highest under load.
-        idle, busiest: cores in use without visitors, and in the busiest second of the slices.
-        upload: processor seconds an uploaded slice.
+        idle, busiest: cores in use without visitors, and in the busiest second of the uploads.
+        upload: processor seconds per uploaded slice.
     """
 
     started: float
@@ -83,7 +83,7 @@ class Needs:
 
 
 class Watch(threading.Thread):
-    """Keeps the highest memory and the busiest second of each part until told to stop."""
+    """Records the highest memory and the busiest second of each part until stopped."""
 
     def __init__(self, parts: dict[str, int]) -> None:
         super().__init__(daemon=True)
@@ -113,13 +113,13 @@ class Watch(threading.Thread):
 
 
 def job_memory(command: list[str], env: dict[str, str]) -> float:
-    """MiB that the largest child has needed until now, this one among them."""
+    """Run a command; MiB that the largest child so far has needed."""
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
 
 
 def large_slice() -> bytes:
-    """A slice as large as any that is accepted, as PNG."""
+    """A slice of the largest accepted size, as PNG."""
     from mltasks.images import encode_png
     from tests.support.pictures import drawn_head
 
@@ -128,14 +128,14 @@ def large_slice() -> bytes:
 
 
 def transparent() -> bytes:
-    """As many pixels in a small file, of the kind that takes most memory to read."""
+    """As many pixels in a small file, of the kind that takes the most memory to read."""
     buffer = io.BytesIO()
     Image.new("RGBA", (LARGEST_SIDE, LARGEST_SIDE), (90, 90, 90, 200)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str, Needs]]:
-    """Memory in MiB of the job that migrates, and what each part needs."""
+    """Memory in MiB of the migration job, and what each part needs."""
     import django
 
     django.setup()
@@ -177,10 +177,10 @@ def measure(folder: Path, *, uploads: int, engine: str) -> tuple[float, dict[str
         after = slices.seconds()
         contents = [large_slice(), transparent()]
         large.start()
-        # The worker finds all of them waiting, as after an outage.
+        # So that the worker finds all of them waiting, as after an outage.
         site.worker.signal(signal.SIGSTOP)
         with ThreadPoolExecutor(4) as pool:
-            # As four visitors at once.
+            # Like four visitors at once.
             taken = list(
                 pool.map(lambda n: Browser(site.url).submit(contents[n % 2]), range(LARGE))
             )

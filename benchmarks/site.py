@@ -1,4 +1,4 @@
-"""The whole site under its own supervisor, in a folder of its own, for the time of a benchmark."""
+"""The whole site under its supervisor, in a folder of its own, for a benchmark."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Site:
     supervisor: psutil.Process
 
     def memory(self) -> list[tuple[str, float]]:
-        """Name and proportional memory, in MiB, of each process.
+        """Role and proportional memory, in MiB, of each process.
 
-        Pages that several processes share, as after a fork, are counted once among them.
+        Pages that several processes share, as after a fork, are divided among them.
         """
         rows = []
         for process in [self.supervisor, *self.supervisor.children(recursive=True)]:
@@ -49,12 +49,12 @@ class Site:
                 continue
         return sorted(rows)
 
-    def worker_seconds(self) -> float:
-        """Processor time that the inference workers have used so far."""
+    def processor_seconds(self, role: str) -> float:
+        """Processor time that the processes of a role have used so far; roles as in `memory`."""
         total = 0.0
         for process in self.supervisor.children(recursive=True):
             try:
-                if _role(process) == "inference worker":
+                if _role(process) == role:
                     times = process.cpu_times()
                     total += times.user + times.system
             except psutil.NoSuchProcess:
@@ -119,7 +119,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) 
 
 
 class Visitor:
-    """A browser without a face: cookies, the form's token, one connection that stays open."""
+    """A client with cookies, the form's token, and one connection that stays open."""
 
     def __init__(self, port: int, session: str = "") -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

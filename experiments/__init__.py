@@ -1,1 +1,1 @@
-"""What docs/experiments.md and docs/model.md tell of, beside the product."""
+"""Experiments that docs/experiments.md and docs/model.md report on; not part of the product."""

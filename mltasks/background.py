@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mltasks.preprocessing import Pixels, to_grey
+from mltasks.preprocessing import Pixels
 
 # Looked at in a copy no larger than this.
 _SIDE = 256
@@ -44,15 +44,15 @@ def _quantile(grey: Pixels, share: float) -> float:
     return float(np.searchsorted(counts, share * counts[-1]))
 
 
-def is_light(pixels: Pixels) -> bool:
+def is_light(grey: Pixels) -> bool:
     """Whether the corners are as light as the lightest parts, and lighter than the middle.
 
     A light frame around a picture with dark corners does not count.
 
     Args:
-        pixels: uint8 (height, width) or (height, width, 3).
+        grey: uint8 (height, width).
     """
-    image = Image.fromarray(to_grey(pixels))
+    image = Image.fromarray(grey)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     grey = _within_frame(np.asarray(image))
     height, width = grey.shape

@@ -1,7 +1,12 @@
-"""The training data: a folder with manifest.csv, images/<id>.jpg and masks/<id>.png.
+"""Labelled data: a folder with manifest.csv, images/ and masks/<id>.png.
+
+`read_manifest` reads what can be trained on. `read_records` reads any labelled set for evaluation,
+also one that knows less: needed are `id` and `label`, and the label may also be `tumor`, for a
+tumour of unknown kind.
 
 A manifest may have more columns; `mltasks.datasets.form` describes them. Those that matter here:
-`file`, the image's name if it is not `<id>.jpg`, and `excluded`, why a row must not be used.
+`file`, the image's name if it is not `<id>` with a picture's suffix, and `excluded`, why a row
+must not be used.
 """
 
 from __future__ import annotations
@@ -37,7 +42,9 @@ class Record:
     """One slice, as the manifest describes it.
 
     Attributes:
-        file: name of the image below images/, if it is not `<id>.jpg`.
+        group: as stated; else the slices of a patient are one or, without `patient`, each slice.
+        sha256: of the image's file; empty if nothing states it.
+        file: name of the image below images/; empty if nothing states it, see `image_path`.
         source: name of the collection it came from.
         mask_sha256: of the mask's file; empty if nothing states it.
     """
@@ -61,11 +68,6 @@ class Record:
             ValueError: the label is "tumor", which is no class.
         """
         return CLASSES.index(self.label)
-
-    @property
-    def image_name(self) -> str:
-        """Name of the image below images/."""
-        return self.file or f"{self.id}.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,11 @@ def read_manifest(folder: Path) -> list[Record]:
                 "every row is a tumour of no stated kind: the data can be audited and serve to "
                 "evaluate tumour or none, but not to train"
             )
+        for row, own in known:
+            if own.fold is None:
+                raise ValueError(
+                    f"{row['id']} is in no fold: split the data with manage.py dataset split"
+                )
         return [_record(row, own) for row, own in known]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
@@ -116,21 +123,60 @@ def _in_use(folder: Path) -> list[dict[str, str]]:
     return [row for row in rows if not row.get("excluded")]
 
 
+def read_records(folder: Path, fold: int | None) -> list[Record]:
+    """The slices of a manifest, or of one fold of it, for evaluation.
+
+    Rows that were excluded are left out. Where `has_mask` is not stated, a mask is looked for.
+
+    Raises:
+        DataError: the manifest is missing, malformed or not the one that dataset.json names, or
+            there are no such slices.
+    """
+    path = folder / MANIFEST
+    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
+    if fold is not None and "fold" not in rows[0]:
+        raise DataError(f"{path} has no column fold: evaluate it without --fold")
+    rows = [_with_has_mask(folder, row) for row in rows if not row.get("excluded")]
+    if not rows:
+        raise DataError(f"{path}: every row is excluded, so there is nothing to evaluate")
+    seen = set[str]()
+    try:
+        checked = [(row, parse_row(row, seen)) for row in rows]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    if fold is not None:
+        checked = [(row, own) for row, own in checked if own.fold == fold]
+        if not checked:
+            raise DataError(f"{path}: the data has no slices in fold {fold}")
+    return [_record(row, own) for row, own in checked]
+
+
+def _with_has_mask(folder: Path, row: dict[str, str]) -> dict[str, str]:
+    """The row with has_mask stated: if the manifest says nothing, by the file."""
+    if row.get("has_mask", "") != "":
+        return row
+    return {**row, "has_mask": str(int((folder / "masks" / f"{row['id']}.png").exists()))}
+
+
 def _record(row: dict[str, str], checked: Checked) -> Record:
-    if checked.fold is None:
-        raise ValueError(f"{row['id']} is in no fold: split the data with manage.py dataset split")
     return Record(
         id=row["id"],
         label=row["label"],
-        plane=row["plane"],
-        fold=checked.fold,
-        group=row["group"],
+        plane=row.get("plane", ""),
+        fold=checked.fold or 0,
+        group=row.get("group") or _of_patient(row) or row["id"],
         has_mask=checked.has_mask,
-        sha256=row["sha256"],
+        sha256=row.get("sha256", ""),
         file=row.get("file", ""),
         source=row.get("source", ""),
         mask_sha256=row.get("mask_sha256", ""),
     )
+
+
+def _of_patient(row: dict[str, str]) -> str:
+    """A group for each patient of a source: "1" is the first patient of many."""
+    patient = row.get("patient")
+    return f"patient {patient} of {row.get('source') or 'this set'}" if patient else ""
 
 
 def data_digest(records: Iterable[Record]) -> str:
@@ -178,8 +224,8 @@ def with_digest(folder: Path, record: Record) -> Record:
     return replace(record, sha256=file_digest(image_path(folder, record)))
 
 
-def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
-    """Read one slice and its mask as the site reads them.
+def load_sample(folder: Path, record: Record) -> Sample:
+    """Decode one slice of a data folder, and its mask, as the site reads them.
 
     16 bits fill the range of 8, and what a camera stored turned is upright. So are masks, each by
     its own tag: one without a tag lies on the upright picture. One that marks nothing is none: it
@@ -187,13 +233,13 @@ def decode_sample(record: Record, image: Path, mask: Path | None) -> Sample:
 
     Args:
         record: the digests it states are checked.
-        image, mask: the files; no mask where there is none.
 
     Raises:
         DataError: a file is missing, damaged, not the manifest's, or the sizes differ; or the mask
             marks a tumour where the manifest says that there is none.
     """
-    _, picture = _read(image, record.sha256)
+    _, picture = _read(image_path(folder, record), record.sha256)
+    mask = mask_path(folder, record)
     pixels = np.array(to_grey(picture.pixels))
     if mask is None:
         return Sample(record, pixels, None)
@@ -260,18 +306,24 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
 
 
 def image_path(folder: Path, record: Record) -> Path:
-    """Where the image of a slice lies."""
-    return folder / "images" / record.image_name
+    """Where the image of a slice lies: as stated, else under its id with any picture's suffix.
+
+    Raises:
+        DataError: nothing is stated, and there is no such file.
+    """
+    images = folder / "images"
+    if record.file:
+        return images / record.file
+    for suffix in (".jpg", *sorted(PICTURE_SUFFIXES)):
+        path = images / f"{record.id}{suffix}"
+        if path.exists():
+            return path
+    raise DataError(f"the picture of {record.id} is missing in {images}; {MEND}")
 
 
 def mask_path(folder: Path, record: Record) -> Path | None:
     """Where the mask of a slice lies, if it has one."""
     return folder / "masks" / f"{record.id}.png" if record.has_mask else None
-
-
-def load_sample(folder: Path, record: Record) -> Sample:
-    """Decode one slice of a data folder; see `decode_sample`."""
-    return decode_sample(record, image_path(folder, record), mask_path(folder, record))
 
 
 def load_samples(folder: Path, records: Sequence[Record]) -> list[Sample]:

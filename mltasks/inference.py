@@ -162,10 +162,11 @@ class Analyzer:
         Raises:
             ValueError: it is not such an array.
         """
-        inputs, geometry = preprocess(image, self.input_size)
-        counts = np.array(Image.fromarray(to_grey(image)).histogram())
+        grey = to_grey(image)
+        inputs, geometry = preprocess(grey, self.input_size)
+        counts = np.array(Image.fromarray(grey).histogram())
         few_levels = bool(np.count_nonzero(counts) <= _FEW_LEVELS)
-        odd = few_levels or is_light(image)
+        odd = few_levels or is_light(grey)
         return Prepared(inputs, geometry, _is_blank(counts), odd)
 
     def forward(self, prepared: Sequence[Prepared]) -> Outputs:

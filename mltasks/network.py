@@ -189,7 +189,6 @@ def layer_weights(model: Any) -> dict[str, Any]:
         f"{layer.name}/{variable.name}": variable.numpy()
         for layer in model.layers
         for variable in layer.weights
-        if not variable.name.startswith("seed")
     }
 
 
@@ -231,8 +230,6 @@ def set_weights(model: Any, weights: dict[str, Any]) -> None:
     """
     for layer in model.layers:
         for variable in layer.weights:
-            if variable.name.startswith("seed"):
-                continue
             key = f"{layer.name}/{variable.name}"
             if key not in weights or tuple(weights[key].shape) != tuple(variable.shape):
                 raise ValueError(f"no fitting value for {key} {tuple(variable.shape)}")

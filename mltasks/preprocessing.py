@@ -92,7 +92,15 @@ class Geometry:
 
 
 def to_grey(pixels: Pixels) -> Pixels:
-    """Luminance (ITU-R BT.601) of uint8 pixels, (height, width) or (height, width, 3)."""
+    """Luminance (ITU-R BT.601) of uint8 pixels, (height, width) or (height, width, 3).
+
+    Raises:
+        ValueError: the array is not such a picture, or empty.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or not pixels.size:
+        raise ValueError(f"not a picture: {pixels.dtype} {pixels.shape}")
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise ValueError(f"not grey and not RGB: {pixels.shape}")
     if pixels.ndim == 2:
         return pixels
     return np.asarray(Image.fromarray(pixels).convert("L"))
@@ -189,10 +197,6 @@ def preprocess(pixels: Pixels, size: int) -> tuple[Floats, Geometry]:
     Raises:
         ValueError: the array is not such a picture, or empty.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or not pixels.size:
-        raise ValueError(f"not a picture: {pixels.dtype} {pixels.shape}")
-    if pixels.ndim == 3 and pixels.shape[2] != 3:
-        raise ValueError(f"not grey and not RGB: {pixels.shape}")
     grey = to_grey(pixels)
     height, width = grey.shape
     geometry = place(width, height, find_head(grey), size)

@@ -16,13 +16,12 @@ from PIL import Image, ImageFilter
 
 from mltasks.classes import NO_TUMOR
 from mltasks.data import Sample
-from mltasks.postprocessing import bounding_box
 from mltasks.preprocessing import Box, Floats, Pixels, find_head
 
 Rng = np.random.Generator
 # Surroundings that move along, and the softness of the seam, as shares of the lesion's longer side.
 _AROUND, _SEAM = 0.12, 0.06
-# A lesion larger than this share of the head would bring its whole source along.
+# A lesion larger than this share of the picture would bring its whole source along.
 _LARGEST = 0.2
 # Brightness is matched by a factor up to this; beyond it black would become white.
 _UNLIKE = 1.8
@@ -42,12 +41,10 @@ def _fitting(values: Pixels, source: Box, target: Box, shape: tuple[int, int]) -
     return np.array(image)
 
 
-def _seam(mask: Pixels) -> Floats | None:
-    """Weight of the moved patch: 1 on the mask, falling softly around it; None without a mask."""
-    box = bounding_box(mask > 127)
-    if box is None:
-        return None
-    side = max(box[2] - box[0], box[3] - box[1])
+def _seam(mask: Pixels) -> Floats:
+    """Weight of the moved patch: 1 on the mask, which marks something, falling softly around it."""
+    rows, columns = np.nonzero(mask > 127)
+    side = 1 + int(max(np.ptp(rows), np.ptp(columns)))
     grown = Image.fromarray(mask)
     grown = grown.filter(ImageFilter.GaussianBlur(_AROUND * side))
     wide = (np.asarray(grown) > 20).astype(np.uint8) * 255
@@ -88,8 +85,6 @@ def lay_over(host: Pixels, donor: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]
     if not inside.any() or inside.mean() > _LARGEST or (host[inside] > 20).mean() < 0.8:
         return None
     weight = _seam(moved)
-    if weight is None:
-        return None
     matched = _matched(patch, host, weight)
     if matched is None:
         return None
@@ -109,13 +104,15 @@ class Transplants:
 
     def __init__(self, samples: Sequence[Sample], *, lesion: float, healthy: float) -> None:
         self._lesion, self._healthy = lesion, healthy
-        self._donors: dict[str, list[Sample]] = {}
-        self._controls: dict[str, list[Sample]] = {}
+        self._donors: dict[str, list[tuple[Pixels, Pixels, int]]] = {}
+        self._controls: dict[str, list[Pixels]] = {}
         for sample in samples:
-            if sample.record.label == NO_TUMOR:
-                self._controls.setdefault(sample.record.plane, []).append(sample)
+            record = sample.record
+            if record.label == NO_TUMOR:
+                self._controls.setdefault(record.plane, []).append(sample.pixels)
             elif sample.mask is not None:
-                self._donors.setdefault(sample.record.plane, []).append(sample)
+                donor = (sample.pixels, sample.mask, record.target)
+                self._donors.setdefault(record.plane, []).append(donor)
 
     def __call__(self, sample: Sample, rng: Rng) -> tuple[Pixels, Pixels | None, int]:
         """Pixels, mask and target of the slice to train on, changed or as it was."""
@@ -125,18 +122,14 @@ class Transplants:
         healthy = record.label == NO_TUMOR
         if not healthy or not donors or luck >= self._lesion + self._healthy:
             return sample.pixels, sample.mask, record.target
-        donor = donors[int(rng.integers(len(donors)))]
-        if donor.mask is None:
-            return sample.pixels, sample.mask, record.target
+        donor, mask, target = donors[int(rng.integers(len(donors)))]
         if luck < self._lesion:
-            laid = lay_over(sample.pixels, donor.pixels, donor.mask)
+            laid = lay_over(sample.pixels, donor, mask)
             if laid is not None:
-                return *laid, donor.record.target
+                return *laid, target
             return sample.pixels, sample.mask, record.target
         controls = self._controls[record.plane]
         control = controls[int(rng.integers(len(controls)))]
-        shape = _fitting(
-            donor.mask, find_head(donor.pixels), find_head(control.pixels), control.pixels.shape
-        )
-        laid = lay_over(sample.pixels, control.pixels, shape)
+        shape = _fitting(mask, find_head(donor), find_head(control), control.shape)
+        laid = lay_over(sample.pixels, control, shape)
         return (sample.pixels if laid is None else laid[0]), None, record.target

@@ -1,1 +1,1 @@
-"""How many nodes so many scans a day take, what they cost, and what breaks first."""
+"""How many nodes a number of scans a day needs, what they cost, and what breaks first."""

@@ -1,4 +1,4 @@
-"""The values of `constants.toml`, each with where it comes from."""
+"""The values of `constants.toml`, each with its source."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FILE = Path(__file__).with_name("constants.toml")
 
 
 class Constants:
-    """Values by name; the name of an unknown one is an error.
+    """Values by name, as attributes.
 
     Raises:
-        ValueError: one has no value, or does not say where it comes from.
+        ValueError: one has no value or states no source.
     """
 
     def __init__(self, file: Path = FILE) -> None:

@@ -1,8 +1,8 @@
 """One day of the queue, event by event.
 
-A worker that is free takes up to `batch` scans that wait, as `predictions.services.lifecycle.claim`
-does, and answers them in one pass. Arrivals need no event of their own while every worker is busy:
-what counts is who waits when a pass ends.
+A free worker takes up to `batch` waiting scans, as `predictions.services.lifecycle.claim` does, and
+answers them in one pass. Arrivals need no events while every worker is busy: all that counts is
+which scans wait when a pass ends.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ READY, DONE, TICK, EVICT = range(4)
 
 @dataclass
 class Day:
-    """What came of it.
+    """The results of a simulated day.
 
     Attributes:
         waits: seconds from upload to the start of the pass, by scan.
         answers: seconds from upload to the answer.
-        ticks: time, scans that wait, workers that are ready, nodes; at each look of the autoscaler.
+        ticks: time, waiting scans, ready workers and nodes, each time the autoscaler looks.
     """
 
     waits: Times
@@ -55,7 +55,7 @@ class _Run:
         self.times, self.pass_seconds, self.batch, self.rng = times, pass_seconds, batch, rng
         self.fleet = Fleet(policy)
         self.day = Day(np.zeros(0), np.zeros(0))
-        # Scans, start and seconds of each pass, in order: the scans are taken in order, too.
+        # Scans, start and seconds of each pass, in order; scans are also taken in order.
         self.passes: list[tuple[int, float, float]] = []
         self.events: list[tuple[float, int, int]] = []
         self.idle: list[int] = []
@@ -139,14 +139,14 @@ class _Run:
             if new_node is not None and self.fleet.policy.evictions_per_hour:
                 lives = self.rng.exponential(3600 / self.fleet.policy.evictions_per_hour)
                 heapq.heappush(self.events, (now + lives, EVICT, new_node))
-        # Those that are not ready go first, then those that do nothing, then the newest.
+        # Workers that are not ready go first, then idle ones, then the newest.
         others = sorted(set(self.busy) - self.stopping)
         order = [*sorted(self.starting), *self.idle[::-1], *others[::-1]]
         for worker in order[: max(0, have - wanted)]:
             self._stop(worker, now)
 
     def _stop(self, worker: int, now: float) -> None:
-        """A worker ends its pass and takes no other."""
+        """A worker finishes its pass and starts no other."""
         if worker in self.busy:
             self.stopping.add(worker)
             return
@@ -168,10 +168,10 @@ def simulate(
     rng: np.random.Generator,
     batch: int = 1,
 ) -> Day:
-    """Serve these arrivals.
+    """Simulate a day with these arrivals.
 
     Args:
-        pass_seconds: how long a pass of so many scans takes.
-        batch: most scans of a pass.
+        pass_seconds: how long a pass with this many scans takes.
+        batch: most scans in a pass.
     """
     return _Run(times, pass_seconds, batch, policy, rng).run()

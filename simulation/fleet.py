@@ -1,4 +1,4 @@
-"""Workers and the nodes they run on: asked for, started, drained, evicted."""
+"""Workers and the nodes they run on: requested, started, drained, evicted."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many workers there are, and how long it takes to have more.
+    """How many workers there may be, and how long it takes to get more.
 
     Attributes:
-        least, most: workers.
-        target: active scans (waiting or being answered) for which one worker is asked for.
+        least, most: numbers of workers.
+        target: active scans (waiting or being answered) per worker.
         polling: seconds between two looks at the queue.
-        stabilise: seconds for which fewer workers must have been enough before any goes.
-        worker_start: seconds of a worker on a node that runs.
-        node_start: seconds before that of a node, its image included.
-        per_node: workers of a node.
-        node_idle: seconds after which an empty node goes.
-        evictions_per_hour: spot nodes lost, each; 0 for nodes that stay.
+        stabilise: seconds for which fewer workers must have been enough before any is removed.
+        worker_start: seconds until a worker on a running node is ready.
+        node_start: seconds until a new node runs, including pulling the image.
+        per_node: workers on a node.
+        node_idle: seconds after which an empty node is removed.
+        evictions_per_hour: of each spot node; 0 for nodes that stay.
     """
 
     least: int = 1
@@ -45,7 +45,7 @@ class Node:
 
 
 class Fleet:
-    """Who runs where. Times are handed in; nothing here knows of the queue."""
+    """Which worker runs on which node. Knows neither the clock nor the queue."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -58,7 +58,7 @@ class Fleet:
         self._wanted: deque[tuple[float, int]] = deque()
 
     def wanted(self, now: float, active: int) -> int:
-        """Workers that the autoscaler asks for: up at once, down only after a while."""
+        """Workers that the autoscaler requests: more at once, fewer only after a while."""
         policy = self.policy
         asked = min(policy.most, max(policy.least, math.ceil(active / policy.target)))
         self._wanted.append((now, asked))
@@ -67,7 +67,7 @@ class Fleet:
         return asked if asked >= len(self.home) else max(most for _, most in self._wanted)
 
     def add_worker(self, now: float) -> tuple[int, float, int | None]:
-        """One more worker: its number, when it is ready, and its node's number if that is new."""
+        """Add a worker: its number, when it is ready, and its node's number if the node is new."""
         new = None
         free = (
             number
@@ -95,7 +95,7 @@ class Fleet:
                 node.empty_since = now
 
     def remove_node(self, number: int, now: float) -> set[int]:
-        """Its workers, which still have to be removed."""
+        """Remove a node; its workers, which still have to be removed."""
         node = self.nodes.pop(number)
         self.node_seconds += now - node.since
         return set(node.workers)

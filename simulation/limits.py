@@ -1,4 +1,4 @@
-"""What each part of the site has to bear in the busiest minute, and which gives way first."""
+"""The load on each part of the site in the busiest minute, and which part fails first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HOUR, MONTH_DAYS = 3600.0, 30
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part in its smallest form.
+    """One part at its smallest size.
 
     Attributes:
-        need: for this many scans a day, in `unit`.
-        holds: what the smallest form bears, in `unit`.
-        then: what to do when it gives way.
+        need: load at this many scans a day, in `unit`.
+        holds: capacity at the smallest size, in `unit`.
+        then: what to do when it is exceeded.
     """
 
     name: str
@@ -27,23 +27,23 @@ class Part:
 
     @property
     def used(self) -> float:
-        """Share of what it bears; above 1 it breaks."""
+        """Share of the capacity in use; above 1 the part fails."""
         return self.need / self.holds
 
 
 def pictures_shown(constants: Constants) -> float:
-    """Pictures that browsers ask for, a scan: a request, an object and an audit row each."""
+    """Pictures that browsers request per scan; each is a request, an object and an audit row."""
     return float(constants.pages * constants.pictures + constants.histories * constants.thumbnails)
 
 
 def writes(constants: Constants) -> float:
-    """Rows written, changed and removed a scan."""
-    # An audit row is written and, when its time is over, removed.
+    """Rows inserted, updated and deleted per scan."""
+    # An audit row is written and, when it expires, removed.
     return float(constants.database_writes + 2 * pictures_shown(constants))
 
 
 def web_seconds(constants: Constants) -> float:
-    """Processor seconds of the web that a scan costs, with all that its owner looks at."""
+    """Processor seconds of the web per scan, including all that its owner looks at."""
     return float(
         constants.web_upload_seconds
         + constants.polls * constants.web_poll_seconds
@@ -54,16 +54,16 @@ def web_seconds(constants: Constants) -> float:
 
 
 def scan_seconds(constants: Constants) -> float:
-    """Seconds of a scan where full passes follow each other: no core of the worker waits."""
+    """Seconds per scan if full passes follow each other and no core of the worker waits."""
     return float(constants.worker_processor_seconds / constants.worker_cores)
 
 
 def parts(scans: float, peak: float, constants: Constants) -> list[Part]:
-    """Every part, the one that gives way first at the head.
+    """Every part, the first to fail first.
 
     Args:
-        scans: a day.
-        peak: scans a second of the busiest minute.
+        scans: per day.
+        peak: scans a second in the busiest minute.
     """
     busiest_hour = scans * max(constants.hours) / sum(constants.hours)
     month = scans * MONTH_DAYS

@@ -1,7 +1,7 @@
-"""`python -m simulation.measure`: measure on this machine what the simulation starts from.
+"""`python -m simulation.measure`: measure the inputs of the simulation on this machine.
 
-It runs the whole site for about a minute and prints the measured values, which are then written
-into `constants.toml` by hand, with the date: a table in the docs must not change by itself.
+It runs the whole site for about a minute and prints the measured values. They are written into
+`constants.toml` by hand, with the date, as a table in the docs must not change by itself.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 
 from benchmarks.site import Site, Visitor, running_site
 
@@ -32,20 +31,9 @@ WRITES = {"INSERT", "UPDATE", "DELETE"}
 MESSAGES, AUDITED = 2000, 20_000
 
 
-def _processor_seconds(site: Site, mark: str) -> float:
-    """Processor time so far of the site's processes whose command holds `mark`."""
-    total = 0.0
-    for process in site.supervisor.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if mark in " ".join(process.cmdline()):
-                times = process.cpu_times()
-                total += times.user + times.system
-    return total
-
-
 @contextmanager
 def _statements(counted: Counter[str]) -> Iterator[None]:
-    """Count the statements that this process sends to the database, by their first word."""
+    """Count the statements that this process sends to the database, by first word."""
     from django.db import connection
 
     def count(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -57,7 +45,7 @@ def _statements(counted: Counter[str]) -> Iterator[None]:
 
 
 def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
-    """Seconds of a pass with one scan, and of a scan where full passes follow each other."""
+    """Seconds of a pass with one scan, and per scan if full passes follow each other."""
     from benchmarks import queue
     from predictions.models import Prediction
     from predictions.visitors import Owner
@@ -72,18 +60,18 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
             raise RuntimeError(f"prediction {row.pk} has no time of its pass")
         alone.append((row.finished_at - row.started_at).total_seconds())
     rows = queue.fill(images, Owner(visitor=uuid4()))
-    used = _processor_seconds(site, "inference@")
+    used = site.processor_seconds("inference worker")
     rate, _ = queue.queue_rate(rows)
     return {
         "pass_seconds_alone": float(np.median(alone)),
         "scan_seconds_in_full_passes": 1 / rate,
-        "worker_processor_seconds_per_scan": (_processor_seconds(site, "inference@") - used)
+        "worker_processor_seconds_per_scan": (site.processor_seconds("inference worker") - used)
         / len(images),
     }
 
 
 def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
-    """Processor seconds of the web for an upload, a look at its state, a page, and a picture."""
+    """Processor seconds of the web per upload, poll of its state, page, and picture."""
     from mltasks.images import encode_png
 
     visitor = Visitor(site.port)
@@ -91,10 +79,10 @@ def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
     contents = [encode_png(image) for image in images]
 
     def spent(work: Callable[[], object], times: int) -> float:
-        before = _processor_seconds(site, "gunicorn")
+        before = site.processor_seconds("web")
         for _ in range(times):
             work()
-        return (_processor_seconds(site, "gunicorn") - before) / times
+        return (site.processor_seconds("web") - before) / times
 
     results = []
     upload = spent(
@@ -115,7 +103,7 @@ def web(site: Site, images: list[np.ndarray]) -> dict[str, float]:
 
 
 def database(images: list[np.ndarray]) -> dict[str, float]:
-    """Statements a scan that write, from upload to answer, in passes of eight."""
+    """Statements per scan from upload to answer, and those that write, in passes of eight."""
     import io
 
     from benchmarks import queue
@@ -150,14 +138,14 @@ def stored(folder: Path, before: tuple[int, int, int], scans: int) -> dict[str, 
 
 
 def _held(folder: Path) -> tuple[int, int, int]:
-    """Objects, their bytes, and the bytes of the database with its journal."""
+    """Number of objects, their bytes, and the bytes of the database."""
     found = [entry for entry in (folder / "objects" / "scans").rglob("*") if entry.is_file()]
     held = sum(entry.stat().st_size for entry in folder.glob("db.sqlite3"))
     return len(found), sum(entry.stat().st_size for entry in found), held
 
 
 def audit(folder: Path) -> dict[str, float]:
-    """Bytes of the row that is written for each picture handed out, indexes included."""
+    """Bytes of the audit row written for each picture shown, including indexes."""
     from django.db import connection
 
     from predictions.models import Access, Prediction
@@ -177,7 +165,7 @@ def audit(folder: Path) -> dict[str, float]:
 
 
 def broker() -> dict[str, float]:
-    """Bytes that a waiting message takes, in a queue that nobody reads."""
+    """Bytes of a waiting message, in a queue that nobody reads."""
     import redis
     from django.conf import settings
 
@@ -223,7 +211,7 @@ def worker_start(folder: Path) -> dict[str, float]:
 
 
 def commits(seconds: float = 3.0, clients: int = 4) -> dict[str, float]:
-    """Writing transactions a second of PostgreSQL on this machine, one statement each."""
+    """Writing transactions a second of PostgreSQL on this machine, with one statement each."""
     import psycopg
 
     from tests.support.servers import Postgres

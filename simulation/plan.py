@@ -23,9 +23,9 @@ from simulation.limits import (
 )
 
 SCALES = (1_000, 100_000, 10_000_000)
-# A large day averages by itself, and takes long.
+# A day with many scans varies little, and takes long to simulate.
 SEEDS = {1_000: 5, 100_000: 2, 10_000_000: 2}
-# So many sites, or queues, share the scans: one of them is simulated, with nodes of its own.
+# How many sites, or queues, share the scans; one of them is simulated, with its own nodes.
 SHARES = {1_000: 1, 100_000: 1, 10_000_000: 10}
 ADDED_UP = ("node_hours", "worker_hours", "most_nodes", "most_waiting", "evictions", "peak")
 KINDS = ("cpu", "spot", "gpu")
@@ -46,7 +46,7 @@ class Kind:
 
 
 def kind(name: str, c: Constants) -> Kind:
-    """`cpu`: nodes on demand, one worker always; `spot`: the same, evicted; `gpu`: from zero."""
+    """`cpu`: on-demand nodes, one worker or more; `spot`: same with evictions; `gpu`: from 0."""
     shared: dict[str, Any] = {
         "most": c.most_gpu if name == "gpu" else c.most_cpu,
         "target": c.target,
@@ -75,7 +75,7 @@ def kind(name: str, c: Constants) -> Kind:
 
 
 def run_day(scans: int, name: str, seed: int, constants: Constants) -> tuple[Day, float]:
-    """A day and the scans a second of its busiest minute."""
+    """A day, and the scans a second in its busiest minute."""
     rng = np.random.default_rng([seed, scans])
     times = arrivals.day(scans, constants, rng)
     one = kind(name, constants)
@@ -87,7 +87,7 @@ def run_day(scans: int, name: str, seed: int, constants: Constants) -> tuple[Day
 
 
 def figures(day: Day, peak: float) -> dict[str, float]:
-    """What is kept of a day, rounded to what a plan can use."""
+    """The figures of a day, rounded to a sensible precision."""
     p50, p95, p99 = np.percentile(day.answers, [50, 95, 99])
     found = {
         "answer_p50": p50,
@@ -109,10 +109,7 @@ def figures(day: Day, peak: float) -> dict[str, float]:
 
 
 def spread(days: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Mean and half of the 95% interval over seeds, by figure.
-
-    Student's t for so few seeds; the interval is that of the mean.
-    """
+    """Mean over the seeds and half-width of its 95% interval (Student's t), by figure."""
     students = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
     found = {}
     for key in days[0]:
@@ -125,13 +122,13 @@ def spread(days: list[dict[str, float]]) -> dict[str, list[float]]:
 def cost(
     scans: int, peak: float, node_hours: float, price: float, c: Constants
 ) -> dict[str, float]:
-    """US dollars a month, by what they are for."""
+    """US dollars a month by purpose."""
     month = scans * MONTH_DAYS
     web_cores = max(c.web_cores, peak * web_seconds(c) / c.headroom)
     writes_per_core = c.database_writes_per_second / 2
     database_cores = max(2, math.ceil(peak * writes(c) / writes_per_core / c.headroom))
     held = month * c.object_bytes / GIGABYTE * c.retention_days / MONTH_DAYS
-    # The worker reads the picture, too.
+    # The worker also reads the picture.
     reads = 1 + pictures_shown(c)
     lines = {
         "inference": node_hours * MONTH_DAYS * price,
@@ -163,7 +160,7 @@ def scenario(scans: int, name: str, constants: Constants) -> dict[str, Any]:
 
 
 def plan(constants: Constants) -> dict[str, Any]:
-    """Everything that the tables and plots show."""
+    """All data for the tables and plots."""
     found: dict[str, Any] = {"constants": digest(), "seeds": {str(k): v for k, v in SEEDS.items()}}
     found["scenarios"] = {
         str(scans): {name: scenario(scans, name, constants) for name in KINDS} for scans in SCALES
@@ -186,5 +183,5 @@ def plan(constants: Constants) -> dict[str, Any]:
 
 
 def digest() -> str:
-    """Says whether the constants are those that a result was made from."""
+    """Identifies the constants that a result was made from."""
     return hashlib.sha256(FILE.read_bytes()).hexdigest()[:16]

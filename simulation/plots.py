@@ -1,4 +1,4 @@
-"""Two pictures for docs/capacity.md."""
+"""Two plots for docs/capacity.md."""
 
 from __future__ import annotations
 

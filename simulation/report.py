@@ -86,7 +86,7 @@ def _constants(constants: Constants) -> list[str]:
 
 
 def markdown(plan: dict[str, Any], constants: Constants) -> str:
-    """What stands between the marks of docs/capacity.md."""
+    """The generated part of docs/capacity.md."""
     seeds = ", ".join(f"{count} days of {int(scans):,}" for scans, count in plan["seeds"].items())
     return "\n".join(
         [
@@ -117,10 +117,10 @@ def markdown(plan: dict[str, Any], constants: Constants) -> str:
 
 
 def within_page(text: str) -> str:
-    """The part of the page that the command has made.
+    """The part of the page between the marks, which the command generates.
 
     Raises:
-        ValueError: the page has lost its marks.
+        ValueError: the page lacks its marks.
     """
     return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
 

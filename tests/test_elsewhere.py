@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import elsewhere
 from experiments.elsewhere import HEADS, OTHERS, PLANES, ElsewhereError
-from mltasks.evaluation.reading import load, read_records
+from mltasks.data import load_sample, read_records
 
 
 def _head() -> elsewhere.Grey:
@@ -63,7 +63,7 @@ def test_the_heads_are_a_data_folder(tmp_path: Path, packages: None) -> None:
     assert {record.label for record in records} == {"no_tumor"}
     assert {record.group for record in records} == {head.group for head in HEADS}
     assert {record.source for record in records} == {head.source for head in HEADS}
-    assert load(folder, records[2]).pixels.max() > 100
+    assert load_sample(folder, records[2]).pixels.max() > 100
 
 
 def test_other_pictures_lie_by_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

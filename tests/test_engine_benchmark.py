@@ -12,7 +12,7 @@ from benchmarks import engine_table as table, engines, int8
 from benchmarks.contender import MATMUL_SIDE
 from benchmarks.engines import Case, Contender, Job, Measured, Sample
 from benchmarks.flops import convolution_flops, write_encoder
-from benchmarks.pictures import slices
+from benchmarks.pictures import pictures, slices
 from mltasks.network import NetworkConfig, build_network
 from mltasks.onnx_export import to_onnx
 from mltasks.tests.conftest import write_data
@@ -146,6 +146,16 @@ def test_slices_keep_the_folds_apart(tmp_path: Path) -> None:
     assert (len(chosen.calibration), len(chosen.held_out), len(chosen.tumours)) == (6, 6, 3)
     seen = {image.tobytes() for image in chosen.calibration}
     assert not seen & {image.tobytes() for image in chosen.held_out}
+
+
+def test_pictures_are_those_that_can_be_used(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", 4)
+    (data / "images" / "slice0.jpg").rename(data / "images" / "slice0.png")
+    header, *rows = (data / "manifest.csv").read_text().splitlines()
+    marked = [f"{header},excluded", *(f"{row}," for row in rows[:-1]), f"{rows[-1]},turned"]
+    (data / "manifest.csv").write_text("\n".join(marked))
+    (data / "images" / "slice3.jpg").unlink()
+    assert len(pictures(6, data)[1]) == 6
 
 
 def test_eight_bits_give_a_network_of_the_same_outputs(

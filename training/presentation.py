@@ -18,7 +18,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class RunView:
     """One run, for people.
 
     Attributes:
@@ -62,9 +62,9 @@ def _asked(
     ]
 
 
-def stand(run: TrainingRun) -> Stand:
+def run_view(run: TrainingRun) -> RunView:
     shown = [(title, name) for title, name in PANELS if any(name in row for row in run.history)]
-    return Stand(
+    return RunView(
         run=run,
         percent=round(100 * run.share),
         left=time_left(run.seconds_left),

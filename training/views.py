@@ -19,7 +19,7 @@ from predictions.services import artifacts, drift, registry, shadowing
 from predictions.shadow_report import shadow_report
 from predictions.storage import StorageUnavailableError
 from training.models import TrainingRun
-from training.presentation import stand
+from training.presentation import run_view
 from training.triggers import LOOK_KEY
 from tumorsite.http import problem
 
@@ -49,7 +49,7 @@ def runs(request: HttpRequest) -> HttpResponse:
         "curves", "recipe_text", "candidate__card"
     )[:SHOWN]
     context = {
-        "runs": [stand(run) for run in rows],
+        "runs": [run_view(run) for run in rows],
         "production": registry.in_production(),
         "look": cache.get(LOOK_KEY),
         "live": any(run.status in TrainingRun.ACTIVE for run in rows),
@@ -71,7 +71,7 @@ def _production() -> dict[str, Any]:
 @for_data_scientists
 def run(request: HttpRequest, *, run_id: UUID) -> HttpResponse:
     row = get_object_or_404(TrainingRun.objects.select_related("candidate"), pk=run_id)
-    context = {"stand": stand(row), "run": row, "live": row.status in TrainingRun.ACTIVE}
+    context = {"view": run_view(row), "run": row, "live": row.status in TrainingRun.ACTIVE}
     return render(request, "training/run.html", context)
 
 

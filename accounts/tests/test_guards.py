@@ -208,7 +208,7 @@ def test_a_changed_password_signs_out_everywhere(client: Client, staff: User) ->
         sign_in(browser, staff.email)
     sign_in(somebody, verified("ada@example.org").email)
     page = client.get(reverse("account_change_password")).content
-    assert b"You are then signed out everywhere" in page
+    assert b"This signs you out everywhere" in page
     form = {"oldpassword": "not this", "password1": "correct horse", "password2": "correct horse"}
     client.post(reverse("account_change_password"), form)
     assert _signed_in(client)

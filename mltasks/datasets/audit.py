@@ -30,7 +30,7 @@ from mltasks.images import Limits
 from mltasks.inference import Analyzer
 
 GROUPS = "groups.csv"
-# All that a report folder holds; only a folder with these and nothing else is written anew.
+# All that a report folder holds; only a folder with exactly these is overwritten.
 _OWN = {"report.html", "report.json", GROUPS, PICTURES}
 _PICTURE = re.compile(r"\d+\.jpg")
 # Masks of neighbours that overlap less than this show another slice or tumour.
@@ -43,7 +43,7 @@ class Request:
     """What `manage.py dataset audit` was asked for.
 
     Attributes:
-        trial: images that are altered to measure the search for copies; 0 leaves it out.
+        trial: how many images to alter in order to measure the search for copies; 0 skips this.
     """
 
     folders: Sequence[Path]
@@ -81,7 +81,7 @@ def audit(request: Request, *, progress: Progress = no_progress) -> dict[str, An
             f"none of the images can be used; the first fault: {found.faults[0][1].where}: "
             f"{found.faults[0][1].message}"
         )
-    relations = relate(found, find_pairs(found.shelf, progress=progress))
+    relations = relate(found, find_pairs(found.store, progress=progress))
     joined = join_all(found, relations.groups)
     figures = {
         "command": request.command(),
@@ -142,7 +142,7 @@ def _describe(found: Gathered, number: int) -> dict[str, Any]:
 
 
 def _copies(relations: Relations, found: Gathered) -> dict[str, Any]:
-    """Counts; and for each two parts, folds and sets, how many images have a copy beyond."""
+    """Counts, and how many images of each part, fold and set have a copy in each other one."""
     totals: dict[str, Counter[Any]] = {
         "set": Counter(found.sets[number].name for number in found.set_of),
         "part": Counter(_parts(found)),
@@ -192,7 +192,7 @@ def _sizes(labels: Any) -> dict[str, int]:
 
 
 def _trial(found: Gathered, request: Request) -> dict[str, Any]:
-    """The search for copies on pairs of which the truth is known."""
+    """The search for copies, measured on pairs whose truth is known."""
     if not request.trial:
         return {}
     rng = np.random.default_rng(request.seed)
@@ -200,7 +200,7 @@ def _trial(found: Gathered, request: Request) -> dict[str, Any]:
     pictures = [found.pixels(int(place), request.limits) for place in chosen]
     numbers = [found.numbers[place] for place in chosen]
     result: dict[str, Any] = {"copies": {}, "others": {}, "curve": []}
-    altered = trial.altered(found.shelf, numbers, pictures, seed=request.seed)
+    altered = trial.altered(found.store, numbers, pictures, seed=request.seed)
     for name, views in altered.items():
         result["copies"][name] = _share(views.near())
     others = {}
@@ -208,12 +208,12 @@ def _trial(found: Gathered, request: Request) -> dict[str, Any]:
     first = {number: place for place, number in reversed(list(enumerate(found.numbers)))}
     if len(set(kinds)) > 1:
         others["the most alike of another class or plane"] = trial.strangers(
-            found.shelf, numbers, [kinds[first[n]] for n in range(found.shelf.count)]
+            found.store, numbers, [kinds[first[n]] for n in range(found.store.count)]
         )
     pairs = _other_tumours(found, request, rng)
     if pairs:
         others["neighbours in a series whose masks show another tumour"] = likeness_within(
-            found.shelf, [(found.numbers[a], found.numbers[b]) for a, b in pairs]
+            found.store, [(found.numbers[a], found.numbers[b]) for a, b in pairs]
         )
     for name, views in others.items():
         result["others"][name] = _share(views.near())
@@ -238,7 +238,7 @@ def _share(hits: Any) -> dict[str, Any]:
 def _other_tumours(
     found: Gathered, request: Request, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Neighbours by name whose masks hardly overlap, in whatever turn."""
+    """Neighbours by name whose masks hardly overlap, however one of them is turned."""
     broken = {finding.place for finding in found.masks} | found.unfit
     pairs = [
         (a, b)
@@ -256,7 +256,7 @@ def _other_tumours(
 
 
 def _masks(found: Gathered, request: Request) -> dict[str, Any]:
-    """Suspicious masks; and how often the check sees one that was put elsewhere on purpose."""
+    """Suspicious masks, and how often the check notices a mask that was moved on purpose."""
     suspicious = {finding.place for finding in found.masks}
     sound = [
         place

@@ -25,7 +25,7 @@ _TOO_SHORT = {"416", "InvalidRange"}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where data sets are kept, and with whose rights."""
+    """Where data sets are kept, and the credentials for it."""
 
     bucket: str
     prefix: str = "data"
@@ -35,7 +35,7 @@ class Place:
     secret: str = ""
 
     def client(self) -> Any:
-        """A client with patience: transfers are long, and nobody is waiting at a page."""
+        """A client with long timeouts: transfers take long, and no page waits for them."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint or None,
@@ -90,7 +90,7 @@ class Bucket:
         """A small object.
 
         Raises:
-            DataError: it is not there, with the words given, or cannot be read.
+            DataError: it is not there (the message is `missing`), or cannot be read.
         """
         try:
             answer = self._client.get_object(Bucket=self.place.bucket, Key=key)
@@ -142,7 +142,7 @@ class Bucket:
 
     def _fault(self, error: Exception, key: str) -> DataError:
         where = self.where(key)
-        # boto3 wraps what the store answers to a part of a large file.
+        # boto3 wraps the store's answer to one part of a large file.
         answer = error if isinstance(error, ClientError) else error.__context__
         code = _code(answer) if isinstance(answer, ClientError) else ""
         if code in {"SignatureDoesNotMatch", "InvalidAccessKeyId"}:
@@ -151,8 +151,8 @@ class Bucket:
             )
         if code == "NoSuchBucket":
             return DataError(f"there is no bucket {self.place.bucket}: check DATASET_BUCKET")
-        # Answers without a body have the number for a code. S3 does not tell those who may not
-        # list a bucket that an object is missing.
+        # Answers without a body have the HTTP status as their code. S3 does not tell those who may
+        # not list a bucket that an object is missing.
         if code in {"AccessDenied", "Forbidden", "403"}:
             return DataError(
                 f"not allowed: these credentials have no right to {where}, or it is not there; "

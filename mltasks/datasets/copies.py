@@ -2,7 +2,7 @@
 
 FAISS (Douze et al., 2024, arXiv 2401.08281) compares the coarse fingerprints of each image, in
 all eight turns, with those of all before it; what it finds is confirmed with the whole
-fingerprints. Nothing is left to chance: no pair above the threshold is missed.
+fingerprints. The search is exact: no pair above the threshold is missed.
 
 Two images are near copies if they correlate by 0.98 or more as whole pictures, or by 0.96 or more
 within the frame of the head. How often that errs is measured by `mltasks.datasets.trial`.
@@ -37,7 +37,7 @@ _FEW = 2000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pair:
-    """Image `first` < `second`, by number; `second`, turned, is like `first` by `likeness`."""
+    """Two images by number, `first` < `second`, and how alike they are with `second` turned."""
 
     likeness: float
     first: int
@@ -46,7 +46,7 @@ class Pair:
     view: str
 
 
-class Shelf:
+class FingerprintStore:
     """Fingerprints of many images, 2 KiB for each and view.
 
     Grows by doubling, so that the count need not be known.
@@ -84,8 +84,10 @@ class Views:
         return np.asarray((self.whole >= WHOLE + shift) | (self.framed >= FRAMED + shift))
 
 
-def likeness(one: Shelf, first: Sequence[int], other: Shelf, second: Sequence[int]) -> Views:
-    """Likeness of image `first[i]` of one shelf and `second[i]` of the other, in the best turn."""
+def likeness(
+    one: FingerprintStore, first: Sequence[int], other: FingerprintStore, second: Sequence[int]
+) -> Views:
+    """Likeness of image `first[i]` of one store and `second[i]` of the other, in the best turn."""
     scores = {}
     for view, _ in VIEWS:
         left, right = one.vectors(view, list(first)), other.vectors(view, list(second))
@@ -94,9 +96,9 @@ def likeness(one: Shelf, first: Sequence[int], other: Shelf, second: Sequence[in
     return Views(**scores)
 
 
-def likeness_within(shelf: Shelf, pairs: Sequence[tuple[int, int]]) -> Views:
-    """Likeness of pairs of one shelf."""
-    return likeness(shelf, [a for a, _ in pairs], shelf, [b for _, b in pairs])
+def likeness_within(store: FingerprintStore, pairs: Sequence[tuple[int, int]]) -> Views:
+    """Likeness of pairs of one store."""
+    return likeness(store, [a for a, _ in pairs], store, [b for _, b in pairs])
 
 
 def _faiss() -> Any:
@@ -109,31 +111,31 @@ def _faiss() -> Any:
     return faiss
 
 
-def find_pairs(shelf: Shelf, *, progress: Progress = no_progress) -> Iterator[Pair]:
+def find_pairs(store: FingerprintStore, *, progress: Progress = no_progress) -> Iterator[Pair]:
     """Every pair of near copies, once, in the first view in which it is one and its best turn.
 
-    Time grows with the square of the count (but see `coarse`: by 145 numbers a comparison),
-    memory with the count alone: the coarse index takes 580 bytes an image.
+    Time grows with the square of the count (though a comparison takes only the 145 numbers of
+    `coarse`), memory with the count: the coarse index takes 580 bytes an image.
     """
     faiss = _faiss()
-    # For few images, threads cost more than they save, all the more beside other programs.
-    faiss.omp_set_num_threads(1 if shelf.count < _FEW else os.cpu_count() or 1)
-    with progress("compare", len(VIEWS) * shelf.count) as tick:
+    # For few images, threads cost more than they save, even more so beside other programs.
+    faiss.omp_set_num_threads(1 if store.count < _FEW else os.cpu_count() or 1)
+    with progress("compare", len(VIEWS) * store.count) as tick:
         for view, threshold in VIEWS:
             index = faiss.IndexFlatIP(coarse(np.zeros((1, SIDE * SIDE), np.float32)).shape[1])
             start = 0
-            while start < shelf.count:
+            while start < store.count:
                 size = max(1, min(_MOST_QUERIES, _CELLS // (TURNS * (start + _MOST_QUERIES))))
-                stop = min(shelf.count, start + size)
-                block = shelf.vectors(view, slice(start, stop))
+                stop = min(store.count, start + size)
+                block = store.vectors(view, slice(start, stop))
                 index.add(coarse(block))
-                yield from _block(shelf, index, block, start, view, threshold)
+                yield from _block(store, index, block, start, view, threshold)
                 tick(stop - start)
                 start = stop
 
 
 def _block(
-    shelf: Shelf, index: Any, block: Vectors, start: int, view: str, threshold: float
+    store: FingerprintStore, index: Any, block: Vectors, start: int, view: str, threshold: float
 ) -> Iterator[Pair]:
     """Pairs of a block of images with those before them, and among themselves."""
     firsts, seconds, values, turns = list[Any](), list[Any](), list[Any](), list[Any]()
@@ -145,7 +147,7 @@ def _block(
         row, found = row[earlier], found[earlier]
         for part in range(0, len(row), _CONFIRMED_AT_ONCE):
             rows, others = row[part:][:_CONFIRMED_AT_ONCE], found[part:][:_CONFIRMED_AT_ONCE]
-            alike = np.einsum("ij,ij->i", queries[rows], shelf.vectors(view, others))
+            alike = np.einsum("ij,ij->i", queries[rows], store.vectors(view, others))
             near = alike >= threshold
             firsts.append(others[near])
             seconds.append(rows[near] + start)
@@ -156,13 +158,13 @@ def _block(
     first, second, value, turn = (
         np.concatenate(column) for column in (firsts, seconds, values, turns)
     )
-    # The best turn of each pair comes first among its equals.
+    # Sorted so that the best turn of each pair comes first.
     order = np.lexsort((-value, second, first))
     first, second, value, turn = (column[order] for column in (first, second, value, turn))
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
     for chunk in np.array_split(np.flatnonzero(fresh), 1 + len(order) // _CONFIRMED_AT_ONCE):
-        known = _near_before(shelf, view, first[chunk], second[chunk])
+        known = _near_before(store, view, first[chunk], second[chunk])
         for place in chunk[~known]:
             yield Pair(
                 min(1.0, float(value[place])),
@@ -173,13 +175,13 @@ def _block(
             )
 
 
-def _near_before(shelf: Shelf, view: str, first: Any, second: Any) -> Any:
-    """Which pairs are near copies in a view before this one: bool (n,)."""
+def _near_before(store: FingerprintStore, view: str, first: Any, second: Any) -> Any:
+    """Which pairs are already near copies in an earlier view: bool (n,)."""
     known = np.zeros(len(first), bool)
     for name, threshold in VIEWS:
         if name == view:
             break
-        left, right = shelf.vectors(name, first), shelf.vectors(name, second)
+        left, right = store.vectors(name, first), store.vectors(name, second)
         for turn in range(TURNS):
             known |= np.einsum("ij,ij->i", left, turned(right, turn)) >= threshold
     return known

@@ -18,9 +18,9 @@ LAYOUTS = {
         classes.LAYOUT,
     )
 }
-# Those known by what lies in the folder itself.
+# Those recognised by what lies directly in the folder.
 _MARKED = (manifest.LAYOUT, brisc.LAYOUT)
-# Archives unpack into folders of their own, some into one within another.
+# Archives unpack into a folder of their own, some into a folder within that.
 _DEEPEST = 2
 # More packed files are not named in a message.
 _MOST_NAMED = 8
@@ -50,11 +50,11 @@ def find_layout(source: Path, key: str) -> Found:
     for place in places:
         for layout in [LAYOUTS[key]] if key else LAYOUTS.values():
             if layout.fits(place):
-                # The others look below as well, where each may see its own collection alone.
+                # The others look into subfolders, too, and might see only one of several.
                 if not key and layout not in _MARKED:
                     _refuse_several(place)
                 return Found(layout, place)
-    if key:  # reading it will tell what is wrong
+    if key:  # reading it will say what is wrong
         return Found(LAYOUTS[key], source)
     _refuse_several(places[-1])
     known = "; ".join(f"{layout.key}: {layout.about}" for layout in LAYOUTS.values())
@@ -70,9 +70,9 @@ def find_layout(source: Path, key: str) -> Found:
 
 
 def _refuse_several(place: Path) -> None:
-    """Refuse a folder whose folders are collections of different layouts, or several marked ones.
+    """Refuse a folder whose subfolders have different layouts, or of which several are `_MARKED`.
 
-    Parts, patients and numbered folders of one collection look alike, and belong together.
+    The parts, patients and numbered folders of one collection look alike and belong together.
 
     Raises:
         DataError: names them.
@@ -95,7 +95,7 @@ def _layout_in(folder: Path) -> Layout | None:
 
 
 def _places(source: Path) -> Iterator[Path]:
-    """The folder, and as long as it holds just one other folder, that one."""
+    """The folder; then, as long as it holds exactly one other folder, that one."""
     yield source
     for _ in range(_DEEPEST):
         below = [path for path in source.glob("*/") if path.is_dir() and not is_litter(path)]
@@ -106,7 +106,7 @@ def _places(source: Path) -> Iterator[Path]:
 
 
 def is_litter(path: Path) -> bool:
-    """Whether systems leave it in folders and archives, and nobody means it."""
+    """Whether operating systems leave such files in folders and archives."""
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 

@@ -1,4 +1,4 @@
-"""What an image looks like, in 1,024 numbers: for finding copies whatever was done to them.
+"""What an image looks like, in 1,024 numbers, for finding copies even if they were altered.
 
 The image is shrunk to 32×32 cells, once as a whole and once by the frame of the head, and each
 made a vector of mean 0 and length 1. The scalar product of two such vectors is the correlation of
@@ -24,9 +24,9 @@ Vectors = NDArray[np.float32]
 _SEARCH_SIDE = 256
 # Cells brighter than this share of the way from dark to bright belong to the head …
 _HEAD_SHARE = 0.2
-# … and a line does, if more than this share of it does.
+# … and a row or column does if more than this share of its cells does.
 _LINE_SHARE = 0.05
-# Frequencies kept for the first, coarse comparison, of SIDE in each direction.
+# Of SIDE frequencies in each direction, those kept for the first, coarse comparison.
 _LOW = 12
 
 

@@ -1,10 +1,10 @@
-"""The one form that data has inside the project.
+"""The form that data has inside the project.
 
 A folder with
 
 - `images/` and, for slices that have one, `masks/<id>.png` (0/255, of the image's size);
-- `manifest.csv`, a row for each image, columns as in `COLUMNS`. Of these only the first few are
-  required, so that plain manifests of older data can be read as they are;
+- `manifest.csv`, a row for each image, columns as in `COLUMNS`. Only `data.REQUIRED` must be
+  there, so that plain manifests of older data can be read as they are;
 - `dataset.json`: name, licence, citation, source, the manifest's digest, how it was split.
 
 The digest of a data set is the SHA-256 of manifest.csv. As the manifest holds the digests of
@@ -47,20 +47,20 @@ COLUMNS = (
     *("id", "label", "plane", "fold", "group", "width", "height", "has_mask", "sha256"),
     # SHA-256 of the mask's file; name of the image's file below images/.
     *("mask_sha256", "file"),
-    # The collection; its licence; pseudonym of the patient; part (train, test) it was
-    # published in; place below the folder it was imported from; why it must not be used.
+    # The collection; its licence; the patient's pseudonym; the part (train, test) in which it was
+    # published; its path below the folder it was imported from; why it must not be used.
     *("source", "licence", "patient", "part", "origin", "excluded"),
 )
-# Why a split has excluded an image: its group lies in several of the folds that were there.
+# Why a split has excluded an image: its group lies in several of the existing folds.
 BRIDGE = "its group lies in several folds"
 _PSEUDONYM = 16
 
-# Starts a bar for a number of steps and gives what counts them.
+# Starts a progress bar for a number of steps and gives the function that advances it.
 Progress = Callable[[str, int], AbstractContextManager[Tick]]
 
 
 def no_progress(what: str, total: int) -> AbstractContextManager[Tick]:
-    """For those who do not want to watch."""
+    """Shows no progress."""
     return nullcontext(silent)
 
 
@@ -94,7 +94,7 @@ class Row:
 
     @property
     def grouped(self) -> bool:
-        """Whether a split puts it into a group: all but what was excluded for another reason."""
+        """Whether a split puts it into a group: unless it was excluded for a reason of its own."""
         return self.excluded in {"", BRIDGE}
 
     @property
@@ -133,7 +133,7 @@ class Dataset:
     Attributes:
         info: the content of dataset.json; empty if there is none.
         digest: SHA-256 of manifest.csv, as hexadecimal digits.
-        faults: rows that cannot be used, and whatever does not fit together.
+        faults: rows that cannot be used, and whatever is inconsistent.
     """
 
     folder: Path
@@ -175,11 +175,11 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def collections(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The collections that a set was joined of, each with its name, licence and citation.
+    """The collections that make up a set, each with its name, licence and citation.
 
     Args:
         info: content of dataset.json, whose own licence is that of the collection added last;
-            empty if there is none, which then states no collection.
+            if it is empty, no collection is stated.
     """
     return list(info.get("parts") or ([info] if info else []))
 
@@ -187,7 +187,7 @@ def collections(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def is_unstated(info: Mapping[str, Any], sources: Iterable[str]) -> bool:
     """Whether some images are of no collection that dataset.json states.
 
-    What was imported onto a folder without a dataset.json does not speak for that folder.
+    The collection imported onto a folder without a dataset.json says nothing of what was there.
 
     Args:
         info: content of dataset.json.
@@ -249,7 +249,7 @@ def info_bytes(info: Mapping[str, Any]) -> bytes:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and let it survive a power cut."""
+    """Write a file atomically, so that it survives a power cut."""
     with replacing(path) as draft, draft.open("wb") as stream:
         stream.write(content)
         stream.flush()

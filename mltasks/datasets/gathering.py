@@ -1,6 +1,6 @@
-"""Reads every image of the sets to be audited once, and keeps what the audit needs of it.
+"""Reads every image of the audited sets once, and keeps only what the audit needs.
 
-Kept for each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few numbers. No pixels.
+For each image: its row, 4 KiB of fingerprints, 224 bytes of cues, a few numbers. No pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from mltasks.batching import batched
 from mltasks.classes import NO_TUMOR
 from mltasks.data import DataError, marked
-from mltasks.datasets.copies import Shelf
+from mltasks.datasets.copies import FingerprintStore
 from mltasks.datasets.fingerprints import fingerprint
 from mltasks.datasets.form import INFO, MANIFEST, Dataset, Fault, Progress, Row, read_dataset
 from mltasks.datasets.items import Mask, files_below
@@ -47,20 +47,20 @@ class Gathered:
     """What was found out about n images; all lists are parallel.
 
     Attributes:
-        sets: the data sets, and for each image the number of its own.
-        numbers: of the fingerprint on the shelf; pictures of equal pixels share one.
-        shelf: the fingerprints.
+        sets, set_of: the data sets, and for each image the number of its set.
+        numbers: of each image's fingerprint in `store`; images of equal pixels share one.
+        store: the fingerprints.
         before, after: float32 (n, 28), see `shortcuts`.
         brain: score of "is a brain MRI", or NaN; `refused` are the places the model refuses.
-        unfit: places of images whose mask cannot be used; why is among the faults.
-        faults: by set, files and rows that cannot be used or do not fit together.
+        unfit: places of images whose mask cannot be used; the reason is among the faults.
+        faults: with their set, files and rows that cannot be used or are inconsistent.
     """
 
     sets: list[Dataset] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     set_of: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    shelf: Shelf = field(default_factory=Shelf)
+    store: FingerprintStore = field(default_factory=FingerprintStore)
     before: Any = None
     after: Any = None
     brain: list[float] = field(default_factory=list)
@@ -112,8 +112,8 @@ def gather(
 ) -> Gathered:
     """Read everything once. Files that cannot be used become faults and are not counted.
 
-    Nor are rows that were excluded: of these only what a split still needs is read, see
-    `Row.grouped`.
+    Excluded rows are not counted either; of these only those that a split still groups are read,
+    see `Row.grouped`.
     """
     found = Gathered(sets=list(sets))
     reader = _Reader(found, limits)
@@ -153,7 +153,7 @@ class _Reader:
         self._cues: list[Any] = []
 
     def images(self, tick: Tick) -> Iterator[tuple[int, Pixels]]:
-        """Places and pixels of those that can be used."""
+        """Places and pixels of the images that can be used."""
         for number, data in enumerate(self._found.sets):
             self._found.faults.extend((data.name, fault) for fault in data.faults)
             self._found.faults.extend((data.name, fault) for fault in _foreign(data))
@@ -173,7 +173,7 @@ class _Reader:
         place = len(self._found.rows)
         self._found.rows.append(row)
         self._found.set_of.append(number)
-        self._found.numbers.append(self._shelve(pixels))
+        self._found.numbers.append(self._fingerprint_number(pixels))
         self._found.brain.append(float("nan"))
         self._cues.append(np.stack([cues(pixels), framed_cues(pixels)]))
         if row.has_mask and mask is None:
@@ -186,10 +186,10 @@ class _Reader:
         table = np.stack(self._cues) if self._cues else np.zeros((0, 2, COLUMNS), np.float32)
         self._found.before, self._found.after = table[:, 0], table[:, 1]
 
-    def _shelve(self, pixels: Pixels) -> int:
+    def _fingerprint_number(self, pixels: Pixels) -> int:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key not in self._numbers:
-            self._numbers[key] = self._found.shelf.add(fingerprint(pixels))
+            self._numbers[key] = self._found.store.add(fingerprint(pixels))
         return self._numbers[key]
 
     def _image(self, data: Dataset, row: Row) -> Pixels:

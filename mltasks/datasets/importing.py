@@ -1,4 +1,4 @@
-"""From a download to a data folder: strictly read, written whole or not at all."""
+"""From a download to a data folder: every file is checked, and all is written or nothing."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Outcome:
     """What became of a download.
 
     Attributes:
-        folds_dropped: images that came with a fold, which says nothing in the set joined to.
-        names: of the files left out, in full, with the reason; patients may be among them.
+        folds_dropped: images that came with a fold, which has no meaning in the set joined to.
+        names: full names of the files left out, each with its reason; may name patients.
     """
 
     layout: str
@@ -84,7 +84,7 @@ class Outcome:
     names: list[tuple[str, str]] = field(default_factory=list)
 
     def groups(self) -> list[tuple[str, str, int]]:
-        """Folder and reason of the files left out, and how many these are; the most first."""
+        """Folder, reason and number of the files left out; the largest number first."""
         counts = Counter(
             (_folder(item.where), "an exact copy of another" if item.copy else item.reason)
             for item in self.left_out
@@ -104,7 +104,7 @@ class Outcome:
 
 
 def _folder(where: str) -> str:
-    """The folder of a file left out; patients' pseudonyms would make a group of each."""
+    """The folder of a file left out, without pseudonyms, which would make a group per patient."""
     parts = PurePath(where).parts[:-1]
     return "/".join("…" if is_pseudonym(part) else part for part in parts)
 
@@ -135,7 +135,7 @@ def run(request: Request, *, progress: Progress = no_progress) -> Outcome:
 
 
 def _describe(request: Request, found: Found) -> dict[str, Any]:
-    """dataset.json, but for what only the images tell."""
+    """dataset.json, except for what only the images can tell."""
     layout = found.layout
     info: dict[str, Any] = {"format": FORMAT, "name": "", "licence": "", "citation": ""}
     info.update(name=layout.name, licence=layout.licence, citation=layout.citation)
@@ -170,7 +170,7 @@ def _fill(
                 outcome.left_out.append(importer.hidden(row))
                 outcome.names.append((row.path or row.where, row.reason))
             elif request.onto is not None and row.fold is not None:
-                # Drawn without the older images, it would part copies that the two sets share.
+                # Drawn without the older images, it could separate copies that both sets hold.
                 outcome.folds_dropped += 1
                 outcome.rows.append(replace(row, fold=None))
             else:
@@ -210,11 +210,11 @@ def _beside(source: Path, place: Path) -> Iterator[LeftOut]:
 
 
 class _CopyError(ValueError):
-    """The set has this very image already."""
+    """The set already has this image."""
 
 
 class _Importer:
-    """Decodes, checks and writes one image after the other, beside those that are there."""
+    """Decodes, checks and writes one image after the other into a folder that may hold others."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class _Importer:
         self._sources: dict[str, set[str]] = defaultdict(set)
         for row in older:
             self._sources[row.group].add(row.source)
-        # What the groups that came with the images are called here.
+        # The names given here to the groups that came with the images.
         self._groups: dict[str, str] = {}
 
     def take(self, item: Item) -> Row | LeftOut:
@@ -263,7 +263,7 @@ class _Importer:
             for folder in folders
         ]
         told = lgg.holds_patients(file.parent) and not lgg.is_slice(file)
-        # What a patient's folder was packed into, or the folder itself in another form.
+        # Not if it is a patient's folder packed, or in another form.
         told = told and not any(
             path.stem.startswith(own.name) for own in file.parent.iterdir() if own.is_dir()
         )
@@ -271,7 +271,7 @@ class _Importer:
         return replace(found, where="/".join([*names, name]))
 
     def _holds_patients(self, folder: Path) -> bool:
-        """Whether it is above the patients' folders, so that its name is no patient's."""
+        """Whether it lies above the patients' folders, so that its name is not a patient's."""
         return folder in {self._place, *self._place.parents} or lgg.holds_patients(folder)
 
     def _row(self, item: Item) -> Row:
@@ -282,7 +282,7 @@ class _Importer:
         if mask is not None and item.label == NO_TUMOR:
             if mask.any():
                 raise ValueError("no tumour, and yet it has a mask")
-            mask = None  # a blank one says the same as none
+            mask = None  # an empty mask means the same as none
         mask_content = b"" if mask is None else encode_png(mask.astype(np.uint8) * 255)
         patient = self._pseudonym(item.patient)
         digest = hashlib.sha256(content).hexdigest()
@@ -295,7 +295,7 @@ class _Importer:
             "part": item.part,
             "origin": self._named(item.origin, item.patient),
         }
-        # What a manifest said before goes first, as long as it said anything (fold 0 is something).
+        # What an earlier manifest states takes precedence (fold 0 counts as stated).
         fields |= {key: value for key, value in item.known.items() if value or value == 0}
         fields["group"] = self._group(fields["group"], patient, fields["source"])
         row = Row(
@@ -317,41 +317,41 @@ class _Importer:
         return row
 
     def _pseudonym(self, patient: str) -> str:
-        """Of a patient as the download names them; empty if it names none."""
+        """The pseudonym for a patient's name in the download; empty if there is none."""
         if not patient or is_pseudonym(patient):
             return patient
         return pseudonym(patient, self._request.patient_key)
 
     def _named(self, text: str, patient: str) -> str:
-        """With the pseudonym where a layout has left its place."""
+        """The text with the pseudonym in place of {patient}."""
         return text.replace("{patient}", self._pseudonym(patient)) if patient else text
 
     def _group(self, wanted: str, patient: str, source: str) -> str:
-        """The group's name or, if the older set has it of another collection, after this one's.
+        """The group's name, prefixed by the collection's if another collection has that group.
 
-        Groups of equal names would tie images together that have nothing in common; "1" is the
-        first of many collections. A pseudonym is the same patient's everywhere.
+        Groups of equal names would tie together images that have nothing in common: many
+        collections have a group "1". A pseudonym means the same patient everywhere.
         """
         if wanted == patient:
             return wanted
         foreign = wanted in self._sources and source not in self._sources[wanted]
-        # Decided once, so that a group stays whole whose images are of several collections.
+        # Decided once, so that a group with images of several collections stays whole.
         return self._groups.setdefault(
             wanted, f"{slug(self._info['name'])}_{wanted}" if foreign else wanted
         )
 
     def _free_id(self, wanted: str, label: str, digest: str, suffix: str) -> str:
-        """The id wanted or, if another image has it, the same after the collection's name.
+        """The id wanted, prefixed by the collection's name if another image has it.
 
         Raises:
-            ValueError: the set has this very image under one of the two, or others under both.
+            ValueError: the set has this image under either id, or other images under both.
         """
         other = slug(f"{self._info['name']}_{wanted}")
         for name in (wanted, other):
             held = self._taken.get(name)
             if held is not None and (held.sha256, held.label) == (digest, label):
                 raise _CopyError(f"an exact copy of {name}, which is in the set already")
-            # A manifest may give a file another name than that of its id.
+            # A manifest may give a file a name other than its id.
             if held is None and not (self._folder / "images" / f"{name}{suffix}").exists():
                 return name
         raise ValueError(
@@ -360,7 +360,7 @@ class _Importer:
         )
 
     def _decode(self, path: Path, what: str, expected: str) -> tuple[bytes, Decoded]:
-        """Content and picture of a file, called `what` in messages: its name may be a patient's."""
+        """Content and picture of a file, called `what` in messages: its name may name a patient."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -373,7 +373,7 @@ class _Importer:
         return content, decode(content, self._request.limits)
 
     def _image(self, item: Item) -> tuple[Pixels, bytes, str]:
-        """Grey pixels, the file's content to keep and its suffix."""
+        """Grey pixels, the content to store and its suffix."""
         if not isinstance(item.image, Path):
             return item.image, encode_png(item.image), ".png"
         content, picture = self._decode(item.image, "the image", item.known.get("sha256", ""))
@@ -400,7 +400,7 @@ class _Importer:
         """What the mask's file says.
 
         Raises:
-            ValueError: it cannot be read. Its name is told unless it may be a patient's.
+            ValueError: it cannot be read. The message names it, unless it may name a patient.
         """
         hidden = self._layout.patients or item.patient
         what = "its mask" if hidden else f"its mask {path.name}"
@@ -414,7 +414,7 @@ def _channel(pixels: Pixels, channel: int) -> Pixels:
     """One sequence of a picture that holds several as colours.
 
     Raises:
-        ValueError: this sequence was not acquired: it is a copy of another.
+        ValueError: this sequence was not acquired: its channel repeats another.
     """
     if pixels.ndim == 2:
         if channel != lgg.FLAIR:

@@ -1,4 +1,4 @@
-"""What a layout yields: images to take, and files that are left out with the reason."""
+"""What a layout yields: images to take, and files left out, each with a reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Item:
     """One image of a download.
 
     Attributes:
-        id: what it will be called; unique in the set.
-        image: its file, or uint8 (height, width) if the layout had to read it itself.
+        id: its name in the set, unique there.
+        image: its file, or uint8 (height, width) if the layout has to read the file itself.
         channel: which colour channel of the file is the image; None for all, as grey.
         mask: file of its mask, or bool (height, width); None if it has none.
         patient: the patient as the download names them; only a pseudonym is kept.
-        origin: the file below the download's folder; empty where its name names a patient. As in
-            the id, {patient} stands for the pseudonym.
-        needs_mask: whether an image whose mask is empty is left out.
+        origin: the file's path in the download; empty where it names a patient. As in the id,
+            {patient} stands for the pseudonym.
+        needs_mask: whether the image is left out if its mask is empty.
         known: further fields of `form.Row` that the layout knows.
     """
 
@@ -48,9 +48,9 @@ class LeftOut:
     """A file that was not taken, and why.
 
     Attributes:
-        copy: whether an image of the same bytes and label was taken.
-        patient: the patient as the download names them, for whom {patient} stands in `where`.
-        path: its place in full where `where` hides it; told to those who ask, and never kept.
+        copy: whether an image with the same bytes and label was taken.
+        patient: the patient as the download names them; {patient} stands for them in `where`.
+        path: the full path where `where` hides it; shown on request, never stored.
     """
 
     where: str
@@ -62,13 +62,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which downloads are laid out.
+    """One way in which downloads are organised.
 
     Attributes:
         fits: whether a folder looks like it.
-        walk: yields what the folder holds; told the sequence to take of images that have several.
+        walk: yields what the folder holds; its second argument is the sequence to take of images
+            that have several.
         name, licence, citation: of the collection, where the layout belongs to just one.
-        patients: whether file names tell the patient, so that no report may repeat them.
+        patients: whether file names identify patients, so that no report may repeat them.
     """
 
     key: str
@@ -98,7 +99,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name's ending is that of a picture."""
+    """Whether the file name has a picture's suffix."""
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 

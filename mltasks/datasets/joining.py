@@ -17,13 +17,13 @@ def take_over(folder: Path, onto: Path, info: dict[str, Any]) -> list[Row]:
     """Copy an older set into a new folder, and add what its dataset.json says.
 
     Args:
-        info: what the new images' dataset.json says; it becomes that of both.
+        info: what the new images' dataset.json says; changed to describe both sets.
 
     Returns:
         The rows of the older set.
 
     Raises:
-        DataError: the older set has faults, or a file of it is missing or another one.
+        DataError: the older set has faults, or one of its files is missing or has changed.
         OSError: the new folder cannot be written.
     """
     older = read_dataset(onto)
@@ -34,7 +34,7 @@ def take_over(folder: Path, onto: Path, info: dict[str, Any]) -> list[Row]:
         if row.has_mask:
             _copy(onto / row.mask, folder / row.mask, row.mask_sha256)
     info["parts"] = [_summary(part) for part in (*collections(older.info), *collections(info))]
-    # How the new images were split went with their folds.
+    # The new images' folds are dropped, and with them the record of how they were split.
     info.pop(_SPLITS, None)
     if _SPLITS in older.info:
         info[_SPLITS] = older.info[_SPLITS]
@@ -45,10 +45,10 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     """Copy a file of an older set.
 
     Args:
-        sha256: what its manifest says; empty if it says nothing.
+        sha256: as stated by its manifest; empty if it states none.
 
     Raises:
-        DataError: the file is missing or another one.
+        DataError: the file is missing or has changed.
     """
     try:
         content = source.read_bytes()

@@ -1,7 +1,7 @@
-"""Looks for masks that cannot be right: empty, nearly full, beside the head, shifted or flipped.
+"""Looks for masks that cannot be right: empty, nearly full, outside the head, shifted or flipped.
 
-A tumour differs in brightness from what surrounds it. If the rim of a mask differs from its
-surroundings much less than it would after a flip, a quarter turn or a shift, it lies wrong.
+A tumour differs in brightness from its surroundings. If the rim of a mask differs from its
+surroundings much less than it would after a flip, a quarter turn or a shift, it is misplaced.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from PIL import Image, ImageFilter
 
 from mltasks.datasets.fingerprints import head_frame
 from mltasks.datasets.items import Mask
+from mltasks.evaluation import dice_score
 from mltasks.preprocessing import Floats, Pixels
 
-# All is looked at in this size.
+# Longer side of the copies that are examined.
 _SIDE = 128
 _FULL_SHARE, _OUTSIDE_SHARE = 0.6, 0.5
-# Widths of the rim inside and of the surroundings, as sizes of a square filter.
+# Widths of the inner rim and of the surroundings, as sizes of a square filter.
 _RIM, _AROUND = 5, 7
 _LEAST_POINTS = 5
 # How far masks are shifted, as a share of the longer side.
 _SHIFT = 0.08
-# Places that overlap the given one by more say nothing.
+# Other positions that overlap the given one by more than this are not compared.
 _OVERLAP = 0.5
-# Contrast of the given place to that of the best other, below which it is reported.
+# A mask is reported if its contrast, relative to that of the best other position, is below this.
 SUSPICIOUS = 0.4
-# Brightness differences of noise, so that flat regions have no contrast.
+# Brightness differences due to noise, so that flat regions have no contrast.
 _NOISE = 4.0
 
 Points = NDArray[np.int64]
@@ -41,7 +42,7 @@ MESSAGES = {
 
 
 def check_mask(grey: Pixels, mask: Mask) -> tuple[str, str] | None:
-    """What is wrong with a mask, as a key of `MESSAGES` and a sentence; None if nothing is seen.
+    """What is wrong with a mask, as a key of `MESSAGES` and a sentence; None if nothing is found.
 
     Args:
         grey: uint8 (height, width).
@@ -63,9 +64,9 @@ def check_mask(grey: Pixels, mask: Mask) -> tuple[str, str] | None:
 
 
 def fit(grey: Pixels, mask: Mask) -> tuple[float, str]:
-    """Contrast of the mask's rim over that of its best other place, and which place that is.
+    """Ratio of the contrast at the mask's rim to that of the best other position, and its name.
 
-    Infinite where no other place is different enough.
+    Infinite where no other position differs enough.
     """
     small, shape = _reduced(grey, mask)
     rim, around, points = (_points(part) for part in _rings(shape))
@@ -93,7 +94,7 @@ def _reduced(grey: Pixels, mask: Mask) -> tuple[Floats, Mask]:
 
 
 def _rings(shape: Mask) -> tuple[Mask, Mask, Mask]:
-    """The rim inside, what lies around, and the shape itself."""
+    """The inner rim, the surroundings, and the shape itself."""
     image = Image.fromarray(shape.astype(np.uint8) * 255)
     wide = np.asarray(image.filter(ImageFilter.MaxFilter(_AROUND))) > 0
     core = np.asarray(image.filter(ImageFilter.MinFilter(_RIM))) > 0
@@ -106,7 +107,7 @@ def _points(shape: Mask) -> Points:
 
 
 class _Move:
-    """One other place of a mask: a turn of the picture, or a shift."""
+    """Another position of a mask: flipped, turned or shifted."""
 
     def __init__(self, shape: tuple[int, ...], kind: str, shift: tuple[int, int] = (0, 0)) -> None:
         self._limit = np.array(shape) - 1
@@ -140,7 +141,8 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[str, _Move]]:
 def _overlap(shape: Mask, points: Points, move: _Move) -> float:
     """Dice of the shape and the shape moved."""
     moved = _inside(move(points), shape.shape)
-    return _dice(shape[moved[:, 0], moved[:, 1]].sum(), len(points) + len(moved))
+    shared = int(shape[moved[:, 0], moved[:, 1]].sum())
+    return 2 * shared / (len(points) + len(moved))
 
 
 def _inside(points: Points, shape: tuple[int, ...]) -> Points:
@@ -149,7 +151,7 @@ def _inside(points: Points, shape: tuple[int, ...]) -> Points:
 
 
 def _contrast(grey: Floats, rim: Points, around: Points) -> float:
-    """Difference of mean brightness over its spread; 0 where most lies outside the picture."""
+    """Difference of mean brightness over the spread; 0 if most of it lies outside the picture."""
     rim_in, around_in = _inside(rim, grey.shape), _inside(around, grey.shape)
     if len(rim_in) < max(_LEAST_POINTS, len(rim) / 2) or len(around_in) < _LEAST_POINTS:
         return 0.0
@@ -160,27 +162,17 @@ def _contrast(grey: Floats, rim: Points, around: Points) -> float:
 
 
 def misplaced(mask: Mask, rng: np.random.Generator) -> Mask:
-    """The mask flipped or shifted so that it lies wrong, for measuring the check."""
+    """The mask flipped or shifted to a wrong position, for measuring the check."""
     moves = [
         np.asarray(mask[:, ::-1]),
         np.asarray(mask[::-1]),
         np.asarray(mask[::-1, ::-1]),
         *(_rolled(mask, rng) for _ in range(2)),
     ]
-    wrong = [
-        moved for moved in moves if _dice((mask & moved).sum(), mask.sum() + moved.sum()) < _OVERLAP
-    ]
+    wrong = [moved for moved in moves if dice_score(mask, moved) <= _OVERLAP]
     return wrong[int(rng.integers(len(wrong)))] if wrong else mask
 
 
 def _rolled(mask: Mask, rng: np.random.Generator) -> Mask:
     angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.08, 0.2) * max(mask.shape)
     return np.roll(mask, (round(reach * np.sin(angle)), round(reach * np.cos(angle))), (0, 1))
-
-
-def _dice(shared: int, both: int) -> float:
-    """Dice from the points that two masks share and those of both, counted twice; 0 without any.
-
-    What overlaps by half comes out just below a half.
-    """
-    return 2 * float(shared) / (float(both) + 1e-9)

@@ -7,9 +7,9 @@ from typing import Any
 
 from mltasks.evaluation.plots import COLOURS, INK, Plot, drawn, lines
 
-# Width of the bins in which likenesses are counted.
+# Bin width of the likeness histogram.
 _STEP = 0.002
-# With more bins, numbers stand upright above their bars.
+# With more bins than this, the numbers above the bars are written vertically.
 _WIDE_BINS = 8
 
 
@@ -43,7 +43,7 @@ def search(curve: Sequence[Mapping[str, float]]) -> Plot:
     """What the search would find with other thresholds.
 
     Args:
-        curve: for each shift of both thresholds, the share called copies by kind of pair.
+        curve: for each shift of both thresholds, the share called copies of each kind of pair.
     """
 
     def draw(axes: Any) -> None:
@@ -64,7 +64,7 @@ def search(curve: Sequence[Mapping[str, float]]) -> Plot:
 
 
 def cues(title: str, figures: Mapping[str, Any], chance: float) -> Plot:
-    """How well each cue alone tells the label.
+    """How well each cue alone predicts the label.
 
     Args:
         figures: what was measured, by cue.

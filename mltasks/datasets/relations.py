@@ -15,14 +15,14 @@ from mltasks.datasets.series import blocks
 
 # Examples kept of each kind of pair.
 SHOWN = 24
-# Of pictures with equal pixels, each is compared with so many of the others: a thousand blank
-# pictures are half a million pairs that say nothing more.
+# Each picture is compared with at most so many others of equal pixels: a thousand blank pictures
+# would make half a million pairs and add nothing.
 _MOST_EQUAL = 32
 KINDS = ("contradicting labels", "across sets", "across parts", "across folds", "in one part")
 
 
 def contradict(one: str, other: str) -> bool:
-    """Whether two labels cannot both be right; "tumor" agrees with every kind of tumour."""
+    """Whether two labels contradict each other; "tumor" agrees with every kind of tumour."""
     if TUMOR in {one, other}:
         return NO_TUMOR in {one, other}
     return one != other
@@ -30,18 +30,19 @@ def contradict(one: str, other: str) -> bool:
 
 @dataclass(slots=True)
 class Relations:
-    """Pairs of near copies, condensed.
+    """Pairs of near copies, summarised.
 
     Attributes:
         groups: union of near copies, over the places of the images.
-        pairs: number of pairs of images, by kind of `KINDS`; a pair counts once, as the first.
+        pairs: number of pairs of images, by kind; each pair counts once, under the first of
+            `KINDS` that applies.
         turns: number of pairs of different pixels, by turn.
         examples: the most alike pairs of each kind, over places.
-        copied: places of images that have a copy in another set, part or fold, by name of the
-            other: {"part": {("a", "train"): {...}}}.
+        copied: places of images that have a copy in another set, part or fold, by the names of
+            its own and the other: {"part": {("test", "train"): {...}}}.
         contradictions: places of images that have a copy with another label.
         likeness: counts of pairs of different pixels by likeness in steps of 0.002.
-        existing: how the copies fit the groups and folds that the data came with.
+        existing: how the copies agree with the groups and folds that the data came with.
     """
 
     groups: Groups
@@ -60,7 +61,7 @@ class Relations:
 
 
 def relate(found: Gathered, pairs: Iterable[Pair]) -> Relations:
-    """Go through the pairs once; equal pixels are pairs as well."""
+    """Go through the pairs once; images of equal pixels are pairs, too."""
     relations = Relations(Groups(len(found.rows)))
     members: dict[int, list[int]] = defaultdict(list)
     for place, number in enumerate(found.numbers):
@@ -118,12 +119,12 @@ def _kind(found: Gathered, pair: Pair) -> str:
 
 
 def _in_two_folds(one: Row, other: Row) -> bool:
-    """Whether both have a fold, and another one: what is in none leaks nowhere."""
+    """Whether both have a fold and these differ; an image in no fold cannot leak."""
     return None not in {one.fold, other.fold} and one.fold != other.fold
 
 
 def part_of(row: Row) -> str:
-    """The part (train, test) in which an image was published; BRISC's ids tell it, too."""
+    """The part (train, test) in which an image was published, if need be from BRISC's ids."""
     if row.part:
         return row.part
     words = row.id.split("_")
@@ -137,13 +138,13 @@ def join_all(found: Gathered, copies: Groups) -> Groups:
         joined.join(place, int(label))
     first: dict[tuple[Any, ...], int] = {}
     for place, row in enumerate(found.rows):
-        # The same pseudonym is the same patient in every set; group names are a set's own.
+        # A pseudonym means the same patient in every set; group names hold within one set only.
         for key in (
             ("patient", row.patient) if row.patient else (),
             ("group", found.set_of[place], row.group) if row.group else (),
         ):
             if key:
                 joined.join(place, first.setdefault(key, place))
-    for one, other in blocks(found.rows, found.shelf, found.numbers):
+    for one, other in blocks(found.rows, found.store, found.numbers):
         joined.join(one, other)
     return joined

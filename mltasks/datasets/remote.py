@@ -1,11 +1,11 @@
 """Data sets in S3, named by what they contain.
 
-    <prefix>/blobs/<sha256>                 a file, once, however many sets it is in
+    <prefix>/blobs/<sha256>                 a file, stored once for all sets that contain it
     <prefix>/datasets/<digest>/files.json   the files of a set; <digest> is its own SHA-256
     <prefix>/names/<name>.json              which digest a name stands for; written last
 
-Nothing is visible before all it names is there, so an interrupted push leaves no half set; run
-again, it goes on after what is there. A pull checks every byte, and needs no right but to read.
+Nothing is visible before everything it names is there, so an interrupted push leaves no partial
+set; run again, it continues. A pull checks every byte, and needs read access only.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ def push(
     """Send a data set.
 
     Args:
-        verify: read back every file that is there already, and send the damaged ones again.
+        verify: read back every file that is already there, and send damaged ones again.
 
     Raises:
-        DataError: the folder has faults or files that are not those of its manifest, does not
-            state whose data it is, the name is no name, or the bucket cannot be written.
+        DataError: the folder has faults or files that differ from its manifest, does not state
+            whose data it is, the name is invalid, or the bucket cannot be written.
     """
     data = read_dataset(folder)
     _check_terms(data)
@@ -114,7 +114,7 @@ def push(
             tick(1)
     content = _list_bytes(data, entries)
     digest = hashlib.sha256(content).hexdigest()
-    # The list after its files, the name after the list; both anew, as one there may be damaged.
+    # The list after its files, the name after the list; both always, as an old one may be damaged.
     bucket.put(bucket.files(digest), content)
     pointer = json.dumps({"format": _FORMAT, "name": name, "digest": digest})
     bucket.put(bucket.name(name), pointer.encode())
@@ -122,7 +122,7 @@ def push(
 
 
 def _check_terms(data: Dataset) -> None:
-    """Licence and citation of every collection must be stated: they travel along."""
+    """Licence and citation of every collection must be stated, as they are passed on with it."""
     if not data.info:
         raise DataError(
             f"{data.folder} has no dataset.json: import it, so that licence and citation travel "
@@ -176,7 +176,7 @@ def _list_bytes(data: Dataset, entries: list[Entry]) -> bytes:
 
 
 def _parts(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Whose data a joined set is: beside its own licence, which is that of the last collection."""
+    """The collections of a joined set: its own licence is only that of the last one."""
     if "parts" not in info:
         return {}
     keys = ("name", *_TERMS)
@@ -184,14 +184,14 @@ def _parts(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pull(which: str, output: Path, place: Place, *, progress: Progress = no_progress) -> Outcome:
-    """Fetch a data set by name or digest; needs no right but to read.
+    """Fetch a data set by name or digest; needs read access only.
 
     Files come into `.<output>.pull` beside the output and stay there if the pull is interrupted,
-    so that the next one goes on. The output appears when all is there and verified.
+    so that the next one continues. The output appears once everything is there and verified.
 
     Raises:
-        DataError: there is no such set, the output exists, an object is missing or not what its
-            digest says, or the disk cannot be written.
+        DataError: there is no such set, the output exists, an object is missing or does not match
+            its digest, or the disk cannot be written.
     """
     if output.exists():
         raise DataError(f"{output} is there already: remove it or choose another output")
@@ -285,7 +285,7 @@ def _read_list(bucket: Bucket, digest: str) -> list[Entry]:
 
 
 def _safe(path: str) -> bool:
-    """Whether a path stays in the folder: a name, or one in images/ or masks/."""
+    """Whether a path stays in the folder: a file name, there or in images/ or masks/."""
     parts = path.split("/")
     return (
         len(parts) <= 2
@@ -298,7 +298,7 @@ def _safe(path: str) -> bool:
 
 
 def _prepare(waiting: Path, digest: str) -> None:
-    """A folder for this digest; what another one left there is removed."""
+    """A folder for this digest; what was left there by another digest is removed."""
     mark = waiting / ".digest"
     if waiting.exists() and (not mark.exists() or mark.read_bytes() != digest.encode()):
         shutil.rmtree(waiting)
@@ -308,7 +308,7 @@ def _prepare(waiting: Path, digest: str) -> None:
 
 
 def _only(waiting: Path, entries: list[Entry]) -> None:
-    """Remove what is not of the set."""
+    """Remove files that do not belong to the set."""
     named = {entry.path for entry in entries}
     for path in list(waiting.rglob("*")):
         if path.is_file() and path.relative_to(waiting).as_posix() not in named:
@@ -316,7 +316,7 @@ def _only(waiting: Path, entries: list[Entry]) -> None:
 
 
 def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
-    """One file; whether it had to be fetched."""
+    """Fetch one file if needed; whether it was."""
     target = waiting / entry.path
     if target.exists() and target.stat().st_size == entry.size:
         if file_digest(target) == entry.sha256:

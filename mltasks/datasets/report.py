@@ -94,8 +94,8 @@ class _Picture:
     Attributes:
         file: below the report.
         name: set and id of the image.
-        label: and its plane.
-        alt: the name, and what was done to it.
+        label: of the image, with its plane.
+        alt: the name, and how the image was turned.
     """
 
     file: str
@@ -106,21 +106,21 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """One image, or two side by side, and what is said of them."""
+    """One image, or two side by side, with a note."""
 
     pictures: tuple[_Picture, ...]
     note: str
 
 
 class _Book:
-    """Writes small pictures, one after the other, and keeps what the page says of them."""
+    """Writes small pictures one after the other; gives what the page says of them."""
 
     def __init__(self, folder: Path, found: Gathered, limits: Limits) -> None:
         self._folder, self._found, self._limits = folder, found, limits
         self._count = 0
 
     def pair(self, pair: Pair) -> _Card:
-        """Two images, the second turned so that both lie alike."""
+        """Two images, the second turned to match the first."""
         turned = turned_pictures(self._pixels(pair.second), pair.turn)
         done = turn_name(pair.turn)
         first = self._picture(self._pixels(pair.first), pair.first)
@@ -128,7 +128,7 @@ class _Book:
         return _Card((first, second), f"{pair.likeness:.3f} ({_VIEWS[pair.view]}); second {done}")
 
     def one(self, place: int, note: str, *, outlined: bool = False) -> _Card:
-        """One image, with the outline of its mask if that is wanted and can be had."""
+        """One image, with the outline of its mask if wanted and available."""
         pixels, done = self._pixels(place), ""
         mask = self._mask(place) if outlined else None
         if mask is not None and mask.shape == pixels.shape:
@@ -174,7 +174,7 @@ def _counted(items: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 def _question(name: str, answers: dict[str, Any]) -> dict[str, Any]:
-    """How well cues tell the label: what is measured of one question of `shortcuts`."""
+    """How well cues predict the label, for one question of `shortcuts`."""
     if "not_measured" in answers:
         return {"name": name, "not_measured": answers["not_measured"]}
     title = f"{name.capitalize()}, picture {{}}"

@@ -1,7 +1,7 @@
-"""Which images are neighbours in a series, as far as their names tell.
+"""Which images are neighbours in a series, judging by their names.
 
-Collections number the slices of one scan one after the other. Neighbours by number that also
-resemble each other are slices of one head, and must not be parted between training and test.
+Collections number the slices of a scan consecutively. Neighbours by number that also resemble
+each other are slices of one head, and must not be split between training and test.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mltasks.datasets.copies import Shelf, likeness_within
+from mltasks.datasets.copies import FingerprintStore, likeness_within
 from mltasks.datasets.form import Row
 
-# Least likeness of neighbours of one series, as whole or within the frame of the head.
+# Least likeness of neighbours in one series, as whole pictures or within the frame of the head.
 ALIKE = 0.80
 _NUMBER = re.compile(r"\d+")
 
 
 def _split(name: str) -> tuple[str, int, str] | None:
-    """What is before and after the longest number in a name, and the number."""
+    """The text around the longest number in a name, and the number."""
     numbers = list(_NUMBER.finditer(name))
     if not numbers:
         return None
@@ -27,9 +27,9 @@ def _split(name: str) -> tuple[str, int, str] | None:
 
 
 def neighbours_by_name(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Places of rows whose names differ by one in their number, of one part, label and plane.
+    """Places of rows of one part, label and plane whose numbers in the name differ by one.
 
-    Where the patient is known nothing needs to be guessed, so such rows are left out.
+    Rows whose patient is known are left out: for them nothing needs to be guessed.
     """
     places: dict[tuple[str, ...], dict[int, int]] = {}
     for place, row in enumerate(rows):
@@ -46,14 +46,16 @@ def neighbours_by_name(rows: Sequence[Row]) -> list[tuple[int, int]]:
     ]
 
 
-def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+def blocks(
+    rows: Sequence[Row], store: FingerprintStore, numbers: Sequence[int]
+) -> Iterator[tuple[int, int]]:
     """Places of neighbours that resemble each other.
 
-    Two images that both came with groups are left to those: whoever made them knew more than
-    names tell, and chains of likeness between large groups would tie everything into one.
+    If both images came with groups, those decide: whoever made them knew more than the names
+    say, and chains of likeness between large groups would join everything into one.
 
     Args:
-        numbers: of the rows' fingerprints on the shelf; below 0 where there is none.
+        numbers: of the rows' fingerprints in `store`; negative where there is none.
     """
     pairs = [
         (a, b)
@@ -62,7 +64,7 @@ def blocks(rows: Sequence[Row], shelf: Shelf, numbers: Sequence[int]) -> Iterato
     ]
     for start in range(0, len(pairs), 1024):
         some = pairs[start : start + 1024]
-        found = likeness_within(shelf, [(numbers[a], numbers[b]) for a, b in some])
+        found = likeness_within(store, [(numbers[a], numbers[b]) for a, b in some])
         for pair, whole, framed in zip(some, found.whole, found.framed, strict=True):
             if max(whole, framed) >= ALIKE:
                 yield pair

@@ -1,8 +1,8 @@
-"""How well the label can be told without looking at the brain.
+"""How well the label can be predicted without looking at the brain.
 
-A small classifier is given only size, aspect, borders and histogram of each picture, once as it
-is and once as `mltasks.preprocessing` hands it to the network. It is tested on groups it has not
-seen. Whatever it scores above chance, a network may score without having learnt any anatomy.
+A small classifier sees only the size, aspect, borders and histogram of each picture, once of the
+original and once of what `mltasks.preprocessing` gives the network. It is tested on groups it has
+not seen. What it scores above chance, a network can score without having learnt any anatomy.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def cues(grey: Pixels) -> Array:
 
 
 def framed_cues(grey: Pixels) -> Array:
-    """As `cues`, of what the network sees, the head's frame in a black square.
+    """As `cues`, of what the network sees: the head's frame in a black square.
 
     The aspect is that of the frame.
     """
@@ -94,11 +94,11 @@ def measure(
     Args:
         before, after: float32 (n, 28), of the pictures as they are and as the network sees them.
         labels: n labels.
-        groups: n group numbers; a group is never on both sides of a test.
+        groups: n group numbers; a group is never split between training and test.
 
     Returns:
-        By question ("class", "tumour or none"): chance, and by stage and cue the figures with
-        95% intervals; or why the question cannot be asked of this data.
+        By question ("class", "tumour or none"): the chance level, and by stage and cue the figures
+        with 95% intervals; or why this data cannot answer the question.
     """
     names, group = np.asarray(labels), np.asarray(groups)
     questions = {
@@ -129,7 +129,7 @@ def measure(
 
 
 def _unusable(target: Array, group: Array) -> str:
-    """Why a question cannot be put, if so."""
+    """Why the data cannot answer the question; empty if it can."""
     classes = np.unique(target)
     if len(classes) < 2:
         return "all images have the same label"

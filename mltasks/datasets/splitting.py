@@ -1,8 +1,8 @@
-"""Folds that keep groups whole and classes and planes balanced, drawn once.
+"""Folds that keep groups whole and balance classes and planes, drawn once.
 
-What belongs together is near copies, images of one patient, groups the data came with, and
-neighbours in a series. A fold that was given stays: the images of an older set keep theirs when
-new ones are added, and drawing anew has to be asked for.
+A group is formed by near copies, images of one patient, groups the data came with, and neighbours
+in a series. Existing folds stay: the images of an older set keep theirs when new ones are added,
+unless a new draw is asked for.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Request:
     """What `manage.py dataset split` was asked for.
 
     Attributes:
-        folds: None means as many as the data has, or `FOLDS`.
-        groups: groups.csv of an audit, instead of searching again.
-        redraw: whether folds that are there are drawn anew.
+        folds: how many; None means as many as the data has, or `FOLDS`.
+        groups: groups.csv of an audit, to use instead of searching again.
+        redraw: whether existing folds are drawn anew.
     """
 
     folder: Path
@@ -59,9 +59,9 @@ class Outcome:
     """What became of a split.
 
     Attributes:
-        kept, drawn: images whose fold was there and that got one.
-        left_out: images that would tie folds together, so they are excluded.
-        torn: groups whose images lie in several folds, all of which were there before.
+        kept, drawn: images that kept their fold, and images that got one.
+        left_out: images excluded because their group lies in several existing folds.
+        torn: groups that lie in several existing folds.
     """
 
     data: Dataset
@@ -104,11 +104,11 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
 
 
 def _folds(data: Dataset, rows: Sequence[Row], request: Request) -> int:
-    """Into how many folds to split: as many as there are, unless all are drawn anew."""
+    """The number of folds: as many as exist, unless all are drawn anew."""
     there = max((row.fold for row in rows if row.fold is not None), default=-1) + 1
     if there:
         there = max(there, (data.info.get(_KEY) or {}).get("folds", 0))
-    # All in the first fold is no split.
+    # A single fold is no split.
     known = there if there > 1 else FOLDS
     folds = known if request.folds is None else request.folds
     if not 2 <= folds <= 100:
@@ -143,7 +143,7 @@ def _outcome(
 def _policy(
     data: Dataset, request: Request, folds: int, before: Sequence[int | None]
 ) -> dict[str, Any]:
-    """How the split was made, and which splits were before it."""
+    """How the split was made, and the earlier splits."""
     old = data.info.get(_KEY) or {}
     history = list(old.get("replaces", []))
     if any(row.fold is not None for row in data.rows):
@@ -162,7 +162,7 @@ def _groups(data: Dataset, rows: Sequence[Row], request: Request, progress: Prog
     """The group of each row, as the place of its first member: int (n,)."""
     if request.groups is not None:
         return _read_groups(data, rows, request.groups)
-    # What an earlier split has excluded still ties others together; faults must be mended.
+    # Images excluded by an earlier split still connect others.
     found = gather([replace(data, rows=rows)], request.limits, None, progress)
     broken = [fault for _, fault in found.faults if fault.kind in {"missing", "damaged", "digest"}]
     if broken or len(found.rows) < len(rows):
@@ -173,7 +173,7 @@ def _groups(data: Dataset, rows: Sequence[Row], request: Request, progress: Prog
 
 def joined_groups(found: Gathered, progress: Progress) -> Any:
     """The groups for splitting of images that were read: int (n,)."""
-    copies = relate(found, find_pairs(found.shelf, progress=progress)).groups
+    copies = relate(found, find_pairs(found.store, progress=progress)).groups
     return join_all(found, copies).labels()
 
 
@@ -202,7 +202,7 @@ def _read_groups(data: Dataset, rows: Sequence[Row], path: Path) -> Any:
 
 
 def _group_names(rows: Sequence[Row], labels: Any) -> dict[int, str]:
-    """A group is called after its first image by id, so that others' names do not change."""
+    """A group is named after its first image by id, so that the others' names do not change."""
     names: dict[int, str] = {}
     for row, label in zip(rows, labels, strict=True):
         names[int(label)] = min(row.id, names.get(int(label), row.id))
@@ -226,14 +226,13 @@ def assign(
 ) -> list[int | None]:
     """A fold for each image; groups are kept whole and strata even.
 
-    Groups are taken from the largest to the smallest, each to the fold where the counts of its
-    strata are then nearest to even shares. Images with a fold keep it, and their group's
-    others follow. A group that has images in several folds ties them together: its
-    others get None.
+    Groups are assigned from the largest to the smallest, each to the fold that makes the shares of
+    its strata most even. Images with a fold keep it, and the rest of their group joins them. If a
+    group has images in several folds, the rest of it gets None.
 
     Args:
         labels: group of each of the n images.
-        strata: what is to be spread evenly, of each image.
+        strata: of each image, what is to be spread evenly.
         before: fold of each image, or None.
         folds: how many there are.
         seed: decides between equals.
@@ -259,7 +258,7 @@ def assign(
             waiting.append(label)
     for label in waiting:
         own = traits[members[label]].sum(axis=0)
-        # How far the shares would be from even, if the group went to this fold.
+        # How uneven the shares would be if the group went to this fold.
         grown = (filled + own) / np.maximum(total, 1)
         cost = ((grown**2 - (filled / np.maximum(total, 1)) ** 2) * (own > 0)).sum(axis=1)
         best = int(rng.choice(np.flatnonzero(cost <= cost.min() + 1e-12)))
@@ -272,8 +271,8 @@ def assign(
 def _traits(strata: Sequence[Any]) -> Any:
     """What is to be spread evenly: float64 (n, traits) of 0 and 1.
 
-    A stratum such as (class, plane) counts as a whole and by each of its parts, and every image
-    counts as one: a large group of one plane must not be joined by the same class in another.
+    A stratum such as (class, plane) is spread as a whole and by each of its parts, and so are all
+    images: else a fold with a large group of one plane could also get its class's other planes.
     """
     whole = [stratum if isinstance(stratum, tuple) else (stratum,) for stratum in strata]
     columns = [np.ones((len(whole), 1))]

@@ -1,8 +1,8 @@
-"""How often the search for copies errs, measured on pairs of which the truth is known.
+"""How often the search for copies errs, measured on pairs whose truth is known.
 
-Pairs that are copies are made: an image is turned or mirrored, resized, windowed anew, re-framed,
-recompressed, and all of it at once. Pairs that are not are found: the most alike image of another
-class or plane, and the next image of the same series by name, whose mask shows another tumour.
+Pairs that are copies are made: an image is turned or mirrored, resized, re-windowed, re-framed,
+recompressed, and all of this at once. Pairs that are not are found: the most similar image of
+another class or plane, and the next image of a series by name if its mask shows another tumour.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mltasks.datasets.copies import Shelf, Views, likeness
+from mltasks.datasets.copies import FingerprintStore, Views, likeness
 from mltasks.datasets.fingerprints import TURNS, fingerprint, turned
 from mltasks.preprocessing import Pixels
 
 Rng = np.random.Generator
-# So many images are compared with all others at once.
+# How many images are compared with all others at once.
 _BLOCK = 64
 
 
@@ -75,30 +75,30 @@ CHANGES: dict[str, Callable[[Pixels, Rng], Pixels]] = {
 
 
 def altered(
-    shelf: Shelf, numbers: Sequence[int], pictures: Sequence[Pixels], *, seed: int = 0
+    store: FingerprintStore, numbers: Sequence[int], pictures: Sequence[Pixels], *, seed: int = 0
 ) -> dict[str, Views]:
-    """Likeness of images and their changed selves, by change."""
+    """Likeness of images to altered versions of themselves, by alteration."""
     rng = np.random.default_rng(seed)
     found = {}
     for name, change in CHANGES.items():
-        other = Shelf()
+        other = FingerprintStore()
         for picture in pictures:
             other.add(fingerprint(change(picture, rng)))
-        found[name] = likeness(shelf, numbers, other, range(len(pictures)))
+        found[name] = likeness(store, numbers, other, range(len(pictures)))
     return found
 
 
-def strangers(shelf: Shelf, numbers: Sequence[int], kinds: Sequence[Any]) -> Views:
-    """Likeness of images and, for each, the most alike one of another kind (class or plane)."""
+def strangers(store: FingerprintStore, numbers: Sequence[int], kinds: Sequence[Any]) -> Views:
+    """Likeness of each image to the most similar one of another kind (class or plane)."""
     codes = np.unique([str(kind) for kind in kinds], return_inverse=True)[1]
     scores = {}
     for view in ("whole", "framed"):
-        everything = shelf.vectors(view, slice(None))
+        everything = store.vectors(view, slice(None))
         best = np.full(len(numbers), -1.0)
         for start in range(0, len(numbers), _BLOCK):
             block = list(numbers[start : start + _BLOCK])
             for turn in range(TURNS):
-                values = turned(shelf.vectors(view, block), turn) @ everything.T
+                values = turned(store.vectors(view, block), turn) @ everything.T
                 values[codes[block][:, None] == codes[None]] = -1
                 place = slice(start, start + len(block))
                 best[place] = np.maximum(best[place], values.max(axis=1))

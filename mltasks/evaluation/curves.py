@@ -1,4 +1,4 @@
-"""Curves: ROC, precision and recall, reliability. Plain lists of points for JSON and plots."""
+"""ROC, precision–recall and reliability curves, as plain lists of points for JSON and plots."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def _thin(x: Array, y: Array) -> Points:
 
 def roc(score: Array, positive: Array) -> Points:
     """(1 - specificity, sensitivity) from the strictest threshold to the most lenient."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]
-    hits = np.r_[0, np.cumsum(positive[order])[ends]] / max(1, positive.sum())
-    alarms = np.r_[0, np.cumsum(~positive[order])[ends]] / max(1, (~positive).sum())
+    from sklearn.metrics import roc_curve
+
+    alarms, hits, _ = roc_curve(positive, score, drop_intermediate=False)
     return _thin(alarms, hits)
 
 
 def precision_recall(score: Array, positive: Array) -> Points:
     """(recall, precision) from the strictest threshold to the most lenient."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]
-    hits = np.cumsum(positive[order])[ends]
-    return _thin(hits / max(1, positive.sum()), hits / (ends + 1))
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(positive, score)
+    # The most lenient threshold comes first; the last point is of no threshold.
+    return _thin(recall[-2::-1], precision[-2::-1])
 
 
 def reliability(results: Results) -> list[dict[str, float]]:
-    """For each bin of the answer's probability: how many, how sure, how often right."""
+    """For each bin of the answer's probability: count, mean confidence and accuracy."""
     known = results.take(results.kind_known)
     confidence = known.probabilities.max(axis=1)
     index = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -53,7 +53,7 @@ def reliability(results: Results) -> list[dict[str, float]]:
 
 
 def curves(results: Results) -> dict[str, Any]:
-    """All curves of a report; those of a class only where some slices have it and some not."""
+    """All curves of a report; those of a class only if some slices have it and some do not."""
     known = results.take(results.kind_known)
     one_against_rest = {
         name: (known.probabilities[:, index], known.target == index)

@@ -14,10 +14,10 @@ from mltasks.evaluation.bootstrap import Metric, proportion_interval
 from mltasks.evaluation.results import Array, Results
 
 _NONE = CLASSES.index(NO_TUMOR)
-# Probabilities of a class from which sensitivity and specificity are stated.
+# Thresholds on a class's probability at which sensitivity and specificity are stated.
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
-# Tumours by their share of the picture: at most 0.5%, 1%, 2%, 4%, more.
+# Bounds of tumour sizes, as shares of the picture: below 0.5%, 1%, 2%, 4%, or larger.
 SIZES = (0.005, 0.01, 0.02, 0.04)
 # States a metric of one set of results.
 _Stating = partial[dict[str, Any]]
@@ -73,7 +73,7 @@ def _confusion(results: Results) -> dict[str, Any]:
 
 
 def overlap(results: Results, state: _Stating) -> dict[str, Any]:
-    """Dice of the marked area with the expert's; a missed tumour counts 0."""
+    """Dice of the marked area and the expert's; a missed tumour counts as 0."""
     scores = results.dice
     measured = ~np.isnan(scores)
     return {
@@ -90,7 +90,7 @@ def overlap(results: Results, state: _Stating) -> dict[str, Any]:
 
 
 def _parts(results: Results) -> dict[str, dict[str, Array]]:
-    """Ways to divide the slices: by name of the way, the slices of each part."""
+    """Ways to divide the slices: by criterion, the slices of each part."""
 
     def by(values: Array) -> dict[str, Array]:
         return {str(name): values == name for name in np.unique(values) if str(name)}
@@ -132,7 +132,7 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
 
 
 def elsewhere(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
-    """What becomes of slices from elsewhere: all of them, and `by_source`."""
+    """Results on slices from elsewhere: on all of them, and `by_source`."""
 
     def part(own: Results) -> dict[str, Any]:
         state = _stating(own, resamples)
@@ -174,9 +174,9 @@ def _tumor_or_none(results: Results, state: _Stating) -> dict[str, Any]:
 
 
 def coverage_curve(results: Results) -> list[dict[str, float]]:
-    """Error among the slices of highest confidence, at every twentieth of them.
+    """Error among the slices of highest confidence, in steps of a twentieth of all slices.
 
-    Flagged and refused slices come last: the network commits itself on them never.
+    Flagged and refused slices come last: the network never commits itself on them.
     """
     known = results.take(results.kind_known)
     if not len(known):
@@ -226,7 +226,7 @@ def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
 
 
 def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[str, Any]:
-    """How many of the slices `among` are hits, and their share with an interval by group."""
+    """How many of the slices in `among` are hits, and their share with an interval by group."""
     among = np.ones(len(hits), np.bool_) if among is None else among
     stated = state(bootstrap.share(hits, among))
     return {
@@ -237,8 +237,8 @@ def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[s
     }
 
 
-def _inside(values: Array) -> Metric:
-    """Share of 1 among the values that are not NaN, the others being 0."""
+def _hit_share(values: Array) -> Metric:
+    """Share of ones among values that are 0, 1 or NaN; NaN does not count."""
     return bootstrap.share(values == 1, ~np.isnan(values))
 
 
@@ -250,7 +250,7 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
     return {
         "n": len(results),
         **_groups(results),
-        # Of these alone can be said whether the kind is right.
+        # Only for these can it be said whether the kind is right.
         "kind_known": {"n": int(known.sum()), "tumors": int((known & tumor).sum())},
         "tumor_free": int((~tumor).sum()),
         "accuracy": state(bootstrap.share(right, known)),
@@ -267,8 +267,8 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         ),
         "tumor_or_none": _tumor_or_none(results, state),
         "dice": overlap(results, state),
-        "hottest_inside": state(_inside(results.inside)),
-        "attention_peak_inside": state(_inside(results.peak_inside)),
+        "hottest_inside": state(_hit_share(results.pointing_hit)),
+        "attention_peak_inside": state(_hit_share(results.peak_hit)),
         "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
         "by": _divided(results, resamples),
         "doubt": _doubt(results, state),
@@ -278,11 +278,11 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
     }
 
 
-def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
+def refusal_summary(outcomes: dict[str, Array]) -> dict[str, Any]:
     """How many other pictures are taken for brain MRI, in all and by source.
 
     Args:
-        fates: see `results.refusals`. These are single pictures, not slices of groups, so
+        outcomes: see `results.refusals`. These are single pictures, not slices of groups, so
             each counts as a trial of its own.
     """
 
@@ -296,5 +296,8 @@ def refusal_summary(fates: dict[str, Array]) -> dict[str, Any]:
             "ci95": proportion_interval(taken, len(values)),
         }
 
-    everything = np.concatenate([*fates.values(), np.zeros(0, int)])
-    return {**counted(everything), "by_source": {k: counted(v) for k, v in sorted(fates.items())}}
+    everything = np.concatenate([*outcomes.values(), np.zeros(0, int)])
+    return {
+        **counted(everything),
+        "by_source": {k: counted(v) for k, v in sorted(outcomes.items())},
+    }

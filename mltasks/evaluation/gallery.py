@@ -1,4 +1,4 @@
-"""The worst misses as pictures: what the expert drew, what the network drew, what it said."""
+"""The worst misses as pictures, with the expert's outline, the network's outline and answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mltasks.evaluation.results import KIND_UNKNOWN, Array, Results
 from mltasks.inference import Analyzer
 
 _SHOWN, _SIDE = 24, 360
-# Blue and orange differ for colour-blind people too; the orange line is broken besides.
+# Blue and orange differ for colour-blind people, too; the orange line is also dashed.
 _EXPERT, _NETWORK = (86, 180, 233), (230, 159, 0)
 
 
 def worst(results: Results, count: int) -> list[int]:
-    """Indices of the worst misses: half wrong names by how sure they were, half bad outlines.
+    """Indices of the worst misses: half are wrong classes, most confident first, half bad outlines.
 
-    Tumours called none come first.
+    Tumours called no tumour come first.
     """
     wrong = results.kind_known & ~results.right
     missed = results.tumor & (results.predicted == CLASSES.index("no_tumor"))
@@ -65,7 +65,7 @@ def write(
     load: Callable[[Record], Sample],
     folder: Path,
 ) -> list[dict[str, Any]]:
-    """Write the pictures of the worst misses; returns what a report says of each.
+    """Write the pictures of the worst misses; return what a report says of each.
 
     Args:
         records: those of the results, in the same order.

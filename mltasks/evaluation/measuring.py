@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mltasks import seen
-from mltasks.data import DataError, Record, data_digest, masks_digest, read_manifest
+from mltasks.data import (
+    DataError,
+    Record,
+    data_digest,
+    load_sample,
+    masks_digest,
+    read_manifest,
+    read_records,
+)
 from mltasks.evaluation import robustness, sanity
 from mltasks.evaluation.curves import curves
 from mltasks.evaluation.figures import elsewhere, refusal_summary, summary
-from mltasks.evaluation.reading import load, load_all, read_records
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
 from mltasks.preprocessing import Pixels, preprocess
@@ -22,7 +30,7 @@ from mltasks.progress import Tick
 
 FORMAT = 1
 SANITY_SLICES = 48
-# What a card takes over from a report; the rest is too long or only for the plots.
+# What a card takes from a report; the rest is too long or only for plots.
 CARD_KEYS = (
     "validation",
     "elsewhere",
@@ -41,12 +49,12 @@ class Request:
     Attributes:
         folder: with manifest.csv, images/ and perhaps masks/.
         records: its slices.
-        fold: which fold they are, None for all.
+        fold: which fold they are, None if they are all.
         others: pictures that are no brain MRI, with their source.
         bodies: slices of other parts of the body, with their kind or source.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
         elsewhere: another labelled folder, of other people, scanners and hospitals.
-        left_out: how many other slices were left out as the network has learnt from them.
+        left_out: how many slices were left out because the network has learnt from them.
     """
 
     folder: Path
@@ -71,9 +79,9 @@ def described(
     fold: int | None,
     left_out: int = 0,
 ) -> dict[str, Any]:
-    """What is measured, and how it lies to what the model of this card was made from.
+    """What is measured, and how it relates to the data that the model of this card was made from.
 
-    `learnt` says whether training saw some of these very slices.
+    `learnt` says whether training saw some of these slices.
 
     Args:
         folder, records, fold, left_out: see `Request`.
@@ -100,7 +108,7 @@ def described(
 
 
 def set_digest(folder: Path) -> str:
-    """The digest of all of a set, as training states it; empty if none can learn from it."""
+    """The digest of a whole set, as training states it; empty if it cannot be trained on."""
     try:
         return data_digest(read_manifest(folder))
     except DataError:
@@ -114,10 +122,11 @@ def measure(
 
     Raises:
         DataError: a picture or mask is missing or damaged, or the network has learnt from slices
-            that are given as those from elsewhere.
+            given as being from elsewhere.
     """
     strangers = _strangers(analyzer, request.elsewhere)
-    results = run(analyzer, load_all(request.folder, request.records), progress=progress)
+    load = partial(load_sample, request.folder)
+    results = run(analyzer, map(load, request.records), progress=progress)
     calibration = analyzer.card.get("calibration", {})
     figures: dict[str, Any] = {
         "format": FORMAT,
@@ -141,14 +150,11 @@ def measure(
         figures["robustness"] = robustness.measure(
             analyzer,
             robustness.pick(request.records, request.corrupted),
-            lambda record: load(request.folder, record),
+            load,
             progress=progress,
         )
     chosen = robustness.pick(request.records, SANITY_SLICES, seed=1)
-    batch = [
-        preprocess(sample.pixels, analyzer.input_size)[0]
-        for sample in load_all(request.folder, chosen)
-    ]
+    batch = [preprocess(load(one).pixels, analyzer.input_size)[0] for one in chosen]
     figures["sanity"] = {
         **sanity.measure(weights, np.stack(batch)),
         "classes": robustness.class_counts(chosen),
@@ -162,7 +168,7 @@ def _strangers(analyzer: Analyzer, folder: Path | None) -> dict[str, Any]:
     records = read_records(folder, None)
     if why := seen.why_seen(analyzer.card, records, fold=None, whole=set_digest(folder)):
         raise DataError(f"{folder} is not from elsewhere: the network {why}")
-    figures = elsewhere(run(analyzer, load_all(folder, records)))
+    figures = elsewhere(run(analyzer, map(partial(load_sample, folder), records)))
     return {"elsewhere": figures | {"digest": data_digest(records)}}
 
 

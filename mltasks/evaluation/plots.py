@@ -1,6 +1,6 @@
-"""The plots of an evaluation, and what draws those of every report.
+"""The plots of an evaluation, and the means to draw those of any report.
 
-They are SVG that takes the page's own text colour, so that it suits light and dark alike.
+They are SVG in the page's own text colour, so that they suit light and dark pages alike.
 
 Colours are those of Okabe and Ito (2008), which colour-blind people can tell apart; lines differ
 by dashes too.
@@ -57,10 +57,10 @@ def drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 
     """A plot for the page of a report.
 
     Args:
-        title: of no other plot on the page.
+        title: unique on the page.
         alt: what it shows, in words.
-        draw: is given the axes.
-        height: in inches, of 5.2 across.
+        draw: draws on the axes that it is given.
+        height: in inches; the width is 5.2.
 
     Raises:
         ModelError: matplotlib is not installed.
@@ -73,14 +73,14 @@ def drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 
             "matplotlib is not installed: pip install -r requirements/train.txt"
         ) from error
     buffer = io.StringIO()
-    # Other pictures of the same process have a style of their own.
+    # In a context, as other plots of the same process have another style.
     with rc_context(_STYLE | {"svg.hashsalt": title}):
         figure = Figure(figsize=(5.2, height))
         draw(figure.subplots())
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     svg = text[text.index("<svg") :].replace(INK, "currentColor")
-    # The page says what it shows; drawings on one page must not share names.
+    # The page has its own title and text; ids must be unique among the drawings of a page.
     prefix = re.sub(r"\W+", "-", title.lower())
     svg = re.sub(r'id="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", svg)
@@ -92,11 +92,11 @@ def drawn(title: str, alt: str, draw: Callable[[Any], None], *, height: float = 
 
 
 def lines(curves: Mapping[str, Sequence[Sequence[float]]], axes: Any, **texts: Any) -> None:
-    """Shares as a line for each name, told apart by colour and dashes.
+    """A line of shares for each name; lines differ by colour and dashes.
 
     Args:
         curves: points (x, share) by name.
-        texts: of the axes, and what else `axes.set` takes.
+        texts: labels of the axes, and what else `axes.set` takes.
     """
     for number, (name, points) in enumerate(curves.items()):
         axes.plot(

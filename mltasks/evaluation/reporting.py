@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from mltasks.evaluation.plots import plots
 
 JSON_NAME, PAGE_NAME, PICTURES = "report.json", "report.html", "pictures"
-# Parts of report.json that nothing else writes.
+# Keys of report.json that no other kind of report has.
 _MARKS = {"validation", "sanity", "misses"}
 
 
@@ -20,7 +20,7 @@ def render(figures: dict[str, Any]) -> str:
     slices, data = figures["validation"], figures["data"]
     order, counts = slices["confusion"]["order"], slices["confusion"]["counts"]
     kinds = slices["kind_known"]
-    # Where the kind of no tumour is known, figures on kinds would be of tumour-free slices alone.
+    # If no tumour's kind is known, figures by kind would cover tumour-free slices alone.
     by_kind = kinds["n"] == slices["n"] or kinds["tumors"] > 0
     context = {
         "figures": figures,
@@ -28,9 +28,9 @@ def render(figures: dict[str, Any]) -> str:
         "kinds": kinds,
         "by_kind": by_kind,
         "unknown": slices["n"] - kinds["n"],
-        # What of the changed slices is stated as right.
+        # Which figure counts as right on the changed slices.
         "right": "accuracy" if by_kind else "tumor_or_none",
-        # On slices that served to calibrate the error is another's, see `completion.cross_fitted`.
+        # On slices used to calibrate, the cross-fitted error; see `completion.cross_fitted`.
         "crossed": data["groups_calibrated_on"] and figures.get("calibration", {}).get("plain"),
         "plots": plots(figures),
         "confusion": [

@@ -1,4 +1,4 @@
-"""What the network answered on each slice, beside what the experts say."""
+"""What the network answered on each slice, and what the experts say."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Results:
         target: int, index of the true class; `KIND_UNKNOWN` for a tumour of unknown kind.
         probabilities: float64 (n, 4), as shown to users.
         accepted: bool, not refused as "no brain MRI".
-        flagged: bool, answered with the warning that the picture is unlike those learnt from.
+        flagged: bool, answered with the warning that the picture is unlike the training data.
         committed: bool, the network stands by its answer.
         in_set: bool (n, 4), the classes of the prediction set.
         dice: float64; NaN where no expert's mask marks anything.
-        inside: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without one.
-        peak_inside: the same for the peak of the attention alone.
+        pointing_hit: 1 if the hottest point lies inside the expert's area, 0 if not, NaN without
+            one: the pointing game of Zhang et al. (2018).
+        peak_hit: the same for the peak of the attention alone.
         area: float64, marked share of the picture.
         size: float64, the expert's share of the picture; NaN without a mask.
-        inner_right: share of the inner contour that is tumour; NaN without either.
+        inner_right: share of the area in the inner contour that is tumour; NaN without either.
         outer_found: share of the tumour inside the outer contour; NaN without a mask.
         group, plane, source: str.
     """
@@ -55,8 +56,8 @@ class Results:
     committed: Array
     in_set: Array
     dice: Array
-    inside: Array
-    peak_inside: Array
+    pointing_hit: Array
+    peak_hit: Array
     area: Array
     size: Array
     inner_right: Array
@@ -94,7 +95,7 @@ class Results:
         return np.asarray(self.predicted == self.target)
 
     def take(self, index: Array) -> Results:
-        """The same for some of the slices."""
+        """The results of some of the slices."""
         return Results(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
@@ -105,7 +106,7 @@ def dice_score(area: Array, truth: Array) -> float:
 
 
 def source_of(record: Record) -> str:
-    """The source stated, or what stands in the id before its number.
+    """The source as stated, else the part of the id before its number.
 
     `brisc2025_test_00011_gl` gives `brisc2025_test`.
     """
@@ -134,21 +135,21 @@ def _row(sample: Sample, found: Analysis) -> dict[str, Any]:
         "plane": sample.record.plane,
         "source": source_of(sample.record),
         "dice": nan,
-        "inside": nan,
-        "peak_inside": nan,
+        "pointing_hit": nan,
+        "peak_hit": nan,
         "size": nan,
         "inner_right": nan,
         "outer_found": nan,
     }
     truth = None if sample.mask is None else sample.mask > 127
-    # A mask that marks nothing outlines no tumour: there is nothing to compare an area with.
+    # An empty mask outlines no tumour, so there is nothing to compare an area with.
     if truth is not None and truth.any():
         point = found.hottest_point
         peak = hottest_point(found.attention, None, found.area)
         row |= {
             "dice": dice_score(found.area, truth),
-            "inside": float(point is not None and truth[point[1], point[0]]),
-            "peak_inside": float(peak is not None and truth[peak[1], peak[0]]),
+            "pointing_hit": float(point is not None and truth[point[1], point[0]]),
+            "peak_hit": float(peak is not None and truth[peak[1], peak[0]]),
             "size": float(truth.mean()),
             "inner_right": _share(truth, found.inner),
             "outer_found": _share(found.outer, truth),
@@ -163,7 +164,7 @@ def run(
     batch: int = _BATCH,
     progress: Tick = silent,
 ) -> Results:
-    """Analyse the slices exactly as the site does; holds one batch of pictures at a time.
+    """Analyse the slices exactly as the site does, one batch of pictures in memory at a time.
 
     Raises:
         ValueError: there is no slice.
@@ -180,10 +181,10 @@ def run(
 
 
 def refusals(analyzer: Analyzer, pictures: Iterable[tuple[str, Pixels]]) -> dict[str, Array]:
-    """How other pictures fare, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
-    fates: dict[str, list[int]] = defaultdict(list)
+    """Outcomes of other pictures, by source: 0 refused, 1 flagged, 2 taken for a brain MRI."""
+    outcomes: dict[str, list[int]] = defaultdict(list)
     for some in batched(pictures, _BATCH):
         found = analyzer.analyze([pixels for _, pixels in some])
         for (source, _), answer in zip(some, found, strict=True):
-            fates[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
-    return {source: np.asarray(values) for source, values in fates.items()}
+            outcomes[source].append(0 if answer.status != "ok" else 1 if answer.flagged else 2)
+    return {source: np.asarray(values) for source, values in outcomes.items()}

@@ -1,4 +1,4 @@
-"""How answers hold when a slice arrives in another form than those learnt from."""
+"""How well answers hold up when a slice differs in form from the training data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mltasks.inference import Analyzer
 from mltasks.progress import Tick, silent
 
 Load = Callable[[Record], Sample]
-# For the many forms fewer draws are enough: the intervals are wide anyhow.
+# Fewer draws are enough for so many forms: the intervals are wide anyway.
 _RESAMPLES = 400
 
 
 def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record]:
-    """At most `count` slices, as evenly of the classes as can be, the same ones every time.
+    """Stratified subset: classes balanced; within a class, groups round-robin. Deterministic.
 
-    Within a class they come from its groups in turn. Where tumour-free slices are single ones and
-    tumours a few large groups, groups in turn alone would give mostly the former.
+    Round-robin over groups alone would give mostly tumour-free slices where each of these is a
+    group of its own and tumours lie in a few large groups.
     """
     rng = np.random.default_rng(seed)
     shuffled = [records[number] for number in rng.permutation(len(records))]
@@ -100,8 +100,8 @@ def _unlike(load: Load, records: Iterable[Record], name: str) -> Iterator[Sample
 def changed_once(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Each slice under one of the twelve corruptions at one of its strengths.
 
-    Its id decides which, so that it is the same one every time, and all are met about as often:
-    the mean over all of them at the price of one pass.
+    The slice's id decides which, so that it is always the same, and all occur about equally often:
+    this gives the mean over all corruptions for the price of one pass.
     """
     forms = list(itertools.product(corruptions.CORRUPTIONS, corruptions.STRENGTHS))
     for sample in samples:
@@ -122,7 +122,7 @@ def measure(
 
     Args:
         records: the slices to change; `pick` keeps them few.
-        load: decodes one of them; called anew for each change, so that memory stays small.
+        load: decodes one of them; called again for each change, so that memory stays small.
 
     Returns:
         `classes` says how many slices of each; `plain`, `corruptions` by name and strength

@@ -1,8 +1,8 @@
 """Does the attention map depend on what the network has learnt? (Adebayo et al., 2018)
 
 A map that stays the same when the weights are replaced by noise shows edges of the picture, not
-what the network knows. The weights are randomised from the head downwards, one layer after the
-other, and the map is compared with the original one.
+what the network knows. The weights are randomised in steps from the head downwards, and each map
+is compared with the original.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mltasks.engines import Engine, open_engine
 from mltasks.onnx_export import read_weights, replace_weights
 from mltasks.preprocessing import Floats
 
-# From the head downwards; each step keeps the randomised layers of those before.
+# From the head downwards; each step includes the layers of the steps before.
 _STEPS = (
     ("class head", r"attention/"),
     ("last layer", r"(attention|head)/"),
@@ -25,16 +25,12 @@ _STEPS = (
 )
 
 
-def _ranks(values: Floats) -> Floats:
-    return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1).astype(np.float32)
-
-
 def rank_correlation(one: Floats, two: Floats) -> Floats:
     """Spearman's correlation of each of n maps with another, (n,), of arrays (n, cells)."""
-    a, b = _ranks(one), _ranks(two)
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    length = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.asarray((a * b).sum(axis=1) / np.maximum(length, 1e-9))
+    from scipy.stats import spearmanr
+
+    # Undefined for a constant map, which counts as uncorrelated.
+    return np.nan_to_num([spearmanr(*pair).statistic for pair in zip(one, two, strict=True)])
 
 
 def similarity(one: Floats, two: Floats) -> Floats:
@@ -62,7 +58,7 @@ def _maps(engine: Engine, batch: Floats, best: Any) -> Floats:
 
 
 def measure(content: bytes, batch: Floats) -> dict[str, Any]:
-    """How alike the maps are before and after the weights are randomised.
+    """How similar the maps are before and after the weights are randomised.
 
     Args:
         content: of model.onnx.
@@ -78,7 +74,7 @@ def measure(content: bytes, batch: Floats) -> dict[str, Any]:
     weights = read_weights(content)
     figures = []
     for name, pattern in _STEPS:
-        # Each layer's values are shuffled: their spread stays, so that signals do not die out.
+        # Each layer's values are shuffled: this keeps their spread, so that signals do not die out.
         noise = {
             key: rng.permutation(value.ravel()).reshape(value.shape)
             for key, value in weights.items()

@@ -1,4 +1,4 @@
-"""What a screening is determined by: a recipe, and the factors that are left out of it in turn."""
+"""What determines a screening: a recipe, and the factors that are left out of it in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mltasks.augmentation import CHANCES
 from mltasks.screening.design import LARGEST
 from mltasks.training.config import Recipe, RecipeError, TrainingConfig, parse_recipe
 
-# What can be left out by setting it to nothing, beside the changes of `mltasks.augmentation`.
+# What can be left out by setting it to 0, besides the changes of `mltasks.augmentation`.
 _TRANSPLANTS = ("lesions", "healthy")
 
 
@@ -25,11 +25,11 @@ class Plan:
     """A screening.
 
     Attributes:
-        name: of the file.
+        name: of the plan's file.
         recipe: with everything on.
-        factors: names of the changes, or `lesions` and `healthy`, that are left out together, by
-            what people call them.
-        slices: held-out slices of each class that the networks are tried on.
+        factors: by a name for people, the changes (or `lesions` and `healthy`) that are left out
+            together.
+        slices: number of held-out slices of each class that the networks are tried on.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Plan:
     slices: int
 
     def training(self, on: dict[str, bool]) -> TrainingConfig:
-        """The run in which only the factors that are `on` are there."""
+        """The run with only the factors that are `on`."""
         left_out = {part for name, parts in self.factors.items() if not on[name] for part in parts}
         config = self.recipe.training
         chances = config.chances | {part: 0.0 for part in left_out if part in CHANCES}
@@ -54,7 +54,7 @@ def read_plan(path: Path) -> Plan:
     """Read a TOML file: a recipe's tables, and `[factors]` with lists of what each stands for.
 
     Raises:
-        PlanError: the file is missing, no TOML, or has a key or value that makes no sense.
+        PlanError: the file is missing or not TOML, or has an invalid key or value.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

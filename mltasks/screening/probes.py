@@ -1,4 +1,4 @@
-"""The forms in which held-out slices are shown to each network of a screening."""
+"""The probes of a screening: held-out slices in several forms, shown to each network."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Probe:
 
 
 def outline(pixels: Pixels) -> Pixels:
-    """The head as one grey: what is left shows framing, size and proportions, and no brain."""
+    """The head as a uniform ellipse: only framing, size and proportions are left, no brain."""
     inside = pixels > 0.12 * float(np.quantile(pixels, 0.98))
     grey = float(pixels[inside].mean()) if inside.any() else 0.0
     left, top, right, bottom = find_head(pixels)
@@ -59,14 +59,18 @@ def outline(pixels: Pixels) -> Pixels:
     return np.where(across**2 + along**2 <= 1, grey, 0).astype(np.uint8)
 
 
+def _own_rng(sample: Sample) -> np.random.Generator:
+    """The same for a slice in every probe and every run."""
+    return np.random.default_rng(zlib.crc32(sample.record.id.encode()))
+
+
 def _stripped(sample: Sample) -> Shown:
-    rng = np.random.default_rng(len(sample.record.id))
-    pixels, mask = peel(sample.pixels, sample.mask, 0.11, rng)
+    pixels, mask = peel(sample.pixels, sample.mask, 0.11, _own_rng(sample))
     return pixels, mask, sample.record.target, sample.record.group
 
 
 def _moved(samples: Sequence[Sample]) -> Iterator[Shown]:
-    """Slices without a tumour that get another held-out slice's tumour, or healthy tissue."""
+    """Slices without a tumour, given another held-out slice's tumour or healthy tissue."""
     rng = np.random.default_rng(0)
     for lesion, healthy in ((1.0, 0.0), (0.0, 1.0)):
         move = Transplants(samples, lesion=lesion, healthy=healthy)
@@ -83,11 +87,10 @@ def _repainted(samples: Sequence[Sample], *, bright: bool) -> Iterator[Shown]:
     for sample in samples:
         if sample.mask is None or not sample.mask.any():
             continue
-        identity, pixels = sample.record.id, sample.pixels
+        pixels = sample.pixels
         if bright:
-            pixels = corruptions.unlike(pixels, "FLAIR-like", identity)
-        rng = np.random.default_rng(zlib.crc32(identity.encode()))
-        painted = repaint(pixels, sample.mask, rng, bright=bright)
+            pixels = corruptions.unlike(pixels, "FLAIR-like", sample.record.id)
+        painted = repaint(pixels, sample.mask, _own_rng(sample), bright=bright)
         yield painted, sample.mask, sample.record.target, sample.record.group
 
 
@@ -107,10 +110,10 @@ def _probe(shown: Iterator[Shown], size: int) -> Probe:
 def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
     """The probes by name: unchanged, twelve corruptions (middle and strong), other sequences,
     without a skull, with tumours moved into healthy slices, with tumours of another brightness,
-    and as mere outlines. Those of which there is none, as without masks, are left out.
+    and as mere outlines. Empty probes, as of data without masks, are left out.
 
     Args:
-        samples: held-out slices; kept in memory in every form, size² bytes each.
+        samples: held-out slices; every form of them is kept in memory, size² bytes each.
     """
 
     def corrupted(name: str) -> Iterator[Shown]:
@@ -140,13 +143,13 @@ def build(samples: Sequence[Sample], size: int) -> dict[str, Probe]:
 
 
 def score(engine: Engine, probe: Probe) -> dict[str, Any]:
-    """How the network does on a probe.
+    """Scores of a network on a probe.
 
     Returns:
         `accuracy`: share of right classes. `dice`: mean over the tumours, on the mask's grid, at
-        a probability of one half. `told`: how well tumour is told from none, as the area under
-        the ROC curve. Each with `value` and `ci95`, the interval from drawing groups; both None
-        where there is nothing to measure.
+        a threshold of one half. `told`: area under the ROC curve of tumour against none. Each has
+        `value` and `ci95`, the interval from drawing groups; both are None where there is nothing
+        to measure.
     """
     right, scores, dice = [], [], []
     for start in range(0, len(probe.images), _BATCH):

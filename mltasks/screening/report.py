@@ -1,4 +1,4 @@
-"""What a screening has found: a table, a picture and all its numbers."""
+"""The results of a screening: a table, a plot and all numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mltasks.screening.design import effects, margin
 from mltasks.screening.probes import BRIGHT, DARK, MOVED, OUTLINES, PLAIN, STRIPPED
 
 Array = NDArray[Any]
-# Columns of the table: a name, the figure, and the probes it is the mean of.
+# Columns of the table: a name, the figure, and the probes over which it is averaged.
 _COLUMNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("unchanged", "accuracy", (PLAIN,)),
     ("unchanged, Dice", "dice", (PLAIN,)),
@@ -35,12 +35,12 @@ _DETAILS = (PLAIN, *corruptions.CORRUPTIONS, *corruptions.UNLIKE, STRIPPED, MOVE
 
 
 def _has(scores: dict[str, Any], figure: str, probes: tuple[str, ...]) -> bool:
-    """Whether the figure was measured on all of these: without masks, some are not."""
+    """Whether the figure was measured on all of these probes; without masks, some are missing."""
     return all(name in scores and scores[name][figure]["value"] is not None for name in probes)
 
 
 def _scores(runs: list[dict[str, Any]], figure: str, probes: tuple[str, ...]) -> Array:
-    """In hundredths, float64 (runs,): the mean over some probes."""
+    """Mean over some probes, in percent: float64 (runs,)."""
     return 100 * np.array(
         [np.mean([run["scores"][name][figure]["value"] for name in probes]) for run in runs]
     )
@@ -54,7 +54,7 @@ def _split(result: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]
 
 
 def table(result: dict[str, Any]) -> str:
-    """Effects by factor as a Markdown table, those that stand out of the noise in bold."""
+    """Effects by factor as a Markdown table; those that exceed the noise are bold."""
     designed, none, design = _split(result)
     names = list(result["factors"])
     columns = [own for own in _COLUMNS if _has(none["scores"], *own[1:])]
@@ -81,7 +81,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def models_table(found: dict[str, dict[str, Any]]) -> str:
-    """Finished networks on the probes as a Markdown table, with intervals by group."""
+    """Scores of finished networks on the probes as a Markdown table, with intervals by group."""
     rows = [
         (PLAIN, "accuracy"),
         (PLAIN, "dice"),
@@ -111,7 +111,7 @@ def models_table(found: dict[str, dict[str, Any]]) -> str:
 def draw(result: dict[str, Any]) -> bytes:
     """The effect of each factor on the accuracy under each probe, as an SVG.
 
-    Cells are white where nothing happens, so it has a ground of its own and suits any page.
+    Cells without an effect are white, so it has its own background and suits any page.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The runs of a screening, one after the other; what is done stays done."""
+"""The runs of a screening, one after the other; finished runs are kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def levels(plan: Plan) -> list[dict[str, bool]]:
 
 
 def _balanced(records: Sequence[Record], count: int) -> list[Record]:
-    """So many slices of each class, from as many groups as possible."""
+    """At most `count` slices of each class, from as many groups as possible."""
     labels = sorted({record.label for record in records})
     return [
         record
@@ -48,10 +48,10 @@ def _balanced(records: Sequence[Record], count: int) -> list[Record]:
 
 
 def identity(plan: Plan, data: Mapping[str, Any]) -> str:
-    """Names plan and data: results of another one must not be mixed with these.
+    """Identifies plan and data, so that results of different ones are not mixed.
 
     Args:
-        data: what is learnt from and tried on, JSON-able.
+        data: what is trained and tried on, JSON-able.
     """
     about = {
         "training": plan.recipe.training.as_dict(),
@@ -71,11 +71,12 @@ def screen(
     watch: Callable[[int, int], Watch],
     report: Report,
 ) -> dict[str, Any]:
-    """Train and try a network for each run of the plan; go on where an earlier call broke off.
+    """Train and try a network for each run of the plan; continue where an earlier call stopped.
 
     Args:
         negatives: folder with `train/<source>/…`, as for training.
-        watch: from number and count of the runs to what is told of a run's progress.
+        watch: given the number of a run and the count of runs, returns what is told of the
+            run's progress.
 
     Returns:
         The content of `screening.json`: plan, runs with their levels and scores.
@@ -153,7 +154,7 @@ def _run(
 ) -> dict[str, Any]:
     config, started = plan.training(on), time.monotonic()
     run = Run(config, samples, others, output / _SIDE)
-    # Broken off in the middle: the checkpoint is of this very run, or is refused.
+    # After an interruption; a checkpoint of any other run is refused.
     run.resume()
     weights = run.go(watch)
     engine = open_engine("onnx", release.export_weights(config.network, weights))
@@ -165,7 +166,7 @@ def _run(
 
 
 def _claim(output: Path, name: str) -> None:
-    """Make the folder this screening's own."""
+    """Mark the folder as belonging to this screening."""
     mark = output / "identity"
     (output / RUNS).mkdir(parents=True, exist_ok=True)
     if not mark.exists():

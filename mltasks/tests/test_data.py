@@ -20,10 +20,11 @@ from mltasks.data import (
     load_samples,
     masks_digest,
     read_manifest,
+    read_records,
+    with_digest,
 )
 from mltasks.datasets import finding
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
-from mltasks.evaluation.reading import load, read_records
 from mltasks.pipeline import held_out_pictures, learnt_pictures, samples_digest, split
 from mltasks.training import DataConfig
 from mltasks.training.batches import mask_known
@@ -119,8 +120,6 @@ def test_another_mask_than_the_manifests_is_refused(folder: Path) -> None:
     message = rf"{mask} is not the file of the manifest: its digest differs"
     with pytest.raises(DataError, match=message):
         load_sample(folder, next(own for own in read_manifest(folder) if own.id == "slice0"))
-    with pytest.raises(DataError, match=message):
-        load(folder, next(own for own in read_records(folder, None) if own.id == "slice0"))
 
 
 def test_a_mask_of_a_tumour_where_there_is_none_is_refused(folder: Path) -> None:
@@ -132,11 +131,20 @@ def test_a_mask_of_a_tumour_where_there_is_none_is_refused(folder: Path) -> None
     )
     with pytest.raises(DataError, match=message):
         load_sample(folder, read_manifest(folder)[0])
-    with pytest.raises(DataError, match=message):
-        load(folder, read_records(folder, None)[0])
     # One that marks nothing says the same as none.
     Image.fromarray(np.zeros((160, 128), np.uint8)).save(folder / "masks" / "slice0.png")
     assert load_sample(folder, read_manifest(folder)[0]).mask is None
+
+
+def test_pictures_of_other_suffixes_are_learnt_from_too(folder: Path) -> None:
+    """As they are evaluated; also where the manifest has no column for their names."""
+    expected = load_sample(folder, read_manifest(folder)[0])
+    (folder / "images" / "slice0.jpg").unlink()
+    Image.fromarray(expected.pixels).save(folder / "images" / "slice0.png")
+    rewrite(folder, sha256="")
+    found = load_sample(folder, read_manifest(folder)[0])
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert with_digest(folder, found.record).sha256
 
 
 @pytest.mark.parametrize("part", ["images/slice0.jpg", "masks/slice0.png"])
@@ -148,14 +156,15 @@ def test_what_to_do_about_a_bad_file_is_said(folder: Path, part: str) -> None:
         with pytest.raises(DataError, match=f"{path} is not the file of the manifest.*{remedy}"):
             load_sample(folder, read_manifest(folder)[0])
         rewrite(folder, sha256="")
-    for read in (
-        lambda: load_sample(folder, read_manifest(folder)[0]),
-        lambda: load(folder, read_records(folder, None)[0]),
-    ):
-        with pytest.raises(DataError, match=f"cannot read {path}: This file .*{remedy}"):
-            read()
+    with pytest.raises(DataError, match=f"cannot read {path}: This file .*{remedy}"):
+        load_sample(folder, read_manifest(folder)[0])
     path.unlink()
-    with pytest.raises(DataError, match=f"cannot read {path}: No such file .*{remedy}"):
+    missing = (
+        f"the picture of slice0 is missing in {path.parent}"
+        if part.startswith("images")
+        else f"cannot read {path}: No such file"
+    )
+    with pytest.raises(DataError, match=f"{missing}.*{remedy}"):
         load_sample(folder, read_manifest(folder)[0])
 
 

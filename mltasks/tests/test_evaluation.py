@@ -34,8 +34,8 @@ def results(
         "committed": np.ones(count, np.bool_),
         "in_set": probabilities > 0.5,
         "dice": np.where(none, np.nan, 0.8),
-        "inside": np.where(none, np.nan, 1.0),
-        "peak_inside": np.where(none, np.nan, 1.0),
+        "pointing_hit": np.where(none, np.nan, 1.0),
+        "peak_hit": np.where(none, np.nan, 1.0),
         "area": np.where(none, 0, 0.1),
         "size": np.where(none, np.nan, 0.015),
         "inner_right": np.where(none, np.nan, 0.95),
@@ -125,7 +125,7 @@ def test_a_mask_that_marks_nothing_outlines_no_tumour() -> None:
     drawn = blank.copy()
     drawn[:40, :39] = 255
     found = run(Stub(), [Sample(record, pixels, mask) for mask in (blank, drawn)])
-    for values in (found.dice, found.inside, found.peak_inside, found.size, found.outer_found):
+    for values in (found.dice, found.pointing_hit, found.peak_hit, found.size, found.outer_found):
         assert np.isnan(values).tolist() == [True, False]
     figures = summary(found, resamples=20)
     assert (figures["dice"]["n"], value(figures["dice"]["median"])) == (1, 1)

@@ -109,6 +109,21 @@ def test_a_scan_in_black_and_white_dots_is_never_relied_on(analyzer: Analyzer) -
     assert not analyzer.prepare(head(3)).odd
 
 
+def test_a_colour_picture_becomes_grey_once(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large upload each time would take longer than the network."""
+    modes, convert = list[str](), Image.Image.convert
+
+    def counted(image: Image.Image, mode: str, *rest: Any) -> Image.Image:
+        modes.append(mode)
+        return convert(image, mode, *rest)
+
+    monkeypatch.setattr(Image.Image, "convert", counted)
+    analyzer.prepare(np.stack([head(1)] * 3, axis=-1))
+    assert modes == ["L"]
+
+
 def test_a_batch_gives_what_single_pictures_give(analyzer: Analyzer) -> None:
     pictures = [head(1), negatives.texture(np.random.default_rng(0)), head(2)[:, :100]]
     for together, picture in zip(analyzer.analyze(pictures), pictures, strict=True):

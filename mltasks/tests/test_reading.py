@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mltasks.data import DataError, data_digest, read_manifest
+from mltasks.data import DataError, data_digest, load_sample, read_manifest, read_records
 from mltasks.datasets.form import Row, manifest_bytes
-from mltasks.evaluation.reading import load, read_records
 from mltasks.images import Limits, decode
 from mltasks.preprocessing import to_grey
 from mltasks.tests.conftest import head
@@ -62,10 +61,10 @@ def test_the_column_file_names_the_picture(folder: Path) -> None:
     Image.fromarray(head(2)).save(folder / "images" / "a.png")
     write_manifest(folder, "id,label,file\na,glioma,other.png\n")
     (record,) = read_records(folder, None)
-    np.testing.assert_array_equal(load(folder, record).pixels, head(1))
+    np.testing.assert_array_equal(load_sample(folder, record).pixels, head(1))
     write_manifest(folder, "id,label,file\na,glioma,gone.png\n")
     with pytest.raises(DataError, match=r"cannot read .*gone\.png: No such file"):
-        load(folder, read_records(folder, None)[0])
+        load_sample(folder, read_records(folder, None)[0])
     write_manifest(folder, "id,label,file\na,glioma,../a.png\n")
     with pytest.raises(DataError, match=r"'\.\./a\.png' of a cannot be the name of a file"):
         read_records(folder, None)
@@ -75,7 +74,7 @@ def test_sixteen_bits_are_read_as_the_site_reads_them(folder: Path) -> None:
     path = folder / "images" / "a.png"
     Image.fromarray(head(1).astype(np.uint16) * 16).save(path)
     write_manifest(folder, "id,label\na,glioma\n")
-    pixels = load(folder, read_records(folder, None)[0]).pixels
+    pixels = load_sample(folder, read_records(folder, None)[0]).pixels
     np.testing.assert_array_equal(pixels, to_grey(decode(path, Limits(2**20, 10**6)).pixels))
     assert (pixels == 255).mean() < 0.02
     assert np.corrcoef(pixels.ravel(), head(1).ravel())[0, 1] > 0.99
@@ -92,7 +91,7 @@ def test_turned_pictures_and_masks_are_upright(folder: Path, tagged: bool) -> No
     mask = Image.fromarray(np.rot90(upright) if tagged else upright)
     mask.save(folder / "masks" / "a.png", exif=exif if tagged else Image.Exif())
     write_manifest(folder, "id,label\na,glioma\n")
-    sample = load(folder, read_records(folder, None)[0])
+    sample = load_sample(folder, read_records(folder, None)[0])
     np.testing.assert_array_equal(sample.pixels, head(1))
     assert sample.mask is not None
     np.testing.assert_array_equal(sample.mask, upright)
@@ -115,10 +114,10 @@ def test_bad_files_are_named(folder: Path) -> None:
     write_manifest(folder, "id,label\na,glioma\n")
     (record,) = read_records(folder, None)
     with pytest.raises(DataError, match=r"masks/a\.png has another size .*128×40 .* 128×160"):
-        load(folder, record)
+        load_sample(folder, record)
     (folder / "masks" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cannot read .*masks/a\.png: This file is not a picture"):
-        load(folder, record)
+        load_sample(folder, record)
     write_manifest(folder, "id,label,sha256\na,glioma,0\n")
     with pytest.raises(DataError, match=r"a\.png is not the file of the manifest"):
-        load(folder, read_records(folder, None)[0])
+        load_sample(folder, read_records(folder, None)[0])

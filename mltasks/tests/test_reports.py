@@ -15,11 +15,10 @@ from django.core.management.base import CommandError
 from PIL import Image
 
 from mltasks import model_card
-from mltasks.data import data_digest, read_manifest
+from mltasks.data import data_digest, read_manifest, read_records
 from mltasks.evaluation import refusal_summary, summary
 from mltasks.evaluation.curves import curves
 from mltasks.evaluation.measuring import Request, described
-from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.reporting import render
 from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head

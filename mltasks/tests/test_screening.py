@@ -159,6 +159,14 @@ def test_probes_keep_pictures_masks_and_answers_together(slices: Path) -> None:
     assert len(np.unique(inside[inside > 0][200:-200])) < 8
 
 
+def test_each_slice_is_stripped_in_its_own_way(slices: Path) -> None:
+    """Also where all ids are of one length, as in most sets."""
+    sample = load_samples(slices, read_manifest(slices)[:1])[0]
+    others = [replace(sample, record=replace(sample.record, id=name)) for name in ("one", "two")]
+    one, two = probes.build(others, 64)[probes.STRIPPED].images
+    assert (one != two).any()
+
+
 def test_cells_are_marked_as_by_their_mean() -> None:
     means = np.arange(4 * 255 + 1) / 4
     shares = (means / 255).astype(np.float32)

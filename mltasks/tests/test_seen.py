@@ -13,11 +13,10 @@ from django.conf import settings
 from PIL import Image
 
 from mltasks import model_card, release, seen
-from mltasks.data import DataError, Record, data_digest, read_manifest
+from mltasks.data import DataError, Record, data_digest, read_manifest, read_records
 from mltasks.datasets import importing, splitting
 from mltasks.datasets.tests.conftest import MADE, request as wanted, tumour, write_brisc
 from mltasks.evaluation.measuring import described
-from mltasks.evaluation.reading import read_records
 from mltasks.images import Limits
 
 # Of BRISC 2025, as the project's networks were given it.

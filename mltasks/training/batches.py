@@ -1,4 +1,4 @@
-"""Augmented batches, made beside the training step and the same for the same seed and step."""
+"""Augmented batches, made in parallel with training and reproducible by seed and step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from mltasks.training.config import TrainingConfig
 from mltasks.transplant import Transplants
 
 Batch = dict[str, Floats]
-NAMES = ("image", "target", "mask", "mask_known", "brain", "tumor")
-# Batches made ahead of the one being learnt from, and how many at a time.
+# How many batches are made ahead, and how many at a time.
 _AHEAD, _AT_A_TIME = 6, 2
 
 
@@ -27,9 +26,9 @@ def steps_per_epoch(samples: Sequence[Sample], config: TrainingConfig) -> int:
 
 
 def mask_known(mask: Pixels | None, target: int) -> bool:
-    """Whether it is known which pixels are tumour: from a mask, or because none is.
+    """Whether it is known which pixels are tumour: from a mask, or because there is none.
 
-    Without a mask, a slice with a tumour teaches its class and nothing of the place.
+    Without a mask, a slice with a tumour teaches its class but not the location.
     """
     return mask is not None or CLASSES[target] == NO_TUMOR
 
@@ -37,7 +36,7 @@ def mask_known(mask: Pixels | None, target: int) -> bool:
 def batch_maker(
     samples: Sequence[Sample], others: Sequence[Pixels], config: TrainingConfig, epoch: int
 ) -> Callable[[int], Batch]:
-    """A function from the step's number to its batch. Steps share nothing, so any can be first.
+    """A function from a step's number to its batch. Steps are independent, so any can be first.
 
     A batch has `image` (n, size, size, 1), `target` (n, 4), `mask` (n, size / 2, size / 2),
     `mask_known` (n,), 0 where there is a tumour and no mask of it, else 1, `brain` (n,), 1 for
@@ -98,13 +97,13 @@ def dataset(
 
     def arrays(step: Any) -> list[Floats]:
         batch = make(int(step))
-        return [batch[name] for name in NAMES]
+        return [batch[name] for name in shapes]
 
     def tensors(step: Any) -> Any:
-        values = tf.numpy_function(arrays, [step], [tf.float32] * len(NAMES))
+        values = tf.numpy_function(arrays, [step], [tf.float32] * len(shapes))
         return {
-            name: tf.ensure_shape(value, shapes[name])
-            for name, value in zip(NAMES, values, strict=True)
+            name: tf.ensure_shape(value, shape)
+            for (name, shape), value in zip(shapes.items(), values, strict=True)
         }
 
     steps = tf.data.Dataset.range(first, steps_per_epoch(samples, config))

@@ -1,4 +1,4 @@
-"""What a training run is determined by: one TOML file, called a recipe."""
+"""What determines a training run: one TOML file, called a recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """What a number may be: from `least`, to `most` or, if that is open, to below it."""
+    """The range of a number, from `least` to `most`; if `open`, `most` itself is excluded."""
 
     least: float
     most: float = math.inf
@@ -35,9 +35,9 @@ class _Bounds:
 
 
 _COUNT, _NUMBER, _SHARE = _Bounds(1), _Bounds(0), _Bounds(0, 1)
-# Of a share of which all would leave nothing.
+# Of a share that must leave something.
 _PART = _Bounds(0, 1, open=True)
-# By table and key; of lists, each number.
+# By table and key; in lists, for each number.
 _BOUNDS = {
     "network": {"size": _Bounds(32, 2048), "decoder": _COUNT, "dropout": _PART},
     "training": {
@@ -77,10 +77,10 @@ class DataConfig:
     """What is learnt from.
 
     Attributes:
-        fold: held out; nothing of it is seen before the evaluation.
-        watch: share of the other groups that is set aside too, to watch the run and to stop it.
-        drawn, drawn_held_out: other pictures drawn by code, to train and to evaluate on.
-        per_source: at most so many real other pictures of one source.
+        fold: held out; none of it is seen before the evaluation.
+        watch: share of the other groups that is also set aside, to watch the run and to stop it.
+        drawn, drawn_held_out: numbers of other pictures drawn by code, to train and evaluate on.
+        per_source: at most this many real other pictures of one source.
     """
 
     fold: int = 0
@@ -92,29 +92,29 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """One run, beside its data.
+    """One run, apart from its data.
 
     Attributes:
         network: measures of the network.
         epochs: passes over the training slices.
-        slices, negatives: of a batch: brain MRI and other pictures.
-        learning_rate: its peak, reached after `warm_up` epochs, falling as a cosine to 1%.
-        frozen_blocks: the stem and so many blocks keep their weights; what they see, edges and
-            corners, is the same in MRI, and training is nearly twice as fast.
-        ema: decay of the moving average of the weights, which is what is delivered.
+        slices, negatives: numbers of brain MRI and of other pictures in a batch.
+        learning_rate: its peak, reached after `warm_up` epochs, then falling as a cosine to 1%.
+        frozen_blocks: the stem and this many blocks keep their weights; the edges and corners that
+            they detect are the same in MRI, and training is nearly twice as fast.
+        ema: decay of the moving average of the weights, which becomes the final network.
         pretrained: start the encoder from ImageNet weights.
-        start: model folder whose weights training goes on from, batch normalisation folded in,
+        start: model folder whose weights training continues from, batch normalisation folded in,
             relative to the project; empty to start anew.
-        start_share: share of that folder's weights in what is delivered; the mean of both ends
-            keeps more of what the first could do elsewhere (Wortsman et al., 2022).
+        start_share: share of that folder's weights in the final network; averaging both keeps
+            more of what the first could do on other data (Wortsman et al., 2022).
         lesions, healthy: shares of the slices without a tumour that get one, or a healthy patch,
             from another slice (`mltasks.transplant`).
         chances: how often each change of `mltasks.augmentation` is made, where not the default.
         smoothing: of the labels (Szegedy et al., 2016).
-        mask_weight, brain_weight: of their losses, beside the class loss.
-        precision: of the computation: "auto" is mixed_bfloat16 where there is a GPU.
-        patience: epochs without a better loss on what is watched, after which the run stops;
-            0 to go to the end.
+        mask_weight, brain_weight: of their losses, relative to the class loss.
+        precision: of the computation: "auto" is mixed_bfloat16 if there is a GPU.
+        patience: epochs without a better loss on the watched slices, after which the run stops;
+            0 for never.
         seed: of everything random.
     """
 
@@ -147,10 +147,10 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a TOML file says.
+    """The content of a TOML file.
 
     Raises:
-        RecipeError: a value is out of its bounds, or does not fit another one.
+        RecipeError: a value is out of bounds, or inconsistent with another.
     """
 
     name: str
@@ -175,12 +175,12 @@ class Recipe:
 
 
 def recipe_names(folder: Path = RECIPES) -> list[str]:
-    """Names of the TOML files in a folder; of the recipes that come with the project."""
+    """Names of the TOML files in a folder; by default, of the project's recipes."""
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def named_recipe(name: str, folder: Path = RECIPES) -> Path:
-    """The file of a recipe that comes with the project.
+    """The file of one of the project's recipes.
 
     Raises:
         RecipeError: there is none of that name.
@@ -192,7 +192,7 @@ def named_recipe(name: str, folder: Path = RECIPES) -> Path:
 
 
 def find_recipe(given: str, folder: Path = RECIPES) -> Path:
-    """A TOML file, there or not, or the name of one that comes with the project.
+    """The path of a TOML file, existing or not, or that of one of the project's recipes by name.
 
     Raises:
         RecipeError: there is none of that name.
@@ -201,11 +201,11 @@ def find_recipe(given: str, folder: Path = RECIPES) -> Path:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe; what it leaves out has its default.
+    """Read a recipe; keys that it leaves out have their defaults.
 
     Raises:
-        RecipeError: the file is missing, no TOML, has a key nobody knows, or a value of the
-            wrong kind or out of its bounds.
+        RecipeError: the file is missing or not TOML, or has an unknown key or a value of the wrong
+            type or out of bounds.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
-    """The recipe of a TOML document's tables: `network`, `training`, `chances`, `data`.
+    """The recipe from a TOML document's tables: `network`, `training`, `chances`, `data`.
 
     Raises:
         RecipeError: names the table and the key.
@@ -251,7 +251,7 @@ def parse_recipe(values: dict[str, Any], *, name: str) -> Recipe:
 
 
 def _within(table: str, config: Any) -> None:
-    """Refuse numbers that are out of bounds; NaN is out of all."""
+    """Refuse numbers that are out of bounds, and NaN."""
     for key, bounds in _BOUNDS[table].items():
         value = getattr(config, key)
         if not all(one in bounds for one in (value if isinstance(value, tuple) else (value,))):

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""The losses that training minimises."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def losses(outputs: Any, batch: Any) -> dict[str, Any]:
     """The three losses, each a float32 scalar tensor.
 
     Classes: cross-entropy over the slices. Mask: cross-entropy over the slices' cells plus the
-    soft Dice loss (Milletari et al., 2016) over the slices with a tumour; a slice whose tumour
-    nobody has outlined has no part in either. Brain: cross-entropy over everything.
+    soft Dice loss (Milletari et al., 2016) over the slices with a tumour; slices whose tumour
+    nobody has outlined count in neither. Brain: cross-entropy over all pictures.
     """
     tf = tensorflow_module()
     outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}

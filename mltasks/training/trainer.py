@@ -1,4 +1,4 @@
-"""A network in training: model, optimiser, moving average; on one device or on several."""
+"""A network in training: model, optimiser and moving average, on one or several devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def start_folder(config: TrainingConfig) -> Path:
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be gone on from; the message names the file."""
+    """A checkpoint that training cannot continue from; the message names the file."""
 
 
 def schedule(config: TrainingConfig, steps: int) -> Any:
@@ -51,7 +51,7 @@ def schedule(config: TrainingConfig, steps: int) -> Any:
 
 
 def find_strategy() -> Any:
-    """All GPUs together where there are several, else what TensorFlow does by itself."""
+    """All GPUs together if there are several, else TensorFlow's default."""
     tf = tensorflow_module()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -60,7 +60,7 @@ def find_strategy() -> Any:
 
 @contextmanager
 def _precision(config: TrainingConfig) -> Iterator[None]:
-    """Layers built inside compute as the recipe says; weights are always float32."""
+    """Layers built inside compute in the recipe's precision; weights are always float32."""
     keras, tf = keras_module(), tensorflow_module()
     before = keras.config.dtype_policy()
     name = config.precision
@@ -74,18 +74,18 @@ def _precision(config: TrainingConfig) -> Iterator[None]:
 
 
 class Trainer:
-    """Learns batch after batch, and can be written down and taken up again in between.
+    """Learns batch after batch; can be saved and restored in between.
 
     Args:
         config: the run.
         steps_per_epoch: batches in one pass over the slices.
-        learnt_from: what the run is determined by beside `config`, JSON-able, by the words for
-            it; a checkpoint with other values is not gone on from.
-        strategy: of `tf.distribute`; found if not given.
+        learnt_from: what determines the run besides `config`, by a description, JSON-able; a
+            checkpoint with other values is refused.
+        strategy: of `tf.distribute`; see `find_strategy` for the default.
 
     Attributes:
         model: the Keras network.
-        progress: what the loop wants kept in the checkpoint: JSON-able.
+        progress: kept in the checkpoint for the loop; JSON-able.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class Trainer:
             self._optimizer = keras.optimizers.AdamW(
                 schedule(config, steps_per_epoch),
                 weight_decay=config.weight_decay,
-                global_clipnorm=5.0,
+                global_clipnorm=5.0 / self._strategy.num_replicas_in_sync,
             )
             self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             self._optimizer.build(self.model.trainable_variables)
         self._variables = [variable for layer in self.model.layers for variable in layer.weights]
         known = {id(variable) for variable in self._variables}
-        # The states of the random generators, which Keras does not count among the weights.
+        # The random generators' states, which Keras does not count among the weights.
         self._seeds = [v for v in self.model.variables if id(v) not in known]
         self._first = [variable.numpy() for variable in self._variables]
         self._average = [tf.Variable(first) for first in self._first]
@@ -142,7 +142,7 @@ class Trainer:
             set_weights(self.model, weights)
 
     def step(self, batch: Any) -> dict[str, float]:
-        """Learn from one batch; the losses before that. Devices share the batch evenly."""
+        """Learn from one batch, shared evenly among devices; returns the losses before the step."""
         count = self._strategy.num_replicas_in_sync
         shared = self._strategy.experimental_distribute_values_from_function(
             lambda context: {
@@ -169,14 +169,16 @@ class Trainer:
             loss = total(parts, self.config)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        if self._strategy.num_replicas_in_sync > 1:
+        count = self._strategy.num_replicas_in_sync
+        if count > 1:
+            # Keras clips, then sums over the devices: each gives its share of the common mean.
             context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce("MEAN", gradients)
+            gradients = [mean / count for mean in context.all_reduce("MEAN", gradients)]
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return parts
 
     def averaged(self) -> Weights:
-        """The moving average of every weight, with its share of the first ones, by name."""
+        """The moving average of every weight by name, mixed with the first ones as configured."""
         share = np.float32(self.config.start_share)
         values = [
             (1 - share) * average.numpy() + share * first
@@ -193,7 +195,7 @@ class Trainer:
         }
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; a kill at any moment leaves the old or the new one whole."""
+        """Write a checkpoint; if killed at any moment, the old or the new one is intact."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             f"{kind} {index}": variable.numpy()
@@ -207,12 +209,12 @@ class Trainer:
             os.fsync(stream.fileno())
 
     def restore(self, folder: Path) -> bool:
-        """Go on from the folder's checkpoint; False if it holds none.
+        """Continue from the folder's checkpoint; False if there is none.
 
         The number of epochs may differ from that of the interrupted run.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, or of another configuration or data.
+            CheckpointError: the checkpoint is damaged, or of another configuration or other data.
         """
         path = folder / CHECKPOINT
         if not path.exists():

@@ -28,11 +28,11 @@ from mltasks.data import (
     load_samples,
     masks_digest,
     read_manifest,
+    read_records,
     with_digest,
 )
 from mltasks.evaluation import Results
 from mltasks.evaluation.measuring import set_digest
-from mltasks.evaluation.reading import read_records
 from mltasks.evaluation.robustness import changed_once
 from mltasks.inference import load_analyzer
 from mltasks.manifest import MANIFEST

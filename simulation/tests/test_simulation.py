@@ -111,4 +111,4 @@ def test_a_day_has_its_scans_and_its_curve() -> None:
     assert (np.diff(times) >= 0).all()
     by_hour = np.bincount((times / 3600).astype(int), minlength=24)
     assert by_hour[9] > 4 * by_hour[2]
-    assert arrivals.peak_rate(times) > 2 * len(times) / arrivals.DAY
+    assert arrivals.peak_rate(times) > 2 * len(times) / 86_400

@@ -1,7 +1,7 @@
 """BRISC 2025 as downloaded (Fateh et al., 2025, arXiv 2506.14318).
 
 classification_task/train|test/<class>/*.jpg holds every image; segmentation_task/train|test/images
-holds those with a tumour again, and masks/ their masks. Names are like
+repeats those with a tumour, and masks/ holds their masks. Names are like
 `brisc2025_train_00001_gl_ax_t1.jpg`: part, number, class, plane, sequence.
 """
 

@@ -1,7 +1,8 @@
 """The figshare collection of Cheng (2017): a MATLAB 7.3 file for each slice.
 
 Such a file is HDF5. `cjdata` holds image (int16), label (1 meningioma, 2 glioma, 3 pituitary
-tumour), PID (characters) and tumorMask. MATLAB stores columns first, so both arrays are turned.
+tumour), PID (characters) and tumorMask. MATLAB stores columns first, so both arrays are
+transposed.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from mltasks.images import windowed
 
 _PARTS = ("label", "image", "tumorMask", "PID")
 _LABELS: dict[float, str] = {1: "meningioma", 2: "glioma", 3: "pituitary"}
-# Larger arrays are no slice, and must not fill the memory.
+# Larger arrays are not slices, and must not fill the memory.
 _LARGEST_SIDE = 4096
 
 
 def _is_slice(path: Path) -> bool:
-    """Whether it is named like a slice; the table of folds beside the slices is a .mat as well."""
+    """Whether it is named like a slice; the table of folds beside them is a .mat file, too."""
     return path.suffix.lower() == ".mat" and re.search(r"\d", path.stem) is not None
 
 
@@ -33,7 +34,7 @@ def _fits(folder: Path) -> bool:
 
 
 def _is_older(path: Path) -> bool:
-    """Whether MATLAB's `save` has written it in its usual form, which is not HDF5."""
+    """Whether it has the default format of MATLAB's `save`, which is not HDF5."""
     try:
         with path.open("rb") as stream:
             return stream.read(10) == b"MATLAB 5.0"
@@ -82,7 +83,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
 
 
 def _item(data: Any, name: str, where: str) -> Item | LeftOut:
-    # As it stands: infinity and 1.5 are no whole number.
+    # Not converted to int: infinity and 1.5 must not pass as a label.
     label = float(np.asarray(data["label"]).ravel()[0])
     if label not in _LABELS:
         return LeftOut(where, f"unknown label {label:g}")

@@ -1,12 +1,12 @@
 """A folder for each class, anywhere below: Nickparvar, Sartaj, Navoneel, Br35H and the like.
 
-Training/ and Testing/ become the part, axial/, coronal/ and sagittal/ the plane; what else lies
-between the class and the picture is the patient. "yes" says that there is a tumour
-but not of which kind: such images get the label "tumor", which can be audited and evaluated as
-"tumour or none" but not trained on.
+Training/ and Testing/ become the part, axial/, coronal/ and sagittal/ the plane; any other folder
+between the class and the picture is the patient. "yes" says that there is a tumour but not of
+which kind: such images get the label "tumor", which can be audited and evaluated as "tumour or
+none" but not trained on.
 
-Navoneel's zip holds all of it twice, yes/ and no/ and again brain_tumor_dataset/yes and no; what a
-folder only repeats is left out. Copies between parts or under other names are for the audit.
+Navoneel's zip holds everything twice, in yes/ and no/ and in brain_tumor_dataset/yes and no; such
+repeated files are left out. Copies between parts or under other names are left to the audit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PARTS = {
 }
 _PLANES = {"axial", "coronal", "sagittal"}
 _MASKS = {"mask", "masks", "segmentation", "segmentations"}
-# Folders below a class that are not called after a patient.
+# Folders below a class that are not named after a patient.
 _NO_PATIENT = {
     *_PARTS, *_PLANES, *_MASKS, "image", "images", "slices", "raw", "original", "augmented",
     "png", "jpg", "jpeg", "tif", "tiff", "bmp", "t1", "t1c", "t1ce", "t1gd", "t2", "flair",
@@ -68,14 +68,14 @@ def _fits(folder: Path) -> bool:
 
 
 def _repeated(folder: Path, where: PurePath) -> PurePath | None:
-    """The file of equal bytes whose place is the same but for one folder less, if there is one.
+    """A file of equal bytes at the same path less one folder, if there is one.
 
-    Parts do not count: that an image is in two of them is what an audit has to find.
+    That folder must not be a part: an image in two parts is for the audit to find.
     """
     parts = where.parts
     for number, name in enumerate(parts[:-2]):
         other = PurePath(*parts[:number], *parts[number + 1 :])
-        # Mostly, there is no such file.
+        # Usually there is no such file.
         with suppress(OSError):
             same = filecmp.cmp(folder / other, folder / where, shallow=False)
             if same and _key(name) not in _PARTS:
@@ -85,11 +85,11 @@ def _repeated(folder: Path, where: PurePath) -> PurePath | None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What the folders above a file tell.
+    """What the folders above a file say.
 
     Attributes:
-        patient: as the folder is called; empty if none is there.
-        above: the folders over that of the patient, or over the file.
+        patient: name of the patient's folder; empty if there is none.
+        above: the folders above the patient's, or above the file.
     """
 
     label: str
@@ -100,17 +100,17 @@ class _Place:
 
 
 def _labels(folder: Path, where: PurePath) -> set[str]:
-    """The classes that the folders above a file are named after, or else the whole download's."""
+    """The classes that a file's folders are named after, or else the download's own folder."""
     keys = [_key(name) for name in where.parts[:-1]]
     found = {_LABELS[key] for key in keys if key in _LABELS}
     return found or {_LABELS[key] for key in [_key(folder.resolve().name)] if key in _LABELS}
 
 
 def _place(folder: Path, where: PurePath) -> _Place | None:
-    """What the folders above a file tell; None if they name no class, or two.
+    """What the folders above a file say; None if they name no class, or two.
 
-    The first folder between class and picture is the patient, whatever lies below: a patient's
-    series must not be taken for patients of their own.
+    The first folder between class and picture is the patient's, whatever lies below it: a
+    patient's series must not be taken for further patients.
     """
     names = where.parts[:-1]
     found = [number for number, name in enumerate(names) if _key(name) in _LABELS]
@@ -141,8 +141,8 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
             yield LeftOut(_vague(path, where), why, path=str(where))
             continue
         if place.patient:
-            # Names of a patient's files may be of the patient, too. What is in them stays the same
-            # where others are added, so that a grown folder is not taken a second time.
+            # A patient's files may be named after the patient, too. A number from the content stays
+            # the same when files are added, so that nothing is imported a second time.
             number = _digest(path)
             name = f"{slug('/'.join(place.above))}_{{patient}}_{number}".lstrip("_")
             shown = "/".join((*place.above, "{patient}", f"{number}{path.suffix}"))
@@ -168,7 +168,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
 
 
 def _digest(path: Path) -> str:
-    """The beginning of a file's SHA-256; if it cannot be read, whoever decodes it will say so."""
+    """The beginning of a file's SHA-256; a file that cannot be read is reported on decoding."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError:
@@ -176,7 +176,7 @@ def _digest(path: Path) -> str:
 
 
 def _vague(path: Path, where: PurePath) -> str:
-    """A file's place, without what lies deep enough to be called after a patient."""
+    """A file's path, without what lies deep enough to be named after a patient."""
     folders = where.parts[:-1]
     known = itertools.takewhile(lambda name: _key(name) in _NO_PATIENT, folders)
     shown = folders[: sum(1 for _ in known) + 1]
@@ -186,7 +186,7 @@ def _vague(path: Path, where: PurePath) -> str:
 
 
 def _unfit(where: PurePath) -> str:
-    """Why a file is no picture to learn from; empty if it may be one."""
+    """Why a file is not a picture to learn from; empty if it may be one."""
     if not is_picture(Path(where)):
         return "not a picture"
     if _MASKS.intersection(map(_key, where.parts[:-1])):
@@ -195,10 +195,10 @@ def _unfit(where: PurePath) -> str:
 
 
 def _free_name(where: PurePath, taken: set[str]) -> str:
-    """An id made of the path, as names repeat from class to class.
+    """An id made from the path, as names repeat from class to class.
 
-    What an id cannot hold, and what is too long, may be all that tells two paths apart: then a
-    digest of the path does.
+    If two paths differ only in characters that an id cannot hold, or beyond its length, a digest of
+    the path is added.
     """
     name = slug(str(where.with_suffix("")))
     if name in taken:

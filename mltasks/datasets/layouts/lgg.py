@@ -3,7 +3,7 @@
 `<patient>/<patient>_<n>.tif` has three channels: before contrast, FLAIR, after contrast; its mask
 is `<patient>/<patient>_<n>_mask.tif`. All patients have a lower-grade glioma. A slice whose mask
 is empty shows no tumour, but comes from someone who has one: it is neither class and is left out.
-Sequences that were not acquired are filled up with FLAIR; those are left out as well.
+Channels of sequences that were not acquired hold FLAIR again; those are left out as well.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MASK = "_mask"
 
 
 def is_slice(path: Path) -> bool:
-    """Whether it is a slice or a mask by its ending: such names begin with the patient's."""
+    """Whether its suffix is that of a slice or mask; such names begin with the patient's."""
     return path.suffix.lower() in {".tif", ".tiff"}
 
 
 def holds_patients(folder: Path) -> bool:
-    """Whether folders below it are called like the slices in them, as patients' are."""
+    """Whether its subfolders are named like the slices in them, as patients' folders are."""
     return any(
         path.stem.startswith(f"{path.parent.name}_")
         and not path.parent.name.startswith(folder.name)
@@ -58,11 +58,11 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
         if name is None or name[1] != path.parent.name:
             yield LeftOut(where, "not named after its folder, which names the patient")
         elif not mask.exists():
-            # Its name would give the patient away, as reasons are told as they are.
+            # Without the file's name, which identifies the patient: reasons are shown unchanged.
             yield LeftOut(where, "its mask is missing")
         else:
             yield Item(
-                # {patient} becomes the pseudonym: the name would give the patient away.
+                # {patient} becomes the pseudonym: the name identifies the patient.
                 id=f"lgg_{{patient}}_{int(name[2]):03d}_{channel}",
                 label="glioma",
                 image=path,

@@ -342,7 +342,7 @@ def test_memory_grows_by_little_more_than_the_fingerprints(tmp_path: Path) -> No
         kept.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
         assert len(found.rows) == count
-    # The shelf has room for 1,024 from the start; beside it:
+    # The store has room for 1,024 from the start; beside it:
     assert (kept[1] - kept[0]) / 30 < 3_000
 
 

@@ -15,9 +15,9 @@ from mltasks.datasets.copies import (
     VIEWS,
     WHOLE,
     Closest,
+    FingerprintStore,
     Groups,
     Pair,
-    Shelf,
     find_pairs,
 )
 from mltasks.datasets.fingerprints import (
@@ -42,11 +42,11 @@ def turn_picture(pixels: Pixels, turn: int) -> Pixels:
     return np.ascontiguousarray(pixels[:, ::-1] if turn >= 4 else pixels)
 
 
-def shelf_of(*pictures: Pixels) -> Shelf:
-    shelf = Shelf()
+def store_of(*pictures: Pixels) -> FingerprintStore:
+    store = FingerprintStore()
     for pixels in pictures:
-        shelf.add(fingerprint(pixels))
-    return shelf
+        store.add(fingerprint(pixels))
+    return store
 
 
 @QUICK
@@ -96,15 +96,15 @@ def test_the_search_finds_what_comparing_all_finds(chosen: list[int], data: st.D
         source = data.draw(st.integers(0, len(pictures) - 1))
         turn = data.draw(st.integers(0, TURNS - 1))
         pictures.append(turn_picture(pictures[source], turn))
-    shelf = shelf_of(*pictures)
+    store = store_of(*pictures)
     expected = set()
-    for first, second in combinations(range(shelf.count), 2):
+    for first, second in combinations(range(store.count), 2):
         for view, threshold in VIEWS:
-            left, right = shelf.vectors(view, [first]), shelf.vectors(view, [second])
+            left, right = store.vectors(view, [first]), store.vectors(view, [second])
             likeness = max(float((left * turned(right, turn)).sum()) for turn in range(TURNS))
             if likeness >= threshold:
                 expected.add((first, second))
-    pairs = list(find_pairs(shelf))
+    pairs = list(find_pairs(store))
     assert {(pair.first, pair.second) for pair in pairs} == expected
     assert len(pairs) == len(expected) >= 2
 
@@ -113,7 +113,7 @@ def test_the_search_finds_what_comparing_all_finds(chosen: list[int], data: st.D
 def test_a_copy_is_found_and_how_it_lies(turn: int) -> None:
     one, other = picture(1), picture(2)
     copy = Image.fromarray(turn_picture(one, turn)).resize((70, 70), Image.Resampling.BICUBIC)
-    [pair] = find_pairs(shelf_of(one, other, np.array(copy)))
+    [pair] = find_pairs(store_of(one, other, np.array(copy)))
     assert (pair.first, pair.second) == (0, 2)
     back = turn_picture(np.array(copy.resize((96, 96))), pair.turn)
     assert np.corrcoef(back.ravel(), one.ravel())[0, 1] > 0.97
@@ -121,14 +121,14 @@ def test_a_copy_is_found_and_how_it_lies(turn: int) -> None:
 
 def test_blank_pictures_are_like_nothing() -> None:
     blank = np.full((50, 50), 7, np.uint8)
-    assert list(find_pairs(shelf_of(blank, blank + 1, picture(1)))) == []
+    assert list(find_pairs(store_of(blank, blank + 1, picture(1)))) == []
 
 
 def test_many_images_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mltasks.datasets.copies._MOST_QUERIES", 3)
     monkeypatch.setattr("mltasks.datasets.copies._FIRST_ROOM", 2)
-    shelf = shelf_of(*(picture(seed % 5, 64, 64) for seed in range(10)))
-    found = {(pair.first, pair.second) for pair in find_pairs(shelf)}
+    store = store_of(*(picture(seed % 5, 64, 64) for seed in range(10)))
+    found = {(pair.first, pair.second) for pair in find_pairs(store)}
     assert found == {(number, number + 5) for number in range(5)}
 
 
@@ -153,10 +153,10 @@ def test_the_closest_are_kept() -> None:
 
 def test_the_trial_knows_copies_from_others() -> None:
     pictures = [picture(seed) for seed in range(12)]
-    shelf = shelf_of(*pictures)
-    for name, views in trial.altered(shelf, range(12), pictures).items():
+    store = store_of(*pictures)
+    for name, views in trial.altered(store, range(12), pictures).items():
         assert views.near().mean() >= 0.75, name
-    others = trial.strangers(shelf, range(12), range(12))
+    others = trial.strangers(store, range(12), range(12))
     assert not others.near().any()
     assert others.near(-1.0).all()
     assert others.whole.max() < WHOLE
@@ -185,14 +185,14 @@ def test_neighbours_in_a_series() -> None:
 def test_only_alike_neighbours_without_groups_are_joined() -> None:
     rows = [row(f"scan_{number}") for number in range(4)]
     slope = np.tile(np.arange(96, dtype=np.uint8), (96, 1))
-    shelf = shelf_of(picture(1), picture(1) // 2, slope, slope // 2)
-    assert list(blocks(rows, shelf, range(4))) == [(0, 1), (2, 3)]
-    assert list(blocks(rows, shelf, [0, -1, 2, 3])) == [(2, 3)]
+    store = store_of(picture(1), picture(1) // 2, slope, slope // 2)
+    assert list(blocks(rows, store, range(4))) == [(0, 1), (2, 3)]
+    assert list(blocks(rows, store, [0, -1, 2, 3])) == [(2, 3)]
     grouped = [row(f"scan_{number}", group=f"g{number}") for number in range(4)]
-    assert list(blocks(grouped, shelf, range(4))) == []
+    assert list(blocks(grouped, store, range(4))) == []
 
 
 def test_candidates_of_which_none_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
     """The coarse search may bring up pairs that the whole fingerprints do not confirm."""
     monkeypatch.setattr("mltasks.datasets.copies._SLACK", 2.0)
-    assert list(find_pairs(shelf_of(picture(1), picture(2), picture(3)))) == []
+    assert list(find_pairs(store_of(picture(1), picture(2), picture(3)))) == []

@@ -19,7 +19,7 @@ import pytest
 from django.core.management import call_command
 from PIL import Image
 
-from mltasks.data import DataError, load_sample, read_manifest, unnamed_tumors
+from mltasks.data import DataError, load_sample, read_manifest, read_records, unnamed_tumors
 from mltasks.datasets import importing
 from mltasks.datasets.form import pseudonym, read_dataset, replace_rows
 from mltasks.datasets.layouts import classes
@@ -32,7 +32,6 @@ from mltasks.datasets.tests.conftest import (
     save_mask,
     tumour,
 )
-from mltasks.evaluation.reading import read_records
 
 
 def test_brisc_as_downloaded(brisc: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from mltasks import model_card, other_bodies, seen
-from mltasks.data import DataError, Record
+from mltasks.data import DataError, Record, load_sample, read_records
 from mltasks.drafts import replacing_folder
 from mltasks.engines import ENGINES, ModelError
 from mltasks.evaluation import gallery, reporting
 from mltasks.evaluation.measuring import Request, described, measure, set_digest
-from mltasks.evaluation.reading import load, read_records
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
 from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures, real_pictures
@@ -113,7 +113,7 @@ class Command(BaseCommand):
                     analyzer,
                     results,
                     request.records,
-                    lambda record: load(folder, record),
+                    partial(load_sample, folder),
                     report / reporting.PICTURES,
                 )
                 reporting.write(report, figures)
