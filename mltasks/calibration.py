@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,16 @@ Array = NDArray[Any]
 _GOLDEN = (5**0.5 - 1) / 2
 # Of the answers, these are kept however often they err.
 _LEAST_SHARE = 0.8
+
+
+def rounded_down(value: float, digits: int) -> float:
+    """For thresholds that what they were fitted to must still reach."""
+    return math.floor(value * 10**digits) / 10**digits
+
+
+def rounded_up(value: float, digits: int) -> float:
+    """For thresholds that no more may reach than when they were fitted."""
+    return math.ceil(value * 10**digits) / 10**digits
 
 
 def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
@@ -70,7 +81,7 @@ def commit_threshold(probabilities: Array, target: Array, error: float) -> float
     errors = np.cumsum(wrong[order]) / kept
     # From the least sure answer upwards, the first place where the error is low enough.
     fits = np.flatnonzero((errors <= error) | (kept <= _LEAST_SHARE * len(order)))
-    return float(np.floor(top[order][fits[-1]] * 1e4) / 1e4) if fits.size else 1.0
+    return rounded_down(float(top[order][fits[-1]]), 4) if fits.size else 1.0
 
 
 def group_halves(groups: Array) -> Array:
@@ -88,4 +99,4 @@ def brain_threshold(scores: Array, *, refuse: float, ceiling: float) -> float:
         refuse: share of them that may be refused.
         ceiling: not higher than this, so as to be lenient with MRI from unseen sources.
     """
-    return round(min(ceiling, float(np.quantile(scores, refuse))), 4)
+    return rounded_down(min(ceiling, float(np.quantile(scores, refuse))), 4)

@@ -126,14 +126,16 @@ def _distances(home: Array, others: Array) -> dict[str, float]:
     pictures that comes nearest: MRI from elsewhere lies farther than any slice from home, much of
     it beyond that, too.
     """
-    centre, flag = float(np.median(home)), float(np.quantile(home, 1 - _FLAG_SHARE))
-    flag = max(flag, centre + 1e-6)
+    # Rounded before anything follows from them, and so that no more are flagged or refused.
+    centre = round(float(np.median(home)), 6)
+    flag = calibration.rounded_up(float(np.quantile(home, 1 - _FLAG_SHARE)), 6)
+    flag = max(flag, round(centre + 1e-6, 6))
     near = float(np.quantile(others, 0.01)) if len(others) else np.inf
     refuse = (float(home.max()) + near) / 2 if near > home.max() else float(home.max()) * 1.05
     return {
-        "centre": round(centre, 6),
-        "flag": round(flag, 6),
-        "refuse": round(max(min(refuse, 10.0), flag + 1e-6), 6),
+        "centre": centre,
+        "flag": flag,
+        "refuse": max(calibration.rounded_up(min(refuse, 10.0), 6), round(flag + 1e-6, 6)),
         "surely_brain": _SURELY_BRAIN,
     }
 
@@ -152,16 +154,22 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     # Flagged pictures are capped anyhow: they must not cost the others their sureness. Slices weigh
     # the same: by group, hundreds of easy ones would outweigh the few large groups with tumours.
     weight = ((distance < at["flag"]) & ~raw.light).astype(np.float64)
-    base, slope = calibration.fit_temperature(raw.logits, raw.target, close, weight)
+    # What follows is fitted to the temperature that will be read back, not to what was rounded.
+    base, slope = (
+        round(value, 4)
+        for value in calibration.fit_temperature(raw.logits, raw.target, close, weight)
+    )
     probabilities = tempered(raw.logits, base, slope, close)
     least = conformal.least_probabilities(
         probabilities[plain], raw.target[plain], raw.group[plain], coverage=COVERAGE
     )
     usual = plain & (distance < at["flag"])
     return {
-        "temperature": {"base": round(base, 4), "slope": round(slope, 4)},
+        "temperature": {"base": base, "slope": slope},
         "distance": at,
-        "sets": {name: round(own, 6) for name, own in zip(CLASSES, least, strict=True)},
+        "sets": {
+            name: calibration.rounded_down(own, 6) for name, own in zip(CLASSES, least, strict=True)
+        },
         "answer": {
             "commit": calibration.commit_threshold(
                 probabilities[usual], raw.target[usual], _COMMITTED_ERROR

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from mltasks import calibration, completion, conformal, corruptions, other_bodies
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
-from mltasks.doubt import Doubt, Reference, cap, closeness
+from mltasks.doubt import Doubt, Reference, cap, closeness, tempered
 from mltasks.engines import ModelError, Outputs
 from mltasks.postprocessing import softmax
 from mltasks.tests.conftest import head
@@ -102,6 +102,34 @@ def test_sets_hold_the_truth_as_often_as_promised(seed: int) -> None:
     assert 0.88 < np.mean(covered) < 0.95
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rounded_thresholds_hold_the_slices_that_they_were_fitted_to(seed: int) -> None:
+    """With 99 of a class, the sets lack five if they lose the one on whose probability they end."""
+    rng = np.random.default_rng(seed)
+    count = 4 * 99
+    target = np.arange(count) % 4
+    logits = rng.normal(0, 1, (count, 4))
+    logits[np.arange(count), target] += 2
+    raw = completion.Raw(
+        logits=logits,
+        brain=np.full(count, 9.0),
+        features=np.zeros((count, 3)),
+        target=target,
+        group=np.arange(count).astype(str),
+        kind=np.full(count, ""),
+        light=np.zeros(count, np.bool_),
+    )
+    distance = rng.gamma(4, 0.02, count)
+    fitted = completion.fit_doubt(raw, distance, np.zeros(0))
+    at, temperature = fitted["distance"], fitted["temperature"]
+    close = closeness(distance, at["centre"], at["flag"])
+    probabilities = tempered(logits, temperature["base"], temperature["slope"], close)
+    least = np.array([fitted["sets"][name] for name in CLASSES])
+    held = probabilities[np.arange(count), target] >= least[target]
+    assert min(held[target == index].mean() for index in range(4)) >= completion.COVERAGE
+    assert (distance >= at["flag"]).mean() <= 0.012 + 1 / count
+
+
 def test_too_few_groups_promise_nothing_less_than_everything() -> None:
     probabilities, target = np.full((5, 4), 0.25), np.zeros(5, int)
     assert conformal.least_probabilities(probabilities, target, np.arange(5)) == [0, 0, 0, 0]
@@ -185,6 +213,8 @@ def test_the_threshold_for_brains_is_no_higher_than_its_ceiling() -> None:
     scores = np.linspace(0, 1, 101)
     assert calibration.brain_threshold(scores, refuse=0.02, ceiling=0.5) == pytest.approx(0.02)
     assert calibration.brain_threshold(scores, refuse=0.8, ceiling=0.5) == 0.5
+    # Rounded down: rounded up, it would refuse the very slice that it lets pass.
+    assert calibration.brain_threshold(np.full(9, 0.12346), refuse=0.02, ceiling=0.5) == 0.1234
 
 
 def test_a_light_background_flags_alone(doubt: Doubt) -> None:
