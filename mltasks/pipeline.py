@@ -233,7 +233,7 @@ def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]
 
     def seen(progress: Progress) -> None:
         nonlocal drawn
-        tracker.progress(progress)
+        tracker.epochs(progress.history)
         if len(progress.history) > drawn:
             drawn = len(progress.history)
             write_history(request.output / CHECKPOINTS, progress.history)
@@ -244,12 +244,10 @@ def _tracked(run: Run, request: TrainingRequest, watch: Watch) -> dict[str, Any]
     except BaseException:
         tracker.failed()
         raise
+    # The last epoch ends after the last step, of which `seen` is told.
+    tracker.epochs(run.history)
     write_history(request.output / CHECKPOINTS, run.history)
-    tracker.result(
-        {k: v for k, v in run.history[-1].items() if k != "epoch"},
-        request.output / CHECKPOINTS,
-        ("history.csv", "curves.svg"),
-    )
+    tracker.result(request.output / CHECKPOINTS, ("history.csv", "curves.svg"))
     return weights
 
 
