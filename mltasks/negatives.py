@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from mltasks.data import picture_files
-from mltasks.preprocessing import Pixels
+from mltasks.images import ImageError, Limits, decode
+from mltasks.preprocessing import Pixels, to_grey
 
 Rng = np.random.Generator
 SIDE = 320
 # Smaller pictures are icons; nobody uploads them.
 _LEAST_SIDE = 64
+_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 
 
 def _shape(rng: Rng) -> tuple[int, int]:
@@ -173,33 +175,39 @@ def drawn(
     return [(name, draw(rng)) for _, (name, draw) in zip(range(count), kinds, strict=False)]
 
 
-def real(folder: Path, limit: int) -> list[tuple[str, Pixels]]:
-    """Pictures below `folder` as grey uint8, longest side 320, with the name of their source.
+def real(folder: Path, limit: int) -> Iterator[tuple[str, Pixels]]:
+    """Pictures below `folder` as the site reads them, in grey, with the name of their source.
 
     The source is the name of the first folder below `folder`. At most `limit` pictures of each
-    source are taken, spread evenly; unreadable files and icons are left out.
+    source are taken, spread evenly; what the site would not read is left out, and so are icons.
+    They are read one by one, as all of them may not fit into memory.
     """
     sources: dict[str, list[Path]] = {}
     for path in picture_files(folder):
         sources.setdefault(path.relative_to(folder).parts[0], []).append(path)
-    pictures = []
     for source, paths in sorted(sources.items()):
-        step = max(1, -(-len(paths) // limit))
-        for path in paths[::step]:
+        for path in spread(paths, limit):
             pixels = _read(path)
             if pixels is not None:
-                pictures.append((source, pixels))
-    return pictures
+                yield source, pixels
+
+
+def spread(paths: Sequence[Path], limit: int) -> list[Path]:
+    """All of them, or `limit` that lie evenly among them."""
+    count = min(limit, len(paths))
+    return [paths[number * len(paths) // count] for number in range(count)]
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    """Grey pixels with a longest side of 320 at most: training keeps all pictures in memory."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    return np.asarray(image)
 
 
 def _read(path: Path) -> Pixels | None:
     try:
-        with Image.open(path) as image:
-            if min(image.size) < _LEAST_SIDE:
-                return None
-            image.draft("L", (SIDE, SIDE))
-            grey = image.convert("RGBA").convert("L") if image.mode == "P" else image.convert("L")
-            grey.thumbnail((SIDE, SIDE))
-            return np.array(grey)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pixels = to_grey(decode(path, _LIMITS).pixels)
+    except (ImageError, OSError):
         return None
+    return pixels if min(pixels.shape) >= _LEAST_SIDE else None

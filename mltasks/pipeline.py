@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -333,11 +334,16 @@ def learnt_pictures(wanted: DataConfig, folder: Path | None) -> Named:
         DataError: the folder holds none, or is not the one of those learnt from.
     """
     named = negatives.drawn(wanted.drawn, _DRAWN_SEED)
-    return named if folder is None else named + _real(_part(folder, TRAIN), wanted.per_source)
+    if folder is None:
+        return named
+    found = _real(_part(folder, TRAIN), wanted.per_source)
+    return named + [(source, negatives.shrunk(pixels)) for source, pixels in found]
 
 
-def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Named:
-    """Pictures that are no brain MRI and were not trained on, with their source.
+def held_out_pictures(
+    folder: Path | None, *, drawn: int = DRAWN_HELD_OUT
+) -> Iterator[tuple[str, Pixels]]:
+    """Pictures that are no brain MRI and were not trained on, as uploaded, with their source.
 
     Raises:
         DataError: the folder holds none, or is not the one of those held out.
@@ -345,10 +351,11 @@ def held_out_pictures(folder: Path | None, *, drawn: int = DRAWN_HELD_OUT) -> Na
     named = [
         (f"drawn: {kind}", pixels) for kind, pixels in negatives.drawn(drawn, _DRAWN_HELD_OUT_SEED)
     ]
-    return named if folder is None else named + _real(_part(folder, HOLDOUT), _USUAL.per_source)
+    found = () if folder is None else _real(_part(folder, HOLDOUT), _USUAL.per_source)
+    return itertools.chain(named, found)
 
 
-def real_pictures(folder: Path) -> Named:
+def real_pictures(folder: Path) -> Iterator[tuple[str, Pixels]]:
     """Pictures in `folder/<source>/`, with their source, see `negatives.real`.
 
     Raises:
@@ -356,10 +363,7 @@ def real_pictures(folder: Path) -> Named:
     """
     if (folder / "other").is_dir():
         raise DataError(f"{folder} is not the folder of sources that is meant: {folder / 'other'}")
-    found = negatives.real(folder, _USUAL.per_source)
-    if not found:
-        raise DataError(f"no usable picture in {folder}/<source>/")
-    return found
+    return _any(folder, _USUAL.per_source, f"no usable picture in {folder}/<source>/")
 
 
 def _part(folder: Path, wanted: str) -> Path:
@@ -377,14 +381,26 @@ def _part(folder: Path, wanted: str) -> Path:
     return folder
 
 
-def _real(folder: Path, per_source: int) -> Named:
+def _real(folder: Path, per_source: int) -> Iterator[tuple[str, Pixels]]:
+    return _any(
+        folder,
+        per_source,
+        f"no usable picture in {folder}/<source>/: as --negatives, train is given the folder that "
+        f"holds {TRAIN}/ and {HOLDOUT}/, calibrate {TRAIN}/ itself, evaluate {HOLDOUT}/",
+    )
+
+
+def _any(folder: Path, per_source: int, if_none: str) -> Iterator[tuple[str, Pixels]]:
+    """See `negatives.real`; that there is none is said at once, not when the first is asked for.
+
+    Raises:
+        DataError: with the words given.
+    """
     found = negatives.real(folder, per_source)
-    if not found:
-        raise DataError(
-            f"no usable picture in {folder}/<source>/: as --negatives, train is given the folder "
-            f"that holds {TRAIN}/ and {HOLDOUT}/, calibrate {TRAIN}/ itself, evaluate {HOLDOUT}/"
-        )
-    return found
+    first = next(found, None)
+    if first is None:
+        raise DataError(if_none)
+    return itertools.chain([first], found)
 
 
 def _versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,10 @@ class Command(BaseCommand):
                 records=chosen,
                 fold=fold,
                 others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
-                bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
-                + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
+                bodies=chain(
+                    other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
+                    () if options["bodies"] is None else real_pictures(options["bodies"]),
+                ),
                 corrupted=max(0, options["corruptions"]),
                 elsewhere=options["elsewhere"],
                 left_out=len(records) - len(chosen),
