@@ -134,8 +134,12 @@ def accuracy(results: Results) -> bootstrap.Metric:
 
 
 def macro_f1(results: Results) -> bootstrap.Metric:
-    """Mean over the classes of the harmonic mean of precision and sensitivity."""
-    return bootstrap.macro_f1(results.predicted, results.target, len(CLASSES))
+    """Mean over the classes of the harmonic mean of precision and sensitivity.
+
+    A refused slice is none with the right answer, as in `accuracy`.
+    """
+    answered = np.where(results.accepted, results.predicted, -1)
+    return bootstrap.macro_f1(answered, results.target, len(CLASSES))
 
 
 def median_dice(results: Results) -> bootstrap.Metric:

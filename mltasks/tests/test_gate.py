@@ -147,6 +147,12 @@ def test_a_refused_scan_is_none_with_the_right_answer() -> None:
     ):
         row = rows[name, margin]
         assert (row.candidate, row.production, row.passed) == (0.75, 1.0, False)
+    row = rows["macro F1", None]
+    assert (row.candidate, row.production, row.passed) == (
+        pytest.approx(6 / 7, abs=1e-4),
+        1.0,
+        False,
+    )
 
 
 def test_probabilities_that_lie_are_a_loss() -> None:
