@@ -179,7 +179,14 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     }
 
 
-def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) -> dict[str, Any]:
+def fit_brain(raw: Raw) -> float:
+    """The card's threshold of the brain head, from plain slices only."""
+    return calibration.brain_threshold(
+        sigmoid(raw.brain[raw.kind == ""]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
+    )
+
+
+def cross_fitted(raw: Raw, reference: Reference, others: Array) -> dict[str, Any]:
     """How the fitted parts do on groups they were not fitted to: each half judges the other."""
     first = calibration.group_halves(raw.group)
     distance = reference.distance(raw.features)
@@ -192,7 +199,7 @@ def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) ->
         doubt = fit_doubt(raw.take(fitted_on), distance[fitted_on], others)
         card = {
             "doubt": doubt | {"contours": {"inner": 0.5, "outer": 0.5}},
-            "thresholds": {"brain": brain},
+            "thresholds": {"brain": fit_brain(raw.take(fitted_on))},
         }
         empty = np.zeros((int(half.sum()), 0), np.float32)
         found = Doubt(card, reference).assess(
@@ -415,18 +422,15 @@ def fit(
     """
     far = reference.distance(foreign)
     plain = raw.kind == ""
-    brain = calibration.brain_threshold(
-        sigmoid(raw.brain[plain]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
-    )
     mask_threshold, contours = fit_masks(masks, truth)
     files = {REFERENCE_NAME: reference.to_bytes()}
-    card["thresholds"] |= {"brain": brain, "mask": mask_threshold}
+    card["thresholds"] |= {"brain": fit_brain(raw), "mask": mask_threshold}
     card["doubt"] = fit_doubt(raw, reference.distance(raw.features), far) | {"contours": contours}
     card["files"] |= {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     card["calibration"] = {
         "slices": int(plain.sum()),
         "groups": sorted(set(raw.group)),
-        "cross_fitted": cross_fitted(raw, reference, far, brain),
+        "cross_fitted": cross_fitted(raw, reference, far),
         "cross_fitted_areas": cross_fitted_areas(masks, truth, masked),
     }
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -345,24 +346,27 @@ def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
     assert completion.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
 
 
-def test_doubt_is_stated_with_intervals_by_group() -> None:
+def made_up() -> completion.Raw:
+    """240 slices of 60 groups, every third in another form."""
     rng = np.random.default_rng(3)
     count = 240
     target = np.tile(np.arange(4), count // 4)
     logits = rng.normal(0, 1, (count, 4))
     logits[np.arange(count), target] += 2
-    features = rng.normal(size=(count, 40)).astype(np.float32)
-    raw = completion.Raw(
+    return completion.Raw(
         logits=logits,
         brain=np.full(count, 9.0),
-        features=features,
+        features=rng.normal(size=(count, 40)).astype(np.float32),
         target=target,
         group=(np.arange(count) // 4).astype(str),
         kind=np.where(np.arange(count) % 3 == 2, "blur", ""),
         light=np.zeros(count, np.bool_),
     )
-    reference = completion.fit_reference(features, 6)
-    found = completion.cross_fitted(raw, reference, np.zeros(0), 0.15)
+
+
+def test_doubt_is_stated_with_intervals_by_group() -> None:
+    raw = made_up()
+    found = completion.cross_fitted(raw, completion.fit_reference(raw.features, 6), np.zeros(0))
     assert (found["plain"]["n"], found["corrupted"]["n"]) == (160, 80)
     assert found["FLAIR-like"] == {"n": 0}
     for own in (found["plain"], found["corrupted"]):
@@ -370,6 +374,16 @@ def test_doubt_is_stated_with_intervals_by_group() -> None:
         for name in ("accuracy", "calibration_error", "set_coverage", "committed"):
             low, high = own["ci95"][name]
             assert low <= own[name] <= high
+
+
+def test_the_threshold_for_brains_is_crossed_as_well() -> None:
+    """Slices that the head doubts are flagged by what was fitted to the other half of the groups."""
+    raw = made_up()
+    doubtful = replace(raw, brain=np.where(calibration.group_halves(raw.group), -1.0, -0.1))
+    reference = completion.fit_reference(raw.features, 6)
+    usual, found = (completion.cross_fitted(own, reference, np.zeros(0)) for own in (raw, doubtful))
+    assert usual["plain"]["flagged"] < 0.1
+    assert 0.5 <= found["plain"]["flagged"] + found["plain"]["refused"] < 0.6
 
 
 @given(st.sampled_from(corruptions.CORRUPTIONS), st.sampled_from(corruptions.STRENGTHS))
