@@ -18,7 +18,7 @@ from mltasks.background import is_light
 from mltasks.batching import batched
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
-from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
+from mltasks.doubt import REFERENCE_NAME, Assessment, Doubt, Reference, closeness, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
 from mltasks.postprocessing import sigmoid
@@ -186,64 +186,66 @@ def fit_brain(raw: Raw) -> float:
     )
 
 
-def cross_fitted(raw: Raw, reference: Reference, others: Array) -> dict[str, Any]:
-    """How the fitted parts do on groups they were not fitted to: each half judges the other."""
-    first = calibration.group_halves(raw.group)
-    distance = reference.distance(raw.features)
-    probabilities, in_set = np.empty((2, *raw.logits.shape))
-    flagged, refused, committed = np.zeros((3, len(raw.target)), np.bool_)
+def cross_assessed(raw: Raw, reference: Reference, others: Array) -> Assessment:
+    """What is said of the pictures by what was fitted to the other half of the groups.
+
+    A single group is judged by itself.
+    """
+    first, distance = calibration.group_halves(raw.group), reference.distance(raw.features)
+    parts, places = [], []
     for half in (first, ~first):
-        fitted_on = ~half if (~half).any() else half
         if not half.any():
             continue
-        doubt = fit_doubt(raw.take(fitted_on), distance[fitted_on], others)
-        card = {
-            "doubt": doubt | {"contours": {"inner": 0.5, "outer": 0.5}},
-            "thresholds": {"brain": fit_brain(raw.take(fitted_on))},
+        fitted_on = half if half.all() else ~half
+        fitted, own = raw.take(fitted_on), raw.take(half)
+        doubt = Doubt(fit_doubt(fitted, distance[fitted_on], others), reference, fit_brain(fitted))
+        empty = np.zeros((len(own.target), 0), np.float32)
+        outputs = Outputs(own.logits, empty, empty, own.brain, own.features)
+        parts.append(doubt.assess(outputs, own.light))
+        places.append(np.flatnonzero(half))
+    order = np.argsort(np.concatenate(places))
+    return Assessment(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])[order]
+            for field in fields(Assessment)
         }
-        empty = np.zeros((int(half.sum()), 0), np.float32)
-        found = Doubt(card, reference).assess(
-            Outputs(raw.logits[half], empty, empty, raw.brain[half], raw.features[half]),
-            raw.light[half],
-        )
-        probabilities[half], in_set[half] = found.probabilities, found.in_set
-        flagged[half], refused[half] = found.flagged, found.refused
-        committed[half] = found.committed
-    right = probabilities.argmax(axis=1) == raw.target
-    sure = probabilities.max(axis=1) >= 0.9
-    held = in_set[np.arange(len(raw.target)), raw.target] > 0
+    )
 
-    def part(chosen: Array) -> dict[str, Any]:
-        if not chosen.any():
-            return {"n": 0}
-        own, stands, group = right[chosen], committed[chosen], raw.group[chosen]
-        return {"n": int(chosen.sum())} | bootstrap.beside(
-            {
-                "accuracy": bootstrap.share(own),
-                "calibration_error": bootstrap.CalibrationError(
-                    probabilities[chosen].max(axis=1), own
-                ),
-                "set_coverage": bootstrap.share(held[chosen]),
-                "set_coverage_by_group": bootstrap.share(
-                    held[chosen], conformal.group_weights(group)
-                ),
-                "mean_set_size": bootstrap.mean(in_set[chosen].sum(axis=1)),
-                "flagged": bootstrap.share(flagged[chosen]),
-                "refused": bootstrap.share(refused[chosen]),
-                "committed": bootstrap.share(stands),
-                "error_when_committed": bootstrap.share(~own, stands),
-                "confidently_wrong": bootstrap.share((sure & ~right)[chosen]),
-            },
-            group,
-        )
 
-    plain = raw.kind == ""
-    unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
+def cross_fitted(raw: Raw, reference: Reference, others: Array) -> dict[str, Any]:
+    """How the fitted parts do on groups they were not fitted to: each half judges the other."""
+    found = cross_assessed(raw, reference, others)
+    plain, unlike = raw.kind == "", np.isin(raw.kind, list(corruptions.UNLIKE))
     return {
-        "plain": part(plain),
-        "corrupted": part(~plain & ~unlike),
-        **{name: part(raw.kind == name) for name in corruptions.UNLIKE},
+        "plain": _figures(raw, found, plain),
+        "corrupted": _figures(raw, found, ~plain & ~unlike),
+        **{name: _figures(raw, found, raw.kind == name) for name in corruptions.UNLIKE},
     }
+
+
+def _figures(raw: Raw, found: Assessment, chosen: Array) -> dict[str, Any]:
+    """What the card states of some of the pictures, bool (n,)."""
+    if not chosen.any():
+        return {"n": 0}
+    target, group, stands = raw.target[chosen], raw.group[chosen], found.committed[chosen]
+    in_set, top = found.in_set[chosen], found.probabilities[chosen].max(axis=1)
+    right = found.probabilities[chosen].argmax(axis=1) == target
+    held = in_set[np.arange(len(target)), target]
+    return {"n": len(target)} | bootstrap.beside(
+        {
+            "accuracy": bootstrap.share(right),
+            "calibration_error": bootstrap.CalibrationError(top, right),
+            "set_coverage": bootstrap.share(held),
+            "set_coverage_by_group": bootstrap.share(held, conformal.group_weights(group)),
+            "mean_set_size": bootstrap.mean(in_set.sum(axis=1)),
+            "flagged": bootstrap.share(found.flagged[chosen]),
+            "refused": bootstrap.share(found.refused[chosen]),
+            "committed": bootstrap.share(stands),
+            "error_when_committed": bootstrap.share(~right, stands),
+            "confidently_wrong": bootstrap.share((top >= 0.9) & ~right),
+        },
+        group,
+    )
 
 
 def _dice_at(areas: Floats, truth: list[Array], threshold: float) -> Array:

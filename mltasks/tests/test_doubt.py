@@ -28,6 +28,8 @@ CARD: dict[str, Any] = {
     },
 }
 
+NONE_ODD = np.zeros(4, np.bool_)
+
 
 def draw(count: int, seed: int, *, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Logits, sharper than the truth by `scale`, and classes drawn from them."""
@@ -52,7 +54,7 @@ def outputs(distances: list[float], *, brain: float = 9.0, top: float = 9.0) -> 
 
 @pytest.fixture
 def doubt() -> Doubt:
-    return Doubt(CARD, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    return Doubt.from_card(CARD, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
 
 
 def test_the_temperature_is_found() -> None:
@@ -158,7 +160,7 @@ def test_a_cap_keeps_the_order(shares: list[float], highest: float) -> None:
 
 
 def test_far_pictures_are_flagged_and_farther_ones_refused(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05, 0.3, 0.6, 0.9]))
+    found = doubt.assess(outputs([0.05, 0.3, 0.6, 0.9]), NONE_ODD[:4])
     assert found.flagged.tolist() == [False, False, True, False]
     assert found.refused.tolist() == [False, False, False, True]
     assert found.committed.tolist() == [True, True, False, False]
@@ -169,37 +171,39 @@ def test_far_pictures_are_flagged_and_farther_ones_refused(doubt: Doubt) -> None
 
 
 def test_the_brain_head_refuses_with_the_distance_and_flags_alone(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05, 0.6], brain=-9.0))
+    found = doubt.assess(outputs([0.05, 0.6], brain=-9.0), NONE_ODD[:2])
     assert found.refused.tolist() == [False, True]
     assert found.flagged.tolist() == [True, False]
 
 
 def test_what_is_surely_a_brain_is_flagged_however_far_it_lies(doubt: Doubt) -> None:
     distance = CARD["doubt"]["distance"] | {"surely_brain": 0.9}
-    lenient = Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
-    found = lenient.assess(outputs([0.3, 0.9], brain=3.0))
+    lenient = Doubt.from_card(
+        {**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference
+    )
+    found = lenient.assess(outputs([0.3, 0.9], brain=3.0), NONE_ODD[:2])
     assert found.refused.tolist() == [False, False]
     assert found.flagged.tolist() == [False, True]
     assert 0.5 < found.unlikeness[1] < 1
     assert not found.committed[1]
-    assert lenient.assess(outputs([0.9], brain=1.0)).refused.all()
+    assert lenient.assess(outputs([0.9], brain=1.0), NONE_ODD[:1]).refused.all()
     distance["surely_brain"] = "very"
     with pytest.raises(ModelError, match="surely_brain is no number"):
-        Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
+        Doubt.from_card({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
 
 
 def test_an_answer_is_stood_by_from_its_threshold_on(doubt: Doubt) -> None:
     """That is 0.9 here, and one logit of ln 27 among noughts gives it."""
     for top, stood_by in ((3.2, False), (3.4, True)):
-        found = doubt.assess(outputs([0.05], top=top))
+        found = doubt.assess(outputs([0.05], top=top), NONE_ODD[:1])
         assert found.probabilities.max() == pytest.approx(0.9, abs=0.015)
         assert found.committed.tolist() == [stood_by]
 
 
 def test_a_flagged_answer_is_not_stood_by_however_sure_it_is(doubt: Doubt) -> None:
     answer = {"commit": 0.6, "flagged_cap": 0.85}
-    lenient = Doubt(CARD | {"doubt": CARD["doubt"] | {"answer": answer}}, doubt.reference)
-    found = lenient.assess(outputs([0.05, 0.6, 0.9]), np.array([False, False, False]))
+    lenient = Doubt.from_card(CARD | {"doubt": CARD["doubt"] | {"answer": answer}}, doubt.reference)
+    found = lenient.assess(outputs([0.05, 0.6, 0.9]), NONE_ODD[:3])
     assert found.probabilities[:2].max(axis=1) == pytest.approx([1, 0.85], abs=1e-3)
     assert found.committed.tolist() == [True, False, False]
     assert lenient.assess(outputs([0.05]), np.array([True])).committed.tolist() == [False]
@@ -256,7 +260,7 @@ def test_a_large_easy_group_does_not_speak_for_the_small_ones() -> None:
 
 
 def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05], top=0.0))
+    found = doubt.assess(outputs([0.05], top=0.0), NONE_ODD[:1])
     assert found.in_set.all()
     assert len(found.prediction_set(0)) == 4
 
@@ -264,16 +268,22 @@ def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
 def test_a_set_leaves_out_none_that_is_likelier() -> None:
     card = CARD | {"doubt": CARD["doubt"] | {"sets": dict.fromkeys(CLASSES, 0.9)}}
     card["doubt"]["sets"] |= {"pituitary": 0.1}
-    doubt = Doubt(card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    doubt = Doubt.from_card(
+        card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
+    )
     raw = outputs([0.05])
     raw.class_logits[0] = np.log([0.2, 0.6, 0.05, 0.15])
-    assert doubt.assess(raw).prediction_set(0) == ("meningioma", "glioma", "pituitary")
+    assert doubt.assess(raw, NONE_ODD[:1]).prediction_set(0) == (
+        "meningioma",
+        "glioma",
+        "pituitary",
+    )
 
 
 def test_a_card_without_doubt_is_refused() -> None:
     reference = Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
     with pytest.raises(ModelError, match=r"complete the model folder with manage\.py calibrate"):
-        Doubt({"thresholds": {"brain": 0.2}}, reference)
+        Doubt.from_card({"thresholds": {"brain": 0.2}}, reference)
 
 
 def test_the_reference_knows_its_own_subspace() -> None:
@@ -376,8 +386,17 @@ def test_doubt_is_stated_with_intervals_by_group() -> None:
             assert low <= own[name] <= high
 
 
+def test_crossed_answers_are_in_the_order_of_the_pictures() -> None:
+    raw = made_up()
+    reference = completion.fit_reference(raw.features, 6)
+    found = completion.cross_assessed(raw, reference, np.zeros(0))
+    np.testing.assert_allclose(found.distance, reference.distance(raw.features))
+    np.testing.assert_array_equal(found.probabilities.argmax(axis=1), raw.logits.argmax(axis=1))
+    assert found.in_set.dtype == np.bool_
+
+
 def test_the_threshold_for_brains_is_crossed_as_well() -> None:
-    """Slices that the head doubts are flagged by what was fitted to the other half of the groups."""
+    """Slices that the head doubts are flagged by what was fitted to the others."""
     raw = made_up()
     doubtful = replace(raw, brain=np.where(calibration.group_halves(raw.group), -1.0, -0.1))
     reference = completion.fit_reference(raw.features, 6)
