@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from mltasks.doubt import tempered
 
 Array = NDArray[Any]
-_GOLDEN = (5**0.5 - 1) / 2
 # Of the answers, these are kept however often they err.
 _LEAST_SHARE = 0.8
 
@@ -33,39 +31,29 @@ def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
     return float(-(weight * np.log(np.maximum(chosen, 1e-12))).sum())
 
 
-def _least(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum is least: golden-section search."""
-    while high - low > 1e-4:
-        inner = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        if loss(inner[0]) < loss(inner[1]):
-            high = inner[1]
-        else:
-            low = inner[0]
-    return (low + high) / 2
-
-
 def fit_temperature(
     logits: Array, target: Array, close: Array, weight: Array
 ) -> tuple[float, float]:
     """Base and slope of the temperature of least log-loss (after Guo et al., 2017).
 
     The base lies between 0.2 and 5; the slope between 0 and 1.5, so that a picture farther from
-    those learnt from never gets a surer answer for it.
+    those learnt from never gets a surer answer for it. A slope that gains nothing is none.
     """
+    # Only where networks are made; the site answers without it.
+    from scipy.optimize import minimize
+
     weight = np.asarray(weight, np.float64) / np.sum(weight)
 
-    def loss(base: float, slope: float) -> float:
-        return log_loss(tempered(logits, base, slope, close), target, weight)
+    def loss(at: Array) -> float:
+        return log_loss(tempered(logits, float(np.exp(at[0])), float(at[1]), close), target, weight)
 
-    def base_for(slope: float) -> float:
-        low, high = np.log(0.2), np.log(5.0)
-        return float(np.exp(_least(lambda value: loss(float(np.exp(value)), slope), low, high)))
+    def least(steepest: float) -> Any:
+        bounds = ((math.log(0.2), math.log(5)), (0.0, steepest))
+        return minimize(loss, (0.0, 0.0), bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
 
-    slope = _least(lambda value: loss(base_for(value), value), 0.0, 1.5)
-    # The search cannot say an exact nought; a slope that gains nothing is none.
-    if loss(base_for(0.0), 0.0) <= loss(base_for(slope), slope) + 1e-6:
-        slope = 0.0
-    return base_for(slope), slope
+    level, sloped = least(0.0), least(1.5)
+    base, slope = level.x if level.fun <= sloped.fun + 1e-6 else sloped.x
+    return float(np.exp(base)), float(slope)
 
 
 def commit_threshold(probabilities: Array, target: Array, error: float) -> float:
