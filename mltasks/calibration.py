@@ -32,12 +32,16 @@ def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
 
 
 def fit_temperature(
-    logits: Array, target: Array, close: Array, weight: Array
+    logits: Array, target: Array, relative: Array, weight: Array
 ) -> tuple[float, float]:
     """Base and slope of the temperature of least log-loss (after Guo et al., 2017).
 
     The base lies between 0.2 and 5; the slope between 0 and 1.5, so that a picture farther from
     those learnt from never gets a surer answer for it. A slope that gains nothing is none.
+
+    Args:
+        logits: (n, classes). target: (n,), index of the true class. weight: (n,).
+        relative: (n,), see `doubt.relative_distance`.
     """
     # Only where networks are made; the site answers without it.
     from scipy.optimize import minimize
@@ -45,7 +49,9 @@ def fit_temperature(
     weight = np.asarray(weight, np.float64) / np.sum(weight)
 
     def loss(at: Array) -> float:
-        return log_loss(tempered(logits, float(np.exp(at[0])), float(at[1]), close), target, weight)
+        return log_loss(
+            tempered(logits, float(np.exp(at[0])), float(at[1]), relative), target, weight
+        )
 
     def least(steepest: float) -> Any:
         bounds = ((math.log(0.2), math.log(5)), (0.0, steepest))

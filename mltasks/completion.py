@@ -18,7 +18,7 @@ from mltasks.background import is_light
 from mltasks.batching import batched
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
-from mltasks.doubt import REFERENCE_NAME, Assessment, Doubt, Reference, closeness, tempered
+from mltasks.doubt import REFERENCE_NAME, Assessment, Doubt, Reference, relative_distance, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
 from mltasks.postprocessing import sigmoid
@@ -150,16 +150,16 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     """
     plain = raw.kind == ""
     at = _distances(distance[plain], others)
-    close = closeness(distance, at["centre"], at["flag"])
+    relative = relative_distance(distance, at["centre"], at["flag"])
     # Flagged pictures are capped anyhow: they must not cost the others their sureness. Slices weigh
     # the same: by group, hundreds of easy ones would outweigh the few large groups with tumours.
     weight = ((distance < at["flag"]) & ~raw.light).astype(np.float64)
     # What follows is fitted to the temperature that will be read back, not to what was rounded.
     base, slope = (
         round(value, 4)
-        for value in calibration.fit_temperature(raw.logits, raw.target, close, weight)
+        for value in calibration.fit_temperature(raw.logits, raw.target, relative, weight)
     )
-    probabilities = tempered(raw.logits, base, slope, close)
+    probabilities = tempered(raw.logits, base, slope, relative)
     least = conformal.least_probabilities(
         probabilities[plain], raw.target[plain], raw.group[plain], coverage=COVERAGE
     )

@@ -107,21 +107,21 @@ class Assessment:
         return tuple(CLASSES[k] for k in order if self.in_set[index, k])
 
 
-def closeness(distance: Array, centre: float, flag: float) -> Array:
+def relative_distance(distance: Array, centre: float, flag: float) -> Array:
     """Distances (n,) as 0 up to the usual one, 1 at the flag and 3 at most."""
     return np.clip((distance - centre) / (flag - centre), 0, 3)
 
 
-def tempered(logits: Array, base: float, slope: float, close: Array) -> Array:
-    """Probabilities (n, classes) of logits divided by `base * exp(slope * close)`.
+def tempered(logits: Array, base: float, slope: float, relative: Array) -> Array:
+    """Probabilities (n, classes) of logits divided by `base * exp(slope * relative)`.
 
     The divisor grows with the distance, so that foreign pictures get doubt.
 
     Args:
         logits: (n, classes).
-        close: (n,), as `closeness` gives it.
+        relative: (n,), distances as `relative_distance` gives them.
     """
-    divisor = base * np.exp(slope * np.asarray(close, np.float64))
+    divisor = base * np.exp(slope * np.asarray(relative, np.float64))
     return softmax(np.asarray(logits, np.float64) / divisor[:, None])
 
 
@@ -200,7 +200,7 @@ class Doubt:
             outputs.class_logits,
             self._temperature["base"],
             self._temperature["slope"],
-            closeness(distance, at["centre"], at["flag"]),
+            relative_distance(distance, at["centre"], at["flag"]),
         )
         brain_score = sigmoid(outputs.brain)
         no_brain, far = brain_score < self._brain_threshold, distance >= at["flag"]

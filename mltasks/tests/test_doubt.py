@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from mltasks import calibration, completion, conformal, corruptions, other_bodies
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
-from mltasks.doubt import Doubt, Reference, cap, closeness, tempered
+from mltasks.doubt import Doubt, Reference, cap, relative_distance, tempered
 from mltasks.engines import ModelError, Outputs
 from mltasks.postprocessing import softmax
 from mltasks.tests.conftest import head
@@ -68,18 +68,18 @@ def test_the_temperature_is_found() -> None:
 
 def test_doubt_that_grows_with_distance_is_found() -> None:
     logits, target = draw(4000, 1)
-    closeness = np.random.default_rng(2).uniform(0, 2, 4000)
-    sharper = logits * np.exp(0.6 * closeness)[:, None]
-    base, slope = calibration.fit_temperature(sharper, target, closeness, np.ones(4000))
+    relative = np.random.default_rng(2).uniform(0, 2, 4000)
+    sharper = logits * np.exp(0.6 * relative)[:, None]
+    base, slope = calibration.fit_temperature(sharper, target, relative, np.ones(4000))
     assert base == pytest.approx(1, abs=0.15)
     assert slope == pytest.approx(0.6, abs=0.1)
 
 
 def test_distance_never_makes_an_answer_surer() -> None:
     logits, target = draw(2000, 3)
-    closeness = np.random.default_rng(4).uniform(0, 2, 2000)
-    duller = logits * np.exp(-0.5 * closeness)[:, None]
-    assert calibration.fit_temperature(duller, target, closeness, np.ones(2000))[1] == 0
+    relative = np.random.default_rng(4).uniform(0, 2, 2000)
+    duller = logits * np.exp(-0.5 * relative)[:, None]
+    assert calibration.fit_temperature(duller, target, relative, np.ones(2000))[1] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -125,8 +125,8 @@ def test_rounded_thresholds_hold_the_slices_that_they_were_fitted_to(seed: int) 
     distance = rng.gamma(4, 0.02, count)
     fitted = completion.fit_doubt(raw, distance, np.zeros(0))
     at, temperature = fitted["distance"], fitted["temperature"]
-    close = closeness(distance, at["centre"], at["flag"])
-    probabilities = tempered(logits, temperature["base"], temperature["slope"], close)
+    relative = relative_distance(distance, at["centre"], at["flag"])
+    probabilities = tempered(logits, temperature["base"], temperature["slope"], relative)
     least = np.array([fitted["sets"][name] for name in CLASSES])
     held = probabilities[np.arange(count), target] >= least[target]
     assert min(held[target == index].mean() for index in range(4)) >= completion.COVERAGE
@@ -211,7 +211,7 @@ def test_a_flagged_answer_is_not_stood_by_however_sure_it_is(doubt: Doubt) -> No
 
 def test_doubt_goes_on_to_grow_past_the_flag() -> None:
     distances = np.array([0.0, 0.1, 0.3, 0.5, 0.9, 1.3, 9.0])
-    assert closeness(distances, 0.1, 0.5) == pytest.approx([0, 0, 0.5, 1, 2, 3, 3])
+    assert relative_distance(distances, 0.1, 0.5) == pytest.approx([0, 0, 0.5, 1, 2, 3, 3])
 
 
 def test_the_threshold_for_brains_is_no_higher_than_its_ceiling() -> None:
