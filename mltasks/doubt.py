@@ -1,7 +1,7 @@
 """How sure an answer may be: calibrated probabilities, sets of labels, unlike pictures.
 
 The parameters stand in the model's card, the reference features beside the weights; both are
-fitted by `mltasks.completion` on slices that the network has not learnt from.
+fitted by `mltasks.fitting` on slices that the network has not learnt from.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mltasks import completion, detector, evaluation, model_card, negatives, release, seen
+from mltasks import detector, evaluation, fitting, model_card, negatives, release, seen
 from mltasks.classes import CLASSES
 from mltasks.data import (
     DataError,
@@ -162,10 +162,10 @@ def train_model(
         **({"run": request.run} if request.run else {}),
     }
     report(f"calibrating on {len(evaluated)} slices of fold {wanted.fold}")
-    extras = completion.complete(
+    extras = fitting.complete(
         card,
         content,
-        learnt=[sample.pixels for sample in samples[:: completion.REFERENCE_STEP]],
+        learnt=[sample.pixels for sample in samples[:: fitting.REFERENCE_STEP]],
         held_out=evaluated,
         others=[pixels for _, pixels in others],
         threads=request.threads,

@@ -30,7 +30,7 @@ def render(figures: dict[str, Any]) -> str:
         "unknown": slices["n"] - kinds["n"],
         # What of the changed slices is stated as right.
         "right": "accuracy" if by_kind else "tumor_or_none",
-        # On slices that served to calibrate the error is another's, see `completion.cross_fitted`.
+        # On slices that served to calibrate the error is another's, see `fitting.cross_fitted`.
         "crossed": data["groups_calibrated_on"] and figures.get("calibration", {}).get("plain"),
         "plots": plots(figures),
         "confusion": [

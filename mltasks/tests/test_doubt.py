@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mltasks import calibration, completion, conformal, corruptions, other_bodies
+from mltasks import calibration, conformal, corruptions, fitting, other_bodies
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
 from mltasks.doubt import Doubt, Reference, cap, relative_distance, tempered
@@ -113,7 +113,7 @@ def test_rounded_thresholds_hold_the_slices_that_they_were_fitted_to(seed: int) 
     target = np.arange(count) % 4
     logits = rng.normal(0, 1, (count, 4))
     logits[np.arange(count), target] += 2
-    raw = completion.Raw(
+    raw = fitting.Raw(
         logits=logits,
         brain=np.full(count, 9.0),
         features=np.zeros((count, 3)),
@@ -123,13 +123,13 @@ def test_rounded_thresholds_hold_the_slices_that_they_were_fitted_to(seed: int) 
         light=np.zeros(count, np.bool_),
     )
     distance = rng.gamma(4, 0.02, count)
-    fitted = completion.fit_doubt(raw, distance, np.zeros(0))
+    fitted = fitting.fit_doubt(raw, distance, np.zeros(0))
     at, temperature = fitted["distance"], fitted["temperature"]
     relative = relative_distance(distance, at["centre"], at["flag"])
     probabilities = tempered(logits, temperature["base"], temperature["slope"], relative)
     least = np.array([fitted["sets"][name] for name in CLASSES])
     held = probabilities[np.arange(count), target] >= least[target]
-    assert min(held[target == index].mean() for index in range(4)) >= completion.COVERAGE
+    assert min(held[target == index].mean() for index in range(4)) >= fitting.COVERAGE
     assert (distance >= at["flag"]).mean() <= 0.012 + 1 / count
 
 
@@ -290,7 +290,7 @@ def test_the_reference_knows_its_own_subspace() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(6, 40))
     home = rng.normal(size=(300, 6)) @ plane
-    reference = completion.fit_reference(home.astype(np.float32), 6)
+    reference = fitting.fit_reference(home.astype(np.float32), 6)
     assert len(reference.to_bytes()) < 1_000_000
     near, far = reference.distance(home), reference.distance(rng.normal(size=(50, 40)))
     assert near.max() < 0.05 < 0.5 < far.min()
@@ -314,7 +314,7 @@ def test_contour_thresholds_bound_the_mask() -> None:
         distance = np.hypot(y - rng.uniform(12, 20), x - rng.uniform(12, 20))
         truth.append((distance < 8).astype(np.float32))
         logits.append((8 - distance + rng.normal(0, 1)) * 0.8)
-    best, contours = completion.fit_masks(np.array(logits, np.float32), truth)
+    best, contours = fitting.fit_masks(np.array(logits, np.float32), truth)
     assert contours["outer"] <= best <= contours["inner"]
     assert contours["inner_rate"] >= 0.8
     assert contours["outer_rate"] >= 0.8
@@ -327,10 +327,10 @@ def test_a_contour_that_is_not_drawn_is_not_right() -> None:
     logits[::3] = np.where(truth[0] > 0, 6, -9)
     # A margin that is no tumour, which only a higher threshold leaves out.
     logits[:, 10:22, 8:12] = 0.2
-    _, contours = completion.fit_masks(logits.astype(np.float32), truth)
+    _, contours = fitting.fit_masks(logits.astype(np.float32), truth)
     assert contours["inner"] < 0.7
     assert contours["inner_rate"] == 1
-    blurred = completion.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
+    blurred = fitting.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
     assert blurred["inner_rate"] == 0
 
 
@@ -343,8 +343,8 @@ def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
     # Faint tumours in one half, and in the other a rim as bright as those.
     logits[first] = np.where(truth[0] > 0, -0.6, -9)
     logits[~first, 9:24, 9:12] = -0.6
-    found = completion.cross_fitted_areas(logits.astype(np.float32), truth, group)
-    fitted = completion.fit_masks(logits.astype(np.float32), truth)[1]
+    found = fitting.cross_fitted_areas(logits.astype(np.float32), truth, group)
+    fitted = fitting.fit_masks(logits.astype(np.float32), truth)[1]
     assert (found["n"], found["groups"]) == (40, 10)
     assert found["inner_rate"] == 0 < fitted["inner_rate"] == 0.5
     assert found["outer_rate"] == 0.5 < fitted["outer_rate"] == 1
@@ -353,17 +353,17 @@ def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
         assert low <= found[name] <= high
         assert low < high
     one = np.full(40, "a")
-    assert completion.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
+    assert fitting.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
 
 
-def made_up() -> completion.Raw:
+def made_up() -> fitting.Raw:
     """240 slices of 60 groups, every third in another form."""
     rng = np.random.default_rng(3)
     count = 240
     target = np.tile(np.arange(4), count // 4)
     logits = rng.normal(0, 1, (count, 4))
     logits[np.arange(count), target] += 2
-    return completion.Raw(
+    return fitting.Raw(
         logits=logits,
         brain=np.full(count, 9.0),
         features=rng.normal(size=(count, 40)).astype(np.float32),
@@ -376,7 +376,7 @@ def made_up() -> completion.Raw:
 
 def test_doubt_is_stated_with_intervals_by_group() -> None:
     raw = made_up()
-    found = completion.cross_fitted(raw, completion.fit_reference(raw.features, 6), np.zeros(0))
+    found = fitting.cross_fitted(raw, fitting.fit_reference(raw.features, 6), np.zeros(0))
     assert (found["plain"]["n"], found["corrupted"]["n"]) == (160, 80)
     assert found["FLAIR-like"] == {"n": 0}
     for own in (found["plain"], found["corrupted"]):
@@ -388,8 +388,8 @@ def test_doubt_is_stated_with_intervals_by_group() -> None:
 
 def test_crossed_answers_are_in_the_order_of_the_pictures() -> None:
     raw = made_up()
-    reference = completion.fit_reference(raw.features, 6)
-    found = completion.cross_assessed(raw, reference, np.zeros(0))
+    reference = fitting.fit_reference(raw.features, 6)
+    found = fitting.cross_assessed(raw, reference, np.zeros(0))
     np.testing.assert_allclose(found.distance, reference.distance(raw.features))
     np.testing.assert_array_equal(found.probabilities.argmax(axis=1), raw.logits.argmax(axis=1))
     assert found.in_set.dtype == np.bool_
@@ -399,8 +399,8 @@ def test_the_threshold_for_brains_is_crossed_as_well() -> None:
     """Slices that the head doubts are flagged by what was fitted to the others."""
     raw = made_up()
     doubtful = replace(raw, brain=np.where(calibration.group_halves(raw.group), -1.0, -0.1))
-    reference = completion.fit_reference(raw.features, 6)
-    usual, found = (completion.cross_fitted(own, reference, np.zeros(0)) for own in (raw, doubtful))
+    reference = fitting.fit_reference(raw.features, 6)
+    usual, found = (fitting.cross_fitted(own, reference, np.zeros(0)) for own in (raw, doubtful))
     assert usual["plain"]["flagged"] < 0.1
     assert 0.5 <= found["plain"]["flagged"] + found["plain"]["refused"] < 0.6
 

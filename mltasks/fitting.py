@@ -1,4 +1,4 @@
-"""Completes a model folder after training: calibration, thresholds, reference features.
+"""Fits what makes answers of raw outputs: calibration, thresholds, reference features.
 
 All of it is fitted on slices that the network has not learnt from, except the reference, which
 says what it has learnt from. docs/model.md says why each is chosen as it is.
@@ -397,7 +397,7 @@ def complete(
         foreign.features,
         masks=plain.mask[masked],
         truth=[_truth(held_out[number], size) for number in masked],
-        masked=group[masked],
+        mask_groups=group[masked],
     )
 
 
@@ -409,7 +409,7 @@ def fit(
     *,
     masks: Floats,
     truth: list[Array],
-    masked: Array,
+    mask_groups: Array,
 ) -> dict[str, bytes]:
     """Everything of `complete` that needs no forward pass.
 
@@ -420,7 +420,7 @@ def fit(
         foreign: features (n, 1280) of pictures that are no brain MRI.
         masks: logits (n, side, side) of the plain slices with an expert mask.
         truth: theirs, see `fit_masks`.
-        masked: (n,) str, their groups.
+        mask_groups: (n,) str, theirs, too.
     """
     far = reference.distance(foreign)
     plain = raw.kind == ""
@@ -433,6 +433,6 @@ def fit(
         "slices": int(plain.sum()),
         "groups": sorted(set(raw.group)),
         "cross_fitted": cross_fitted(raw, reference, far),
-        "cross_fitted_areas": cross_fitted_areas(masks, truth, masked),
+        "cross_fitted_areas": cross_fitted_areas(masks, truth, mask_groups),
     }
     return files
