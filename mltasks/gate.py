@@ -157,7 +157,7 @@ def calibration_error(results: Results) -> bootstrap.Metric:
     return bootstrap.CalibrationError(results.probabilities.max(axis=1), results.right)
 
 
-def found(index: int) -> Metric:
+def sensitivity(index: int) -> Metric:
     """Share of the class's slices that are accepted and given this class."""
 
     def metric(results: Results) -> bootstrap.Metric:
@@ -177,14 +177,14 @@ class _Measure:
     """One question of the gate.
 
     Attributes:
-        more: whether more of it is better.
+        higher_is_better: whether more of it is better.
         changed: whether it is asked of the changed slices.
         margin: the loss that is allowed; None where there must be a gain.
     """
 
     name: str
     metric: Metric
-    more: bool = True
+    higher_is_better: bool = True
     changed: bool = False
     margin: float | None = None
 
@@ -206,13 +206,13 @@ def _losses(margins: Margins) -> list[_Measure]:
     share, dice = margins.share, margins.dice
     return [
         *(
-            _Measure(f"sensitivity for {DISPLAY_NAMES[label]}", found(index), margin=share)
+            _Measure(f"sensitivity for {DISPLAY_NAMES[label]}", sensitivity(index), margin=share)
             for index, label in enumerate(CLASSES)
         ),
         _Measure("share of brain scans accepted", accepted, margin=share),
         _Measure("median Dice of the area", median_dice, margin=dice),
         _Measure("mean Dice of the area", mean_dice, margin=dice),
-        _Measure("calibration error", calibration_error, more=False, margin=share),
+        _Measure("calibration error", calibration_error, higher_is_better=False, margin=share),
         _Measure("accuracy on changed slices", accuracy, changed=True, margin=share),
         _Measure("mean Dice on changed slices", mean_dice, changed=True, margin=dice),
     ]
@@ -365,9 +365,9 @@ def _row(
 ) -> Row:
     once, margin = np.ones((1, len(candidate.plain))), measure.margin
     one, two = (float(measure.of(measured)(once)[0]) for measured in (candidate, production))
-    difference = one - two if measure.more else two - one
+    difference = one - two if measure.higher_is_better else two - one
     # Undefined, and left out, where a draw holds no slice that counts.
-    percentile = float(np.nanquantile(drawn if measure.more else -drawn, tail))
+    percentile = float(np.nanquantile(drawn if measure.higher_is_better else -drawn, tail))
     groups = bootstrap.groups_that_count(measure.of(candidate), candidate.plain.group)
     lower = difference - _widening(groups, tail) * max(0.0, difference - percentile)
     return Row(

@@ -258,7 +258,7 @@ def test_students_t_is_that_of_the_tables(free: int, tail: float, table: float) 
 def test_only_groups_that_count_make_a_bound_sure() -> None:
     """Those of other classes say nothing of a class, however many they are."""
     target = results().target
-    sensitivity = gate.found(3)(results())
+    sensitivity = gate.sensitivity(3)(results())
     few = np.where(target == 3, np.arange(240) // 4 % 5, 100 + np.arange(240))
     assert bootstrap.groups_that_count(sensitivity, few) == 5
     assert bootstrap.groups_that_count(gate.accuracy(results()), few) == 185
