@@ -37,8 +37,8 @@ class Proportion:
 
     Attributes:
         value: the metric of each draw.
-        trials: how many independent trials the slices of these groups are: groups that could
-            have said otherwise.
+        trials: from each slice's group to the number of independent trials. Slices of one group
+            resemble each other, so a group is one trial, if any slice of it counts.
     """
 
     value: Metric
@@ -146,13 +146,13 @@ class CalibrationError:
         return np.asarray(np.abs(self._gaps(weights)).sum(axis=1))
 
     def interval(self, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
-        """About 95%: the figure give or take how far the bins of draws lie from those found.
+        """About 95%: the error ± the 95% quantile of how far bins of draws lie from those found.
 
-        Chance moves bins apart and never together, so draws have a larger error than what they
-        are drawn from, and their percentiles may leave out the figure itself. The sum of how far
-        the bins are off, though, differs from the true one by no more than the bins do. Where all
-        answers are right, or none, draws say the same: there how often they are is known no better
-        than to Wilson's bound by the groups.
+        Percentiles of a bootstrapped error are biased upwards, and may leave out the figure itself:
+        chance moves bins apart and never together. The L1 distance between the bins' gaps resampled
+        and observed is what the error may be off by, as it cannot differ by more than its bins do.
+        Where all answers are right, or none, draws say the same: there it is at least Wilson's
+        bound by the groups.
         """
         found = self._gaps(np.ones((1, len(groups))))
         moved = _drawn(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,

@@ -35,7 +35,7 @@ class _Bounds:
 
 
 _COUNT, _NUMBER, _SHARE = _Bounds(1), _Bounds(0), _Bounds(0, 1)
-# Of a share of which all would leave nothing.
+# A share that must stay under 1, as all of it would leave nothing over.
 _PART = _Bounds(0, 1, open=True)
 # By table and key; of lists, each number.
 _BOUNDS = {
