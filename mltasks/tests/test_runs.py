@@ -20,9 +20,10 @@ from django.core.management import CommandError, call_command
 from mltasks import pipeline, release
 from mltasks.data import Record, Sample, load_samples, read_manifest
 from mltasks.engines import open_engine
+from mltasks.folds import set_aside
 from mltasks.lazy import tensorflow_module
 from mltasks.network import NetworkConfig
-from mltasks.pipeline import TrainingRequest, set_aside
+from mltasks.pipeline import TrainingRequest
 from mltasks.preprocessing import Pixels
 from mltasks.tests import tiny
 from mltasks.tests.conftest import write_recipe

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from mltasks import fitting, release
 from mltasks.data import DataError, load_sample, load_samples, read_manifest
 from mltasks.engines import ModelError
+from mltasks.folds import set_aside, split
 from mltasks.inference import read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import learnt_pictures, set_aside, split, stated_data
+from mltasks.negatives import learnt_pictures, stated_data
 
 
 class Command(BaseCommand):

@@ -21,7 +21,7 @@ from mltasks.evaluation.measuring import Request, described, measure, set_digest
 from mltasks.evaluation.reading import load, read_records
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures, real_pictures
+from mltasks.negatives import DRAWN_HELD_OUT, held_out_pictures, real_pictures
 
 _BODIES, _BODIES_SEED = 200, 5
 
@@ -95,7 +95,7 @@ class Command(BaseCommand):
                 folder=folder,
                 records=chosen,
                 fold=fold,
-                others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
+                others=held_out_pictures(options["negatives"], count=options["drawn"]),
                 bodies=chain(
                     other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
                     () if options["bodies"] is None else real_pictures(options["bodies"]),
