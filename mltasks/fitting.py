@@ -231,18 +231,18 @@ def _figures(raw: Raw, found: Assessment, chosen: Array) -> dict[str, Any]:
     in_set, top = found.in_set[chosen], found.probabilities[chosen].max(axis=1)
     right = found.probabilities[chosen].argmax(axis=1) == target
     held = in_set[np.arange(len(target)), target]
-    return {"n": len(target)} | bootstrap.beside(
+    return {"n": len(target)} | bootstrap.values_and_intervals(
         {
-            "accuracy": bootstrap.share(right),
+            "accuracy": bootstrap.proportion(right),
             "calibration_error": bootstrap.CalibrationError(top, right),
-            "set_coverage": bootstrap.share(held),
-            "set_coverage_by_group": bootstrap.share(held, conformal.group_weights(group)),
+            "set_coverage": bootstrap.proportion(held),
+            "set_coverage_by_group": bootstrap.proportion(held, conformal.group_weights(group)),
             "mean_set_size": bootstrap.mean(in_set.sum(axis=1)),
-            "flagged": bootstrap.share(found.flagged[chosen]),
-            "refused": bootstrap.share(found.refused[chosen]),
-            "committed": bootstrap.share(stands),
-            "error_when_committed": bootstrap.share(~right, stands),
-            "confidently_wrong": bootstrap.share((top >= 0.9) & ~right),
+            "flagged": bootstrap.proportion(found.flagged[chosen]),
+            "refused": bootstrap.proportion(found.refused[chosen]),
+            "committed": bootstrap.proportion(stands),
+            "error_when_committed": bootstrap.proportion(~right, stands),
+            "confidently_wrong": bootstrap.proportion((top >= 0.9) & ~right),
         },
         group,
     )
@@ -327,11 +327,11 @@ def cross_fitted_areas(logits: Floats, truth: list[Array], group: Array) -> dict
         dice[half] = _dice_at(areas[half], own, at)
         inner[half] = _contours_at(areas[half], own, contours["inner"])[0]
         outer[half] = _contours_at(areas[half], own, contours["outer"])[1]
-    return figures | bootstrap.beside(
+    return figures | bootstrap.values_and_intervals(
         {
             "dice_mean": bootstrap.mean(dice),
-            "inner_rate": bootstrap.share(inner),
-            "outer_rate": bootstrap.share(outer),
+            "inner_rate": bootstrap.proportion(inner),
+            "outer_rate": bootstrap.proportion(outer),
         },
         group,
     )

@@ -130,7 +130,7 @@ class Verdict:
 
 def accuracy(results: Results) -> bootstrap.Metric:
     """Share of slices that are neither refused nor given the wrong class."""
-    return bootstrap.share(results.accepted & results.right)
+    return bootstrap.proportion(results.accepted & results.right)
 
 
 def macro_f1(results: Results) -> bootstrap.Metric:
@@ -162,14 +162,14 @@ def sensitivity(index: int) -> Metric:
 
     def metric(results: Results) -> bootstrap.Metric:
         hits = results.accepted & (results.predicted == index)
-        return bootstrap.share(hits, results.target == index)
+        return bootstrap.proportion(hits, results.target == index)
 
     return metric
 
 
 def accepted(results: Results) -> bootstrap.Metric:
     """Share of slices that are not refused as "no brain MRI"."""
-    return bootstrap.share(results.accepted)
+    return bootstrap.proportion(results.accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +368,7 @@ def _row(
     difference = one - two if measure.higher_is_better else two - one
     # Undefined, and left out, where a draw holds no slice that counts.
     percentile = float(np.nanquantile(drawn if measure.higher_is_better else -drawn, tail))
-    groups = bootstrap.groups_that_count(measure.of(candidate), candidate.plain.group)
+    groups = bootstrap.groups_with_value(measure.of(candidate), candidate.plain.group)
     lower = difference - _widening(groups, tail) * max(0.0, difference - percentile)
     return Row(
         name=measure.name,

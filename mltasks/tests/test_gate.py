@@ -260,9 +260,9 @@ def test_only_groups_that_count_make_a_bound_sure() -> None:
     target = results().target
     sensitivity = gate.sensitivity(3)(results())
     few = np.where(target == 3, np.arange(240) // 4 % 5, 100 + np.arange(240))
-    assert bootstrap.groups_that_count(sensitivity, few) == 5
-    assert bootstrap.groups_that_count(gate.accuracy(results()), few) == 185
-    assert bootstrap.groups_that_count(gate.mean_dice(results()), few) == 125
+    assert bootstrap.groups_with_value(sensitivity, few) == 5
+    assert bootstrap.groups_with_value(gate.accuracy(results()), few) == 185
+    assert bootstrap.groups_with_value(gate.mean_dice(results()), few) == 125
 
 
 def test_masks_of_few_groups_are_no_evidence() -> None:
