@@ -42,7 +42,9 @@ def coverage(groups: np.ndarray, shape: tuple[float, float], sets: int) -> float
     truth = shape[0] / sum(shape)
     for _ in range(sets):
         right = rng.random(len(groups)) < rng.beta(*shape, size=len(names))[member_of]
-        low, high = bootstrap.stated(bootstrap.share(right), groups, resamples=RESAMPLES)["ci95"]
+        low, high = bootstrap.with_interval(
+            bootstrap.proportion(right), groups, resamples=RESAMPLES
+        )["ci95"]
         held += low <= truth <= high
     return held / sets
 

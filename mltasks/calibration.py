@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 from mltasks.doubt import tempered
 
 Array = NDArray[Any]
-_GOLDEN = (5**0.5 - 1) / 2
 # Of the answers, these are kept however often they err.
 _LEAST_SHARE = 0.8
+
+
+def rounded_down(value: float, digits: int) -> float:
+    """For thresholds that what they were fitted to must still reach."""
+    return math.floor(value * 10**digits) / 10**digits
+
+
+def rounded_up(value: float, digits: int) -> float:
+    """For thresholds that no more may reach than when they were fitted."""
+    return math.ceil(value * 10**digits) / 10**digits
 
 
 def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
@@ -22,39 +31,35 @@ def log_loss(probabilities: Array, target: Array, weight: Array) -> float:
     return float(-(weight * np.log(np.maximum(chosen, 1e-12))).sum())
 
 
-def _least(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum is least: golden-section search."""
-    while high - low > 1e-4:
-        inner = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        if loss(inner[0]) < loss(inner[1]):
-            high = inner[1]
-        else:
-            low = inner[0]
-    return (low + high) / 2
-
-
 def fit_temperature(
-    logits: Array, target: Array, close: Array, weight: Array
+    logits: Array, target: Array, relative: Array, weight: Array
 ) -> tuple[float, float]:
     """Base and slope of the temperature of least log-loss (after Guo et al., 2017).
 
     The base lies between 0.2 and 5; the slope between 0 and 1.5, so that a picture farther from
-    those learnt from never gets a surer answer for it.
+    those learnt from never gets a surer answer for it. A slope that gains nothing is none.
+
+    Args:
+        logits: (n, classes). target: (n,), index of the true class. weight: (n,).
+        relative: (n,), see `doubt.relative_distance`.
     """
+    # Only where networks are made; the site answers without it.
+    from scipy.optimize import minimize
+
     weight = np.asarray(weight, np.float64) / np.sum(weight)
 
-    def loss(base: float, slope: float) -> float:
-        return log_loss(tempered(logits, base, slope, close), target, weight)
+    def loss(at: Array) -> float:
+        return log_loss(
+            tempered(logits, float(np.exp(at[0])), float(at[1]), relative), target, weight
+        )
 
-    def base_for(slope: float) -> float:
-        low, high = np.log(0.2), np.log(5.0)
-        return float(np.exp(_least(lambda value: loss(float(np.exp(value)), slope), low, high)))
+    def least(steepest: float) -> Any:
+        bounds = ((math.log(0.2), math.log(5)), (0.0, steepest))
+        return minimize(loss, (0.0, 0.0), bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
 
-    slope = _least(lambda value: loss(base_for(value), value), 0.0, 1.5)
-    # The search cannot say an exact nought; a slope that gains nothing is none.
-    if loss(base_for(0.0), 0.0) <= loss(base_for(slope), slope) + 1e-6:
-        slope = 0.0
-    return base_for(slope), slope
+    level, sloped = least(0.0), least(1.5)
+    base, slope = level.x if level.fun <= sloped.fun + 1e-6 else sloped.x
+    return float(np.exp(base)), float(slope)
 
 
 def commit_threshold(probabilities: Array, target: Array, error: float) -> float:
@@ -70,7 +75,7 @@ def commit_threshold(probabilities: Array, target: Array, error: float) -> float
     errors = np.cumsum(wrong[order]) / kept
     # From the least sure answer upwards, the first place where the error is low enough.
     fits = np.flatnonzero((errors <= error) | (kept <= _LEAST_SHARE * len(order)))
-    return float(np.floor(top[order][fits[-1]] * 1e4) / 1e4) if fits.size else 1.0
+    return rounded_down(float(top[order][fits[-1]]), 4) if fits.size else 1.0
 
 
 def group_halves(groups: Array) -> Array:
@@ -88,4 +93,4 @@ def brain_threshold(scores: Array, *, refuse: float, ceiling: float) -> float:
         refuse: share of them that may be refused.
         ceiling: not higher than this, so as to be lenient with MRI from unseen sources.
     """
-    return round(min(ceiling, float(np.quantile(scores, refuse))), 4)
+    return rounded_down(min(ceiling, float(np.quantile(scores, refuse))), 4)

@@ -4,7 +4,9 @@ Slices of one group resemble each other, so not slices but groups are taken as e
 each group weighs the same (Dunn, Wasserman & Ramdas, 2022; Lee, Barber & Willett, 2023). The
 guarantee: for a slice of a new group, drawn like those of the calibration, the set holds the true
 label with at least the stated probability – on average over all groups and classes, and not for
-pictures from elsewhere.
+pictures from elsewhere. The probabilities come out of a temperature fitted to these same slices,
+where split conformal prediction wants others: the guarantee holds up to what its two parameters,
+base and slope, adapt to them.
 
 Where few large groups hold most slices of a class, the easy classes of many small groups would
 earn that average alone. So each class gets a threshold of its own besides, over its slices (Vovk,

@@ -1,13 +1,14 @@
 """How sure an answer may be: calibrated probabilities, sets of labels, unlike pictures.
 
 The parameters stand in the model's card, the reference features beside the weights; both are
-fitted by `mltasks.completion` on slices that the network has not learnt from.
+fitted by `mltasks.fitting` on slices that the network has not learnt from.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,21 +107,21 @@ class Assessment:
         return tuple(CLASSES[k] for k in order if self.in_set[index, k])
 
 
-def closeness(distance: Array, centre: float, flag: float) -> Array:
+def relative_distance(distance: Array, centre: float, flag: float) -> Array:
     """Distances (n,) as 0 up to the usual one, 1 at the flag and 3 at most."""
     return np.clip((distance - centre) / (flag - centre), 0, 3)
 
 
-def tempered(logits: Array, base: float, slope: float, close: Array) -> Array:
-    """Probabilities (n, classes) of logits divided by `base * exp(slope * close)`.
+def tempered(logits: Array, base: float, slope: float, relative: Array) -> Array:
+    """Probabilities (n, classes) of logits divided by `base * exp(slope * relative)`.
 
     The divisor grows with the distance, so that foreign pictures get doubt.
 
     Args:
         logits: (n, classes).
-        close: (n,), as `closeness` gives it.
+        relative: (n,), distances as `relative_distance` gives them.
     """
-    divisor = base * np.exp(slope * np.asarray(close, np.float64))
+    divisor = base * np.exp(slope * np.asarray(relative, np.float64))
     return softmax(np.asarray(logits, np.float64) / divisor[:, None])
 
 
@@ -133,9 +134,35 @@ def cap(probabilities: Array, highest: float) -> Array:
 
 
 class Doubt:
-    """Turns raw outputs into what may be said."""
+    """Turns raw outputs into what may be said.
 
-    def __init__(self, card: dict[str, Any], reference: Reference) -> None:
+    Args:
+        fitted: the card's section `doubt`; the contours are not needed.
+        reference: of the training slices.
+        brain_threshold: the score below which a picture is flagged, and refused if it is also far.
+    """
+
+    def __init__(
+        self,
+        fitted: Mapping[str, Mapping[str, float]],
+        reference: Reference,
+        brain_threshold: float,
+    ) -> None:
+        self.reference = reference
+        self._brain_threshold = brain_threshold
+        self._temperature, self._at = fitted["temperature"], fitted["distance"]
+        # Cards from before it was measured state none: distance alone refuses.
+        self._surely_brain = self._at.get("surely_brain", math.inf)
+        self._answer = fitted["answer"]
+        self._least = np.array([fitted["sets"][name] for name in CLASSES])
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any], reference: Reference) -> Doubt:
+        """As the card of a model says.
+
+        Raises:
+            ModelError: it lacks a number.
+        """
         doubt = card.get("doubt")
         for section, names in _NUMBERS.items():
             for name in names:
@@ -146,17 +173,9 @@ class Doubt:
                         "with manage.py calibrate"
                     )
         assert isinstance(doubt, dict)  # noqa: S101 - narrows the type; checked above
-        # Cards from before it was measured state none: distance alone refuses.
-        surely = doubt["distance"].get("surely_brain", math.inf)
-        if not isinstance(surely, (int, float)):
+        if not isinstance(doubt["distance"].get("surely_brain", math.inf), (int, float)):
             raise ModelError("the model card's doubt.distance.surely_brain is no number")
-        self._surely_brain = float(surely)
-        self.reference = reference
-        self.brain_threshold = float(card["thresholds"]["brain"])
-        self.inner = float(doubt["contours"]["inner"])
-        self.outer = float(doubt["contours"]["outer"])
-        self._doubt: dict[str, dict[str, float]] = doubt
-        self._least = np.array([doubt["sets"][name] for name in CLASSES])
+        return cls(doubt, reference, float(card["thresholds"]["brain"]))
 
     def _sets(self, probabilities: Array, top: Array) -> Array:
         """The labels that reach their threshold, the likeliest, and whatever lies between.
@@ -168,31 +187,29 @@ class Doubt:
         lowest = np.where(inside, probabilities, np.inf).min(axis=1, keepdims=True)
         return np.asarray(probabilities >= lowest)
 
-    def assess(self, outputs: Outputs, odd: Array | None = None) -> Assessment:
+    def assess(self, outputs: Outputs, odd: Array) -> Assessment:
         """What may be said of each of n pictures.
 
         Args:
             outputs: raw, of all of them.
             odd: bool (n,), those whose background alone is reason to flag them.
         """
-        at, answer = self._doubt["distance"], self._doubt["answer"]
+        at = self._at
         distance = self.reference.distance(outputs.features)
         probabilities = tempered(
             outputs.class_logits,
-            self._doubt["temperature"]["base"],
-            self._doubt["temperature"]["slope"],
-            closeness(distance, at["centre"], at["flag"]),
+            self._temperature["base"],
+            self._temperature["slope"],
+            relative_distance(distance, at["centre"], at["flag"]),
         )
         brain_score = sigmoid(outputs.brain)
-        no_brain, far = brain_score < self.brain_threshold, distance >= at["flag"]
+        no_brain, far = brain_score < self._brain_threshold, distance >= at["flag"]
         # Heads of other people's making lie far, too: those without a skull, other sequences.
         farthest = (distance >= at["refuse"]) & (brain_score < self._surely_brain)
         refused = farthest | (no_brain & far)
-        flagged = ~refused & (far | no_brain)
-        if odd is not None:
-            flagged |= ~refused & odd
+        flagged = ~refused & (far | no_brain | odd)
         probabilities = np.where(
-            flagged[:, None], cap(probabilities, answer["flagged_cap"]), probabilities
+            flagged[:, None], cap(probabilities, self._answer["flagged_cap"]), probabilities
         )
         top = probabilities.max(axis=1, keepdims=True)
         spread = np.interp(distance, [at["centre"], at["flag"], at["refuse"]], [0.0, 0.5, 1.0])
@@ -205,6 +222,6 @@ class Doubt:
             brain_score=brain_score,
             refused=refused,
             flagged=flagged,
-            committed=~flagged & ~refused & (top[:, 0] >= answer["commit"]),
+            committed=~flagged & ~refused & (top[:, 0] >= self._answer["commit"]),
             in_set=self._sets(probabilities, top),
         )

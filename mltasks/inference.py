@@ -133,6 +133,7 @@ class Analyzer:
         self.input_size: int = card["input"]["size"]
         self.doubt = doubt
         self._thresholds: dict[str, float] = card["thresholds"]
+        self._contours: dict[str, float] = card["doubt"]["contours"]
 
     def warm_up(self) -> None:
         """Run once on an empty picture, so that the first visitor does not wait for set-up."""
@@ -197,8 +198,8 @@ class Analyzer:
             geometry,
             area,
             least=self._thresholds["mask"],
-            inner=self.doubt.inner,
-            outer=self.doubt.outer,
+            inner=self._contours["inner"],
+            outer=self._contours["outer"],
         )
         box = bounding_box(area)
         return Analysis(
@@ -344,7 +345,7 @@ def load_analyzer(folder: Path, *, engine: str = "onnx", threads: int = 0) -> An
     """
     folder = Path(folder)
     card, weights, digest = read_model(folder)
-    doubt = Doubt(card, read_reference(folder, card))
+    doubt = Doubt.from_card(card, read_reference(folder, card))
     opened = open_engine(engine, weights, threads=threads)
     size = card["input"]["size"]
     if opened.sides not in {None, (size, size)}:

@@ -1,21 +1,36 @@
-"""Pictures that are no brain MRI, for the detector: drawn by code, or real ones from a folder."""
+"""Pictures that are no brain MRI, for the detector: drawn by code, or real ones from a folder.
+
+Which of them are learnt from and which are held out to measure on is settled here, too.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from mltasks.data import picture_files
-from mltasks.preprocessing import Pixels
+from mltasks.data import DataError, picture_files
+from mltasks.images import ImageError, Limits, decode
+from mltasks.preprocessing import Pixels, to_grey
+from mltasks.training import DataConfig
 
 Rng = np.random.Generator
+Named = list[tuple[str, Pixels]]
+# The parts of a folder of other pictures.
+TRAIN, HOLDOUT = "train", "holdout"
+# Of the pictures drawn for training and, others, for evaluation.
+_DRAWN_SEED, _DRAWN_HELD_OUT_SEED = 7, 1007
+_USUAL = DataConfig()
+DRAWN_HELD_OUT = _USUAL.drawn_held_out
 SIDE = 320
 # Smaller pictures are icons; nobody uploads them.
 _LEAST_SIDE = 64
+_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 
 
 def _shape(rng: Rng) -> tuple[int, int]:
@@ -166,40 +181,145 @@ GENERATORS: dict[str, Callable[[Rng], Pixels]] = {
 
 def drawn(
     count: int, seed: int, generators: Mapping[str, Callable[[Rng], Pixels]] = GENERATORS
-) -> list[tuple[str, Pixels]]:
+) -> Named:
     """`count` drawn pictures with the name of their kind, the kinds in turn."""
     rng = np.random.default_rng(seed)
     kinds = itertools.cycle(generators.items())
     return [(name, draw(rng)) for _, (name, draw) in zip(range(count), kinds, strict=False)]
 
 
-def real(folder: Path, limit: int) -> list[tuple[str, Pixels]]:
-    """Pictures below `folder` as grey uint8, longest side 320, with the name of their source.
+def learning_pictures(wanted: DataConfig, folder: Path | None) -> Named:
+    """Pictures that are no brain MRI to train on: drawn ones, and those in `folder/train`.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    return learnt_pictures(wanted, None if folder is None else folder / TRAIN)
+
+
+def stated_data(card: dict[str, Any]) -> DataConfig:
+    """What training has learnt from, as the card says; the usual where it does not."""
+    stated = card.get("training", {}).get("data", {})
+    return DataConfig(
+        **{own.name: stated[own.name] for own in fields(_USUAL) if own.name in stated}
+    )
+
+
+def learnt_pictures(wanted: DataConfig, folder: Path | None) -> Named:
+    """Pictures that are no brain MRI and were learnt from, with their source.
+
+    Args:
+        wanted: of that training.
+        folder: `train` of what it was given.
+
+    Raises:
+        DataError: the folder holds none, or is not the one of those learnt from.
+    """
+    named = drawn(wanted.drawn, _DRAWN_SEED)
+    if folder is None:
+        return named
+    found = _real(_part(folder, TRAIN), wanted.per_source)
+    return named + [(source, shrunk(pixels)) for source, pixels in found]
+
+
+def held_out_pictures(
+    folder: Path | None, *, count: int = DRAWN_HELD_OUT
+) -> Iterator[tuple[str, Pixels]]:
+    """Pictures that are no brain MRI and were not trained on, as uploaded, with their source.
+
+    Args:
+        folder: `holdout` of what training was given.
+        count: of those drawn.
+
+    Raises:
+        DataError: the folder holds none, or is not the one of those held out.
+    """
+    named = [(f"drawn: {kind}", pixels) for kind, pixels in drawn(count, _DRAWN_HELD_OUT_SEED)]
+    found = () if folder is None else _real(_part(folder, HOLDOUT), _USUAL.per_source)
+    return itertools.chain(named, found)
+
+
+def real_pictures(folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """Pictures in `folder/<source>/`, with their source, see `real`.
+
+    Raises:
+        DataError: the folder holds none, or is the one above them.
+    """
+    if (folder / "other").is_dir():
+        raise DataError(f"{folder} is not the folder of sources that is meant: {folder / 'other'}")
+    return _any(folder, _USUAL.per_source, f"no usable picture in {folder}/<source>/")
+
+
+def _part(folder: Path, wanted: str) -> Path:
+    """The folder, unless it plainly is the one above the part wanted, or the other part.
+
+    Raises:
+        DataError: it is, and pictures learnt from would be mixed with those held out.
+    """
+    other = HOLDOUT if wanted == TRAIN else TRAIN
+    above = folder.parent if folder.name == other else folder
+    if (above / wanted).is_dir() and (above / other).is_dir():
+        raise DataError(
+            f"{folder} is not the folder of sources that is meant: give {above / wanted}"
+        )
+    return folder
+
+
+def _real(folder: Path, per_source: int) -> Iterator[tuple[str, Pixels]]:
+    return _any(
+        folder,
+        per_source,
+        f"no usable picture in {folder}/<source>/: as --negatives, train is given the folder that "
+        f"holds {TRAIN}/ and {HOLDOUT}/, calibrate {TRAIN}/ itself, evaluate {HOLDOUT}/",
+    )
+
+
+def _any(folder: Path, per_source: int, if_none: str) -> Iterator[tuple[str, Pixels]]:
+    """See `real`; that there is none is said at once, not when the first is asked for.
+
+    Raises:
+        DataError: with the words given.
+    """
+    found = real(folder, per_source)
+    first = next(found, None)
+    if first is None:
+        raise DataError(if_none)
+    return itertools.chain([first], found)
+
+
+def real(folder: Path, limit: int) -> Iterator[tuple[str, Pixels]]:
+    """Pictures below `folder` as the site reads them, in grey, with the name of their source.
 
     The source is the name of the first folder below `folder`. At most `limit` pictures of each
-    source are taken, spread evenly; unreadable files and icons are left out.
+    source are taken, spread evenly; what the site would not read is left out, and so are icons.
+    They are read one by one, as all of them may not fit into memory.
     """
     sources: dict[str, list[Path]] = {}
     for path in picture_files(folder):
         sources.setdefault(path.relative_to(folder).parts[0], []).append(path)
-    pictures = []
     for source, paths in sorted(sources.items()):
-        step = max(1, -(-len(paths) // limit))
-        for path in paths[::step]:
+        for path in spread(paths, limit):
             pixels = _read(path)
             if pixels is not None:
-                pictures.append((source, pixels))
-    return pictures
+                yield source, pixels
+
+
+def spread(paths: Sequence[Path], limit: int) -> list[Path]:
+    """All of them, or `limit` that lie evenly among them."""
+    count = min(limit, len(paths))
+    return [paths[number * len(paths) // count] for number in range(count)]
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    """Grey pixels with a longest side of 320 at most: training keeps all pictures in memory."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    return np.asarray(image)
 
 
 def _read(path: Path) -> Pixels | None:
     try:
-        with Image.open(path) as image:
-            if min(image.size) < _LEAST_SIDE:
-                return None
-            image.draft("L", (SIDE, SIDE))
-            grey = image.convert("RGBA").convert("L") if image.mode == "P" else image.convert("L")
-            grey.thumbnail((SIDE, SIDE))
-            return np.array(grey)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pixels = to_grey(decode(path, _LIMITS).pixels)
+    except (ImageError, OSError):
         return None
+    return pixels if min(pixels.shape) >= _LEAST_SIDE else None

@@ -164,7 +164,7 @@ def write_model(
         folder: to write or replace.
         card: for model.json.
         content: of model.onnx.
-        extras: other files by name, see `completion.complete`.
+        extras: other files by name, see `fitting.complete`.
 
     Raises:
         OSError: names the folder and what to do.

@@ -152,7 +152,7 @@ def _score(values: Array, target: Array, group: Array) -> dict[str, Any]:
         scores[np.ix_(held_out, columns)] = model.predict_proba(values[held_out])
     truth = np.searchsorted(classes, target)
     answer = scores.argmax(axis=1)
-    stated = partial(bootstrap.stated, groups=group, resamples=_RESAMPLES)
+    stated = partial(bootstrap.with_interval, groups=group, resamples=_RESAMPLES)
     return {
         "balanced_accuracy": stated(_balanced(truth, answer)),
         "auc": {
@@ -164,7 +164,7 @@ def _score(values: Array, target: Array, group: Array) -> dict[str, Any]:
 
 def _balanced(truth: Array, answer: Array) -> bootstrap.Metric:
     """Mean sensitivity over the classes."""
-    shares = [bootstrap.share(answer == i, truth == i) for i in np.unique(truth)]
+    shares = [bootstrap.proportion(answer == i, truth == i) for i in np.unique(truth)]
 
     def metric(weights: Array) -> Array:
         # A draw may lack a class.

@@ -37,8 +37,8 @@ class Proportion:
 
     Attributes:
         value: the metric of each draw.
-        trials: how many independent trials the slices of these groups are: groups that could
-            have said otherwise.
+        trials: from each slice's group to the number of independent trials. Slices of one group
+            resemble each other, so a group is one trial, if any slice of it counts.
     """
 
     value: Metric
@@ -64,7 +64,7 @@ def _count(groups: Array, among: Array) -> int:
     return len(np.unique(groups[among]))
 
 
-def share(hits: Array, among: Array | None = None) -> Proportion:
+def proportion(hits: Array, among: Array | None = None) -> Proportion:
     """Share of the slices `among` which are hits.
 
     Args:
@@ -129,7 +129,7 @@ class CalibrationError:
     weight.
 
     Args:
-        confidence: (n,) probability of the answer. right, among: bool (n,), see `share`.
+        confidence: (n,) probability of the answer. right, among: bool (n,), see `proportion`.
     """
 
     def __init__(self, confidence: Array, right: Array, among: Array | None = None) -> None:
@@ -146,16 +146,16 @@ class CalibrationError:
         return np.asarray(np.abs(self._gaps(weights)).sum(axis=1))
 
     def interval(self, groups: Array, *, resamples: int = RESAMPLES) -> list[float] | None:
-        """About 95%: the figure give or take how far the bins of draws lie from those found.
+        """About 95%: the error ± the 95% quantile of how far bins of draws lie from those found.
 
-        Chance moves bins apart and never together, so draws have a larger error than what they
-        are drawn from, and their percentiles may leave out the figure itself. The sum of how far
-        the bins are off, though, differs from the true one by no more than the bins do. Where all
-        answers are right, or none, draws say the same: there how often they are is known no better
-        than to Wilson's bound by the groups.
+        Percentiles of a bootstrapped error are biased upwards, and may leave out the figure itself:
+        chance moves bins apart and never together. The L1 distance between the bins' gaps resampled
+        and observed is what the error may be off by, as it cannot differ by more than its bins do.
+        Where all answers are right, or none, draws say the same: there it is at least Wilson's
+        bound by the groups.
         """
         found = self._gaps(np.ones((1, len(groups))))
-        moved = _drawn(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,
+        moved = _resampled(lambda weights: np.abs(self._gaps(weights) - found).sum(axis=1), groups,
                        resamples=resamples)  # fmt: skip
         inside = self._inside > 0
         if not moved.size or _count(groups, inside) < 2:
@@ -221,7 +221,7 @@ def group_draws(groups: Array, *, resamples: int = RESAMPLES) -> tuple[Array, Ar
     return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples), member_of
 
 
-def _drawn(metric: Metric, groups: Array, *, resamples: int) -> Array:
+def _resampled(metric: Metric, groups: Array, *, resamples: int) -> Array:
     """The metric of each draw of whole groups, but of those where it is not defined."""
     draws, member_of = group_draws(groups, resamples=resamples)
     step = max(1, _CHUNK // max(1, len(member_of)))
@@ -234,7 +234,7 @@ def _drawn(metric: Metric, groups: Array, *, resamples: int) -> Array:
     return np.asarray(values[~np.isnan(values)])
 
 
-def groups_that_count(metric: Metric, groups: Array) -> int:
+def groups_with_value(metric: Metric, groups: Array) -> int:
     """Groups whose slices alone would give the measure a value: those of a class, say."""
     names, member_of = np.unique(groups, return_inverse=True)
     # As many at a time as there are draws, which are in memory as well.
@@ -250,14 +250,14 @@ def interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> li
     interval. None if the metric is not defined in any draw, or in one group only: of that every
     draw says the same, and nothing of others.
     """
-    known = _drawn(metric, groups, resamples=resamples)
+    known = _resampled(metric, groups, resamples=resamples)
     # But for rounding: draws weigh the one group differently.
-    if not known.size or (np.ptp(known) < 1e-9 and groups_that_count(metric, groups) < 2):
+    if not known.size or (np.ptp(known) < 1e-9 and groups_with_value(metric, groups) < 2):
         return None
     return [round(float(value), 4) for value in np.percentile(known, (2.5, 97.5))]
 
 
-def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict[str, Any]:
+def with_interval(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """A figure as reports state it: `value` and `ci95`, both None where it is not defined.
 
     Of a single group there is a value without an interval. The interval is that of `interval`, or
@@ -277,14 +277,16 @@ def stated(metric: Metric, groups: Array, *, resamples: int = RESAMPLES) -> dict
     return {"value": round(value, 4), "ci95": bounds}
 
 
-def beside(
+def values_and_intervals(
     metrics: Mapping[str, Metric], groups: Array, *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """Figures as plain numbers by name, and their intervals beside them as `ci95`, by name too.
 
     So those who read a card from before there were intervals read a newer one as well.
     """
-    found = {name: stated(metric, groups, resamples=resamples) for name, metric in metrics.items()}
+    found = {
+        name: with_interval(metric, groups, resamples=resamples) for name, metric in metrics.items()
+    }
     return {
         **{name: own["value"] for name, own in found.items()},
         "ci95": {name: own["ci95"] for name, own in found.items()},

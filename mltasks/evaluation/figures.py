@@ -24,7 +24,7 @@ _Stating = partial[dict[str, Any]]
 
 
 def _stating(results: Results, resamples: int) -> _Stating:
-    return partial(bootstrap.stated, groups=results.group, resamples=resamples)
+    return partial(bootstrap.with_interval, groups=results.group, resamples=resamples)
 
 
 def _groups(results: Results) -> dict[str, Any]:
@@ -42,16 +42,16 @@ def _per_class(results: Results, state: _Stating) -> dict[str, Any]:
         figures[name] = {
             "n": int(actual.sum()),
             **_groups(results.take(actual)),
-            "sensitivity": state(bootstrap.share(answered, actual)),
-            "specificity": state(bootstrap.share(~answered, others)),
+            "sensitivity": state(bootstrap.proportion(answered, actual)),
+            "specificity": state(bootstrap.proportion(~answered, others)),
             "at_thresholds": [
                 {
                     "threshold": threshold,
                     "sensitivity": state(
-                        bootstrap.share(results.probabilities[:, index] >= threshold, actual)
+                        bootstrap.proportion(results.probabilities[:, index] >= threshold, actual)
                     ),
                     "specificity": state(
-                        bootstrap.share(results.probabilities[:, index] < threshold, others)
+                        bootstrap.proportion(results.probabilities[:, index] < threshold, others)
                     ),
                 }
                 for threshold in THRESHOLDS
@@ -83,8 +83,8 @@ def overlap(results: Results, state: _Stating) -> dict[str, Any]:
         "quantiles": {
             f"{level:g}": state(bootstrap.quantile(scores, level)) for level in QUANTILES
         },
-        **bootstrap.beside(
-            {"empty_or_disjoint": bootstrap.share(scores == 0, measured)}, **state.keywords
+        **bootstrap.values_and_intervals(
+            {"empty_or_disjoint": bootstrap.proportion(scores == 0, measured)}, **state.keywords
         ),
     }
 
@@ -121,9 +121,9 @@ def _divided(results: Results, resamples: int) -> dict[str, Any]:
                 "n": len(own),
                 "kind_known": int(own.kind_known.sum()),
                 **_groups(own),
-                "refused": state(bootstrap.share(~own.accepted)),
-                "flagged": state(bootstrap.share(own.flagged)),
-                "accuracy": state(bootstrap.share(own.right, own.kind_known)),
+                "refused": state(bootstrap.proportion(~own.accepted)),
+                "flagged": state(bootstrap.proportion(own.flagged)),
+                "accuracy": state(bootstrap.proportion(own.right, own.kind_known)),
                 "dice_n": int((~np.isnan(own.dice)).sum()),
                 "dice_median": state(bootstrap.quantile(own.dice, 0.5)),
                 "dice_5": state(bootstrap.quantile(own.dice, 0.05)),
@@ -142,14 +142,14 @@ def elsewhere(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict
             **_groups(own),
             "tumors": int(own.tumor.sum()),
             "kind_known": int(own.kind_known.sum()),
-            "accuracy": state(bootstrap.share(own.right, own.kind_known)),
-            "refused": state(bootstrap.share(~own.accepted)),
-            "flagged": state(bootstrap.share(own.flagged)),
-            "committed": state(bootstrap.share(own.committed)),
+            "accuracy": state(bootstrap.proportion(own.right, own.kind_known)),
+            "refused": state(bootstrap.proportion(~own.accepted)),
+            "flagged": state(bootstrap.proportion(own.flagged)),
+            "committed": state(bootstrap.proportion(own.committed)),
             "error_when_committed": state(
-                bootstrap.share(~own.right, own.kind_known & own.committed)
+                bootstrap.proportion(~own.right, own.kind_known & own.committed)
             ),
-            "confidently_wrong": state(bootstrap.share(~own.right & sure, own.kind_known)),
+            "confidently_wrong": state(bootstrap.proportion(~own.right & sure, own.kind_known)),
         }
 
     sources = _parts(results)["source"]
@@ -165,8 +165,8 @@ def _tumor_or_none(results: Results, state: _Stating) -> dict[str, Any]:
         "tumors": int(positive.sum()),
         "auc": state(bootstrap.area_under_roc(score, positive)),
         "sensitivity_at_95_specificity": state(bootstrap.sensitivity_at(score, positive, 0.95)),
-        "called_tumor_of_tumors": state(bootstrap.share(results.predicted != _NONE, positive)),
-        "called_tumor_of_none": state(bootstrap.share(results.predicted != _NONE, ~positive)),
+        "called_tumor_of_tumors": state(bootstrap.proportion(results.predicted != _NONE, positive)),
+        "called_tumor_of_none": state(bootstrap.proportion(results.predicted != _NONE, ~positive)),
         "calibration_error": state(
             bootstrap.CalibrationError(np.maximum(score, 1 - score), (score >= 0.5) == positive)
         ),
@@ -202,24 +202,26 @@ def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
     sizes = results.in_set.sum(axis=1)
     return {
         "prediction_sets": {
-            "coverage": state(bootstrap.share(true_in_set, known)),
+            "coverage": state(bootstrap.proportion(true_in_set, known)),
             "mean_size": state(bootstrap.mean(sizes.astype(float))),
-            "single": state(bootstrap.share(sizes == 1)),
+            "single": state(bootstrap.proportion(sizes == 1)),
         },
-        "committed": state(bootstrap.share(results.committed)),
-        "error_when_committed": state(bootstrap.share(~results.right, known & results.committed)),
-        "error_when_not": state(bootstrap.share(~results.right, known & ~results.committed)),
-        "confidently_wrong": state(bootstrap.share(~results.right & sure, known)),
+        "committed": state(bootstrap.proportion(results.committed)),
+        "error_when_committed": state(
+            bootstrap.proportion(~results.right, known & results.committed)
+        ),
+        "error_when_not": state(bootstrap.proportion(~results.right, known & ~results.committed)),
+        "confidently_wrong": state(bootstrap.proportion(~results.right & sure, known)),
         "curve": coverage_curve(results),
         "contours": {
             "inner_inside_expert_area": state(bootstrap.mean(results.inner_right)),
             # Where none is drawn it does not hold.
             "inner_at_least_90": state(
-                bootstrap.share(results.inner_right >= 0.9, ~np.isnan(results.size))
+                bootstrap.proportion(results.inner_right >= 0.9, ~np.isnan(results.size))
             ),
             "expert_area_inside_outer": state(bootstrap.mean(results.outer_found)),
             "outer_at_least_90": state(
-                bootstrap.share(results.outer_found >= 0.9, ~np.isnan(results.outer_found))
+                bootstrap.proportion(results.outer_found >= 0.9, ~np.isnan(results.outer_found))
             ),
         },
     }
@@ -228,7 +230,7 @@ def _doubt(results: Results, state: _Stating) -> dict[str, Any]:
 def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[str, Any]:
     """How many of the slices in `among` are hits, and their share with an interval by group."""
     among = np.ones(len(hits), np.bool_) if among is None else among
-    stated = state(bootstrap.share(hits, among))
+    stated = state(bootstrap.proportion(hits, among))
     return {
         "n": int(among.sum()),
         "count": int((hits & among).sum()),
@@ -239,7 +241,7 @@ def _counted(hits: Array, state: _Stating, among: Array | None = None) -> dict[s
 
 def _hit_share(values: Array) -> Metric:
     """Share of ones among values that are 0, 1 or NaN; NaN does not count."""
-    return bootstrap.share(values == 1, ~np.isnan(values))
+    return bootstrap.proportion(values == 1, ~np.isnan(values))
 
 
 def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[str, Any]:
@@ -253,9 +255,9 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         # Only for these can it be said whether the kind is right.
         "kind_known": {"n": int(known.sum()), "tumors": int((known & tumor).sum())},
         "tumor_free": int((~tumor).sum()),
-        "accuracy": state(bootstrap.share(right, known)),
+        "accuracy": state(bootstrap.proportion(right, known)),
         "accuracy_refusals_count_as_errors": state(
-            bootstrap.share(right & results.accepted, known)
+            bootstrap.proportion(right & results.accepted, known)
         ),
         "macro_f1": state(
             bootstrap.macro_f1(np.where(known, results.predicted, -2), results.target, len(CLASSES))
@@ -269,7 +271,7 @@ def summary(results: Results, *, resamples: int = bootstrap.RESAMPLES) -> dict[s
         "dice": overlap(results, state),
         "hottest_inside": state(_hit_share(results.pointing_hit)),
         "attention_peak_inside": state(_hit_share(results.peak_hit)),
-        "area_on_tumor_free": state(bootstrap.share(results.area > 0, ~tumor)),
+        "area_on_tumor_free": state(bootstrap.proportion(results.area > 0, ~tumor)),
         "by": _divided(results, resamples),
         "doubt": _doubt(results, state),
         "tumor_called_no_tumor": _counted(results.predicted == _NONE, state, tumor),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,8 +50,8 @@ class Request:
         folder: with manifest.csv, images/ and perhaps masks/.
         records: its slices.
         fold: which fold they are, None if they are all.
-        others: pictures that are no brain MRI, with their source.
-        bodies: slices of other parts of the body, with their kind or source.
+        others: pictures that are no brain MRI, with their source; read as they are needed.
+        bodies: slices of other parts of the body, with their kind or source; likewise.
         corrupted: how many slices are shown in other forms; 0 leaves that out.
         elsewhere: another labelled folder, of other people, scanners and hospitals.
         left_out: how many slices were left out because the network has learnt from them.
@@ -60,8 +60,8 @@ class Request:
     folder: Path
     records: Sequence[Record]
     fold: int | None
-    others: Sequence[tuple[str, Pixels]]
-    bodies: Sequence[tuple[str, Pixels]]
+    others: Iterable[tuple[str, Pixels]]
+    bodies: Iterable[tuple[str, Pixels]]
     corrupted: int
     elsewhere: Path | None = None
     left_out: int = 0

@@ -30,7 +30,7 @@ def render(figures: dict[str, Any]) -> str:
         "unknown": slices["n"] - kinds["n"],
         # Which figure counts as right on the changed slices.
         "right": "accuracy" if by_kind else "tumor_or_none",
-        # On slices used to calibrate, the cross-fitted error; see `completion.cross_fitted`.
+        # On slices used to calibrate, the cross-fitted error; see `fitting.cross_fitted`.
         "crossed": data["groups_calibrated_on"] and figures.get("calibration", {}).get("plain"),
         "plots": plots(figures),
         "confusion": [

@@ -60,23 +60,23 @@ def class_counts(records: Iterable[Record]) -> dict[str, int]:
 
 def _stated(results: Results) -> dict[str, Any]:
     def state(metric: bootstrap.Metric) -> dict[str, Any]:
-        return bootstrap.stated(metric, results.group, resamples=_RESAMPLES)
+        return bootstrap.with_interval(metric, results.group, resamples=_RESAMPLES)
 
     sure = results.probabilities.max(axis=1) >= 0.9
     known = results.kind_known
     return {
         "n": len(results),
-        "accuracy": state(bootstrap.share(results.right, known)),
+        "accuracy": state(bootstrap.proportion(results.right, known)),
         "tumor_or_none": state(
-            bootstrap.share((results.tumor_probability >= 0.5) == results.tumor)
+            bootstrap.proportion((results.tumor_probability >= 0.5) == results.tumor)
         ),
         "dice_median": state(bootstrap.quantile(results.dice, 0.5)),
-        "confidently_wrong": state(bootstrap.share(sure & ~results.right, known)),
-        **bootstrap.beside(
+        "confidently_wrong": state(bootstrap.proportion(sure & ~results.right, known)),
+        **bootstrap.values_and_intervals(
             {
-                "flagged": bootstrap.share(results.flagged),
-                "refused": bootstrap.share(~results.accepted),
-                "committed": bootstrap.share(results.committed),
+                "flagged": bootstrap.proportion(results.flagged),
+                "refused": bootstrap.proportion(~results.accepted),
+                "committed": bootstrap.proportion(results.committed),
             },
             results.group,
             resamples=_RESAMPLES,

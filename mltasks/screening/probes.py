@@ -164,11 +164,11 @@ def score(engine: Engine, probe: Probe) -> dict[str, Any]:
             dice.append(np.nan if empty else dice_score(area, np.asarray(truth)))
     tumor = probe.target != _NONE
     metrics: dict[str, bootstrap.Metric] = {
-        "accuracy": bootstrap.share(np.concatenate(right)),
+        "accuracy": bootstrap.proportion(np.concatenate(right)),
         "dice": bootstrap.mean(np.array(dice)),
         "told": bootstrap.area_under_roc(np.concatenate(scores), tumor),
     }
     return {
-        name: bootstrap.stated(metric, probe.group, resamples=_RESAMPLES)
+        name: bootstrap.with_interval(metric, probe.group, resamples=_RESAMPLES)
         for name, metric in metrics.items()
     }

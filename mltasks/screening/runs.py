@@ -15,8 +15,9 @@ from mltasks.data import DataError, Record, Sample, data_digest, load_samples, r
 from mltasks.drafts import AGAIN, replacing
 from mltasks.engines import open_engine
 from mltasks.evaluation.robustness import pick
+from mltasks.folds import learnt_from, samples_digest, split
 from mltasks.inference import read_model
-from mltasks.pipeline import learning_pictures, learnt_from, samples_digest, split
+from mltasks.negatives import learning_pictures
 from mltasks.preprocessing import Pixels
 from mltasks.screening import probes
 from mltasks.screening.design import plackett_burman

@@ -25,7 +25,8 @@ from mltasks.data import (
 )
 from mltasks.datasets import finding
 from mltasks.datasets.form import Dataset, read_dataset, replace_rows
-from mltasks.pipeline import held_out_pictures, learnt_pictures, samples_digest, split
+from mltasks.folds import samples_digest, split
+from mltasks.negatives import held_out_pictures, learnt_pictures
 from mltasks.training import DataConfig
 from mltasks.training.batches import mask_known
 
@@ -207,7 +208,7 @@ def test_pictures_drawn_to_learn_from_are_not_those_held_out() -> None:
         {pixels.tobytes() for _, pixels in named}
         for named in (
             learnt_pictures(DataConfig(drawn=30), None),
-            held_out_pictures(None, drawn=30),
+            held_out_pictures(None, count=30),
         )
     )
     assert min(len(learnt), len(held_out)) > 20

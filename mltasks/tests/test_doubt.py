@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mltasks import calibration, completion, conformal, corruptions, other_bodies
+from mltasks import calibration, conformal, corruptions, fitting, other_bodies
 from mltasks.background import is_light
 from mltasks.classes import CLASSES
-from mltasks.doubt import Doubt, Reference, cap, closeness
+from mltasks.doubt import Doubt, Reference, cap, relative_distance, tempered
 from mltasks.engines import ModelError, Outputs
 from mltasks.postprocessing import softmax
 from mltasks.tests.conftest import head
@@ -26,6 +27,8 @@ CARD: dict[str, Any] = {
         "contours": {"inner": 0.8, "outer": 0.2},
     },
 }
+
+NONE_ODD = np.zeros(4, np.bool_)
 
 
 def draw(count: int, seed: int, *, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +54,7 @@ def outputs(distances: list[float], *, brain: float = 9.0, top: float = 9.0) -> 
 
 @pytest.fixture
 def doubt() -> Doubt:
-    return Doubt(CARD, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    return Doubt.from_card(CARD, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
 
 
 def test_the_temperature_is_found() -> None:
@@ -65,18 +68,18 @@ def test_the_temperature_is_found() -> None:
 
 def test_doubt_that_grows_with_distance_is_found() -> None:
     logits, target = draw(4000, 1)
-    closeness = np.random.default_rng(2).uniform(0, 2, 4000)
-    sharper = logits * np.exp(0.6 * closeness)[:, None]
-    base, slope = calibration.fit_temperature(sharper, target, closeness, np.ones(4000))
+    relative = np.random.default_rng(2).uniform(0, 2, 4000)
+    sharper = logits * np.exp(0.6 * relative)[:, None]
+    base, slope = calibration.fit_temperature(sharper, target, relative, np.ones(4000))
     assert base == pytest.approx(1, abs=0.15)
     assert slope == pytest.approx(0.6, abs=0.1)
 
 
 def test_distance_never_makes_an_answer_surer() -> None:
     logits, target = draw(2000, 3)
-    closeness = np.random.default_rng(4).uniform(0, 2, 2000)
-    duller = logits * np.exp(-0.5 * closeness)[:, None]
-    assert calibration.fit_temperature(duller, target, closeness, np.ones(2000))[1] == 0
+    relative = np.random.default_rng(4).uniform(0, 2, 2000)
+    duller = logits * np.exp(-0.5 * relative)[:, None]
+    assert calibration.fit_temperature(duller, target, relative, np.ones(2000))[1] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,6 +103,34 @@ def test_sets_hold_the_truth_as_often_as_promised(seed: int) -> None:
         held = probabilities[np.arange(len(target)), target] >= least[target]
         covered.append(float((held * conformal.group_weights(names)).sum()))
     assert 0.88 < np.mean(covered) < 0.95
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounded_thresholds_hold_the_slices_that_they_were_fitted_to(seed: int) -> None:
+    """With 99 of a class, the sets lack five if they lose the one on whose probability they end."""
+    rng = np.random.default_rng(seed)
+    count = 4 * 99
+    target = np.arange(count) % 4
+    logits = rng.normal(0, 1, (count, 4))
+    logits[np.arange(count), target] += 2
+    raw = fitting.Raw(
+        logits=logits,
+        brain=np.full(count, 9.0),
+        features=np.zeros((count, 3)),
+        target=target,
+        group=np.arange(count).astype(str),
+        kind=np.full(count, ""),
+        light=np.zeros(count, np.bool_),
+    )
+    distance = rng.gamma(4, 0.02, count)
+    fitted = fitting.fit_doubt(raw, distance, np.zeros(0))
+    at, temperature = fitted["distance"], fitted["temperature"]
+    relative = relative_distance(distance, at["centre"], at["flag"])
+    probabilities = tempered(logits, temperature["base"], temperature["slope"], relative)
+    least = np.array([fitted["sets"][name] for name in CLASSES])
+    held = probabilities[np.arange(count), target] >= least[target]
+    assert min(held[target == index].mean() for index in range(4)) >= fitting.COVERAGE
+    assert (distance >= at["flag"]).mean() <= 0.012 + 1 / count
 
 
 def test_too_few_groups_promise_nothing_less_than_everything() -> None:
@@ -129,7 +160,7 @@ def test_a_cap_keeps_the_order(shares: list[float], highest: float) -> None:
 
 
 def test_far_pictures_are_flagged_and_farther_ones_refused(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05, 0.3, 0.6, 0.9]))
+    found = doubt.assess(outputs([0.05, 0.3, 0.6, 0.9]), NONE_ODD[:4])
     assert found.flagged.tolist() == [False, False, True, False]
     assert found.refused.tolist() == [False, False, False, True]
     assert found.committed.tolist() == [True, True, False, False]
@@ -140,37 +171,39 @@ def test_far_pictures_are_flagged_and_farther_ones_refused(doubt: Doubt) -> None
 
 
 def test_the_brain_head_refuses_with_the_distance_and_flags_alone(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05, 0.6], brain=-9.0))
+    found = doubt.assess(outputs([0.05, 0.6], brain=-9.0), NONE_ODD[:2])
     assert found.refused.tolist() == [False, True]
     assert found.flagged.tolist() == [True, False]
 
 
 def test_what_is_surely_a_brain_is_flagged_however_far_it_lies(doubt: Doubt) -> None:
     distance = CARD["doubt"]["distance"] | {"surely_brain": 0.9}
-    lenient = Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
-    found = lenient.assess(outputs([0.3, 0.9], brain=3.0))
+    lenient = Doubt.from_card(
+        {**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference
+    )
+    found = lenient.assess(outputs([0.3, 0.9], brain=3.0), NONE_ODD[:2])
     assert found.refused.tolist() == [False, False]
     assert found.flagged.tolist() == [False, True]
     assert 0.5 < found.unlikeness[1] < 1
     assert not found.committed[1]
-    assert lenient.assess(outputs([0.9], brain=1.0)).refused.all()
+    assert lenient.assess(outputs([0.9], brain=1.0), NONE_ODD[:1]).refused.all()
     distance["surely_brain"] = "very"
     with pytest.raises(ModelError, match="surely_brain is no number"):
-        Doubt({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
+        Doubt.from_card({**CARD, "doubt": CARD["doubt"] | {"distance": distance}}, doubt.reference)
 
 
 def test_an_answer_is_stood_by_from_its_threshold_on(doubt: Doubt) -> None:
     """That is 0.9 here, and one logit of ln 27 among noughts gives it."""
     for top, stood_by in ((3.2, False), (3.4, True)):
-        found = doubt.assess(outputs([0.05], top=top))
+        found = doubt.assess(outputs([0.05], top=top), NONE_ODD[:1])
         assert found.probabilities.max() == pytest.approx(0.9, abs=0.015)
         assert found.committed.tolist() == [stood_by]
 
 
 def test_a_flagged_answer_is_not_stood_by_however_sure_it_is(doubt: Doubt) -> None:
     answer = {"commit": 0.6, "flagged_cap": 0.85}
-    lenient = Doubt(CARD | {"doubt": CARD["doubt"] | {"answer": answer}}, doubt.reference)
-    found = lenient.assess(outputs([0.05, 0.6, 0.9]), np.array([False, False, False]))
+    lenient = Doubt.from_card(CARD | {"doubt": CARD["doubt"] | {"answer": answer}}, doubt.reference)
+    found = lenient.assess(outputs([0.05, 0.6, 0.9]), NONE_ODD[:3])
     assert found.probabilities[:2].max(axis=1) == pytest.approx([1, 0.85], abs=1e-3)
     assert found.committed.tolist() == [True, False, False]
     assert lenient.assess(outputs([0.05]), np.array([True])).committed.tolist() == [False]
@@ -178,13 +211,15 @@ def test_a_flagged_answer_is_not_stood_by_however_sure_it_is(doubt: Doubt) -> No
 
 def test_doubt_goes_on_to_grow_past_the_flag() -> None:
     distances = np.array([0.0, 0.1, 0.3, 0.5, 0.9, 1.3, 9.0])
-    assert closeness(distances, 0.1, 0.5) == pytest.approx([0, 0, 0.5, 1, 2, 3, 3])
+    assert relative_distance(distances, 0.1, 0.5) == pytest.approx([0, 0, 0.5, 1, 2, 3, 3])
 
 
 def test_the_threshold_for_brains_is_no_higher_than_its_ceiling() -> None:
     scores = np.linspace(0, 1, 101)
     assert calibration.brain_threshold(scores, refuse=0.02, ceiling=0.5) == pytest.approx(0.02)
     assert calibration.brain_threshold(scores, refuse=0.8, ceiling=0.5) == 0.5
+    # Rounded down: rounded up, it would refuse the very slice that it lets pass.
+    assert calibration.brain_threshold(np.full(9, 0.12346), refuse=0.02, ceiling=0.5) == 0.1234
 
 
 def test_a_light_background_flags_alone(doubt: Doubt) -> None:
@@ -224,7 +259,7 @@ def test_a_large_easy_group_does_not_speak_for_the_small_ones() -> None:
 
 
 def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
-    found = doubt.assess(outputs([0.05], top=0.0))
+    found = doubt.assess(outputs([0.05], top=0.0), NONE_ODD[:1])
     assert found.in_set.all()
     assert len(found.prediction_set(0)) == 4
 
@@ -232,23 +267,29 @@ def test_the_likeliest_label_is_always_in_the_set(doubt: Doubt) -> None:
 def test_a_set_leaves_out_none_that_is_likelier() -> None:
     card = CARD | {"doubt": CARD["doubt"] | {"sets": dict.fromkeys(CLASSES, 0.9)}}
     card["doubt"]["sets"] |= {"pituitary": 0.1}
-    doubt = Doubt(card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32)))
+    doubt = Doubt.from_card(
+        card, Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
+    )
     raw = outputs([0.05])
     raw.class_logits[0] = np.log([0.2, 0.6, 0.05, 0.15])
-    assert doubt.assess(raw).prediction_set(0) == ("meningioma", "glioma", "pituitary")
+    assert doubt.assess(raw, NONE_ODD[:1]).prediction_set(0) == (
+        "meningioma",
+        "glioma",
+        "pituitary",
+    )
 
 
 def test_a_card_without_doubt_is_refused() -> None:
     reference = Reference(np.zeros(3, np.float32), np.eye(3, 1, dtype=np.float32))
     with pytest.raises(ModelError, match=r"complete the model folder with manage\.py calibrate"):
-        Doubt({"thresholds": {"brain": 0.2}}, reference)
+        Doubt.from_card({"thresholds": {"brain": 0.2}}, reference)
 
 
 def test_the_reference_knows_its_own_subspace() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(6, 40))
     home = rng.normal(size=(300, 6)) @ plane
-    reference = completion.fit_reference(home.astype(np.float32), 6)
+    reference = fitting.fit_reference(home.astype(np.float32), 6)
     assert len(reference.to_bytes()) < 1_000_000
     near, far = reference.distance(home), reference.distance(rng.normal(size=(50, 40)))
     assert near.max() < 0.05 < 0.5 < far.min()
@@ -272,7 +313,7 @@ def test_contour_thresholds_bound_the_mask() -> None:
         distance = np.hypot(y - rng.uniform(12, 20), x - rng.uniform(12, 20))
         truth.append((distance < 8).astype(np.float32))
         logits.append((8 - distance + rng.normal(0, 1)) * 0.8)
-    best, contours = completion.fit_masks(np.array(logits, np.float32), truth)
+    best, contours = fitting.fit_masks(np.array(logits, np.float32), truth)
     assert contours["outer"] <= best <= contours["inner"]
     assert contours["inner_rate"] >= 0.8
     assert contours["outer_rate"] >= 0.8
@@ -285,10 +326,10 @@ def test_a_contour_that_is_not_drawn_is_not_right() -> None:
     logits[::3] = np.where(truth[0] > 0, 6, -9)
     # A margin that is no tumour, which only a higher threshold leaves out.
     logits[:, 10:22, 8:12] = 0.2
-    _, contours = completion.fit_masks(logits.astype(np.float32), truth)
+    _, contours = fitting.fit_masks(logits.astype(np.float32), truth)
     assert contours["inner"] < 0.7
     assert contours["inner_rate"] == 1
-    blurred = completion.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
+    blurred = fitting.fit_masks(np.where(logits > 0, 0.2, -9).astype(np.float32), truth)[1]
     assert blurred["inner_rate"] == 0
 
 
@@ -301,8 +342,8 @@ def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
     # Faint tumours in one half, and in the other a rim as bright as those.
     logits[first] = np.where(truth[0] > 0, -0.6, -9)
     logits[~first, 9:24, 9:12] = -0.6
-    found = completion.cross_fitted_areas(logits.astype(np.float32), truth, group)
-    fitted = completion.fit_masks(logits.astype(np.float32), truth)[1]
+    found = fitting.cross_fitted_areas(logits.astype(np.float32), truth, group)
+    fitted = fitting.fit_masks(logits.astype(np.float32), truth)[1]
     assert (found["n"], found["groups"]) == (40, 10)
     assert found["inner_rate"] == 0 < fitted["inner_rate"] == 0.5
     assert found["outer_rate"] == 0.5 < fitted["outer_rate"] == 1
@@ -311,27 +352,30 @@ def test_areas_are_judged_by_thresholds_of_other_groups() -> None:
         assert low <= found[name] <= high
         assert low < high
     one = np.full(40, "a")
-    assert completion.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
+    assert fitting.cross_fitted_areas(logits, truth, one) == {"n": 40, "groups": 1}
 
 
-def test_doubt_is_stated_with_intervals_by_group() -> None:
+def made_up() -> fitting.Raw:
+    """240 slices of 60 groups, every third in another form."""
     rng = np.random.default_rng(3)
     count = 240
     target = np.tile(np.arange(4), count // 4)
     logits = rng.normal(0, 1, (count, 4))
     logits[np.arange(count), target] += 2
-    features = rng.normal(size=(count, 40)).astype(np.float32)
-    raw = completion.Raw(
+    return fitting.Raw(
         logits=logits,
         brain=np.full(count, 9.0),
-        features=features,
+        features=rng.normal(size=(count, 40)).astype(np.float32),
         target=target,
         group=(np.arange(count) // 4).astype(str),
         kind=np.where(np.arange(count) % 3 == 2, "blur", ""),
         light=np.zeros(count, np.bool_),
     )
-    reference = completion.fit_reference(features, 6)
-    found = completion.cross_fitted(raw, reference, np.zeros(0), 0.15)
+
+
+def test_doubt_is_stated_with_intervals_by_group() -> None:
+    raw = made_up()
+    found = fitting.cross_fitted(raw, fitting.fit_reference(raw.features, 6), np.zeros(0))
     assert (found["plain"]["n"], found["corrupted"]["n"]) == (160, 80)
     assert found["FLAIR-like"] == {"n": 0}
     for own in (found["plain"], found["corrupted"]):
@@ -339,6 +383,25 @@ def test_doubt_is_stated_with_intervals_by_group() -> None:
         for name in ("accuracy", "calibration_error", "set_coverage", "committed"):
             low, high = own["ci95"][name]
             assert low <= own[name] <= high
+
+
+def test_crossed_answers_are_in_the_order_of_the_pictures() -> None:
+    raw = made_up()
+    reference = fitting.fit_reference(raw.features, 6)
+    found = fitting.cross_assessed(raw, reference, np.zeros(0))
+    np.testing.assert_allclose(found.distance, reference.distance(raw.features))
+    np.testing.assert_array_equal(found.probabilities.argmax(axis=1), raw.logits.argmax(axis=1))
+    assert found.in_set.dtype == np.bool_
+
+
+def test_the_threshold_for_brains_is_crossed_as_well() -> None:
+    """Slices that the head doubts are flagged by what was fitted to the others."""
+    raw = made_up()
+    doubtful = replace(raw, brain=np.where(calibration.group_halves(raw.group), -1.0, -0.1))
+    reference = fitting.fit_reference(raw.features, 6)
+    usual, found = (fitting.cross_fitted(own, reference, np.zeros(0)) for own in (raw, doubtful))
+    assert usual["plain"]["flagged"] < 0.1
+    assert 0.5 <= found["plain"]["flagged"] + found["plain"]["refused"] < 0.6
 
 
 @given(st.sampled_from(corruptions.CORRUPTIONS), st.sampled_from(corruptions.STRENGTHS))

@@ -197,20 +197,23 @@ def test_sensitivity_at_a_specificity() -> None:
 
 def test_intervals_draw_whole_groups() -> None:
     hits = np.array([1.0] * 20 + [0.0] * 20)
-    metric = bootstrap.share(hits)
+    metric = bootstrap.proportion(hits)
     # One group says nothing of others; another without any of the slices asked for adds nothing.
     assert bootstrap.interval(metric, np.zeros(40)) is None
     among = np.array([1.0] * 30 + [0.0] * 10)
     two = np.repeat(["a", "b"], [30, 10])
-    assert bootstrap.interval(bootstrap.share(hits, among), two) is None
+    assert bootstrap.interval(bootstrap.proportion(hits, among), two) is None
     # Nor where draws differ by rounding, where all are right, or of percentages.
     assert (
         bootstrap.interval(bootstrap.mean(np.where(among, 0.1 * hits + 0.3, np.nan)), two) is None
     )
     ones = np.ones(40)
-    assert bootstrap.stated(bootstrap.share(ones), np.zeros(40)) == {"value": 1.0, "ci95": None}
+    assert bootstrap.with_interval(bootstrap.proportion(ones), np.zeros(40)) == {
+        "value": 1.0,
+        "ci95": None,
+    }
     error = bootstrap.CalibrationError(ones * 0.9, hits > 0)
-    assert bootstrap.stated(error, np.zeros(40))["ci95"] is None
+    assert bootstrap.with_interval(error, np.zeros(40))["ci95"] is None
     assert bootstrap.interval(metric, np.repeat(["a", "b"], 20)) == [0.0, 1.0]
 
 
@@ -239,7 +242,7 @@ def test_some_of_many_slices_are_drawn_by_group() -> None:
     assert (refused["count"], refused["share"]) == (50, 0.125)
     # One head of eight: far wider than an eighth of 400 independent slices.
     assert refused["ci95"] == bootstrap.interval(
-        bootstrap.share(group == "5"), group, resamples=200
+        bootstrap.proportion(group == "5"), group, resamples=200
     )
     assert refused["ci95"][1] > bootstrap.proportion_interval(50, 400)[1] + 0.1
 
@@ -256,20 +259,20 @@ def test_scores_that_rank_all_alike_are_not_certain(up: bool) -> None:
         (bootstrap.sensitivity_at(score, positive, 0.95), 3),
         (bootstrap.sensitivity_at(score, ~positive, 0.95), 5),
     ):
-        stated = bootstrap.stated(metric, group, resamples=50)
+        stated = bootstrap.with_interval(metric, group, resamples=50)
         assert stated["value"] in {0, 1}
         expected = bootstrap.proportion_interval(trials if stated["value"] else 0, trials)
         assert stated["ci95"] == expected
     mixed = np.where(group == "0", 1 - score, score)
     metric = bootstrap.area_under_roc(mixed, positive)
-    assert bootstrap.stated(metric, group)["ci95"] == bootstrap.interval(metric, group)
+    assert bootstrap.with_interval(metric, group)["ci95"] == bootstrap.interval(metric, group)
 
 
 def test_no_draw_is_lost_where_they_do_not_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     metric, groups = bootstrap.mean(np.random.default_rng(4).normal(3, 1, 40)), np.arange(40)
-    at_once = bootstrap._drawn(metric, groups, resamples=100)
+    at_once = bootstrap._resampled(metric, groups, resamples=100)
     monkeypatch.setattr(bootstrap, "_CHUNK", 7 * 40 + 1)
-    in_parts = bootstrap._drawn(metric, groups, resamples=100)
+    in_parts = bootstrap._resampled(metric, groups, resamples=100)
     assert len(in_parts) == 100
     np.testing.assert_allclose(in_parts, at_once)
 
@@ -290,16 +293,18 @@ def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
         rng = np.random.default_rng(seed)
         confidence = rng.uniform(0.4, 1, 400)
         metric = bootstrap.CalibrationError(confidence, rng.random(400) < confidence)
-        stated = bootstrap.stated(metric, np.arange(400) // 2, resamples=200)
+        stated = bootstrap.with_interval(metric, np.arange(400) // 2, resamples=200)
         low, high = stated["ci95"]
         assert low <= stated["value"] <= high
         held += low == 0
     assert held >= 26
     always = bootstrap.CalibrationError(np.full(60, 0.9), np.zeros(60, np.bool_))
     by = bootstrap.proportion_interval(0, 60)[1]
-    assert bootstrap.stated(always, np.arange(60))["ci95"] == pytest.approx([0.9 - by, 0.9 + by])
+    assert bootstrap.with_interval(always, np.arange(60))["ci95"] == pytest.approx(
+        [0.9 - by, 0.9 + by]
+    )
     right = bootstrap.CalibrationError(np.full(60, 0.995), np.ones(60, np.bool_))
-    low, high = bootstrap.stated(right, np.arange(60) // 10)["ci95"]
+    low, high = bootstrap.with_interval(right, np.arange(60) // 10)["ci95"]
     assert low == 0
     assert high > 0.3, "six groups say little, however many slices they are"
 
@@ -310,7 +315,7 @@ def test_the_calibration_error_leaves_out_what_does_not_count() -> None:
     some = bootstrap.CalibrationError(confidence, right, among)
     own = bootstrap.CalibrationError(confidence[:2], right[:2])
     assert some(np.ones((1, 3))) == pytest.approx(own(np.ones((1, 2))))
-    assert bootstrap.stated(
+    assert bootstrap.with_interval(
         bootstrap.CalibrationError(confidence, right, among & False), np.arange(3)
     ) == {"value": None, "ci95": None}
 

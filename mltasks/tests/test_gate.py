@@ -147,6 +147,12 @@ def test_a_refused_scan_is_none_with_the_right_answer() -> None:
     ):
         row = rows[name, margin]
         assert (row.candidate, row.production, row.passed) == (0.75, 1.0, False)
+    row = rows["macro F1", None]
+    assert (row.candidate, row.production, row.passed) == (
+        pytest.approx(6 / 7, abs=1e-4),
+        1.0,
+        False,
+    )
 
 
 def test_probabilities_that_lie_are_a_loss() -> None:
@@ -231,21 +237,32 @@ def test_noise_seldom_passes() -> None:
     assert passed <= 14
 
 
-@pytest.mark.parametrize(("groups", "tail"), [(3, 0.05), (12, 0.05), (226, 0.05), (9, 0.05 / 6)])
-def test_bounds_are_those_of_students_t(groups: int, tail: float) -> None:
-    free = groups - 1
-    wanted = stats.t.ppf(1 - tail, free) / stats.norm.ppf(1 - tail) * np.sqrt(groups / free)
-    assert gate._widening(groups, tail) == pytest.approx(wanted, rel=0.015)
+@pytest.mark.parametrize("free", [1, 2, 3, 4, 11, 225, 4000])
+@pytest.mark.parametrize("tail", [0.05, 0.05 / 6])
+def test_bounds_are_those_of_students_t(free: int, tail: float) -> None:
+    wanted = stats.t.ppf(1 - tail, free)
+    assert gate.student(free, tail) == pytest.approx(wanted, rel=1e-6)
+    groups = free + 1
+    widening = wanted / stats.norm.ppf(1 - tail) * np.sqrt(groups / free)
+    assert gate._widening(groups, tail) == pytest.approx(widening, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("free", "tail", "table"),
+    [(2, 0.05, 2.920), (2, 0.01, 6.965), (5, 0.01, 3.365), (9, 0.05, 1.833)],
+)
+def test_students_t_is_that_of_the_tables(free: int, tail: float, table: float) -> None:
+    assert gate.student(free, tail) == pytest.approx(table, abs=5e-4)
 
 
 def test_only_groups_that_count_make_a_bound_sure() -> None:
     """Those of other classes say nothing of a class, however many they are."""
     target = results().target
-    sensitivity = gate.found(3)(results())
+    sensitivity = gate.sensitivity(3)(results())
     few = np.where(target == 3, np.arange(240) // 4 % 5, 100 + np.arange(240))
-    assert bootstrap.groups_that_count(sensitivity, few) == 5
-    assert bootstrap.groups_that_count(gate.accuracy(results()), few) == 185
-    assert bootstrap.groups_that_count(gate.mean_dice(results()), few) == 125
+    assert bootstrap.groups_with_value(sensitivity, few) == 5
+    assert bootstrap.groups_with_value(gate.accuracy(results()), few) == 185
+    assert bootstrap.groups_with_value(gate.mean_dice(results()), few) == 125
 
 
 def test_masks_of_few_groups_are_no_evidence() -> None:

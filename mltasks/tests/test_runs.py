@@ -17,16 +17,24 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from mltasks import release
+from mltasks import pipeline, release
 from mltasks.data import Record, Sample, load_samples, read_manifest
 from mltasks.engines import open_engine
+from mltasks.folds import set_aside
 from mltasks.lazy import tensorflow_module
 from mltasks.network import NetworkConfig
-from mltasks.pipeline import set_aside
+from mltasks.pipeline import TrainingRequest
 from mltasks.preprocessing import Pixels
 from mltasks.tests import tiny
 from mltasks.tests.conftest import write_recipe
-from mltasks.training import CheckpointError, Progress, Run, TrainingConfig
+from mltasks.training import (
+    CheckpointError,
+    DataConfig,
+    Progress,
+    Recipe,
+    Run,
+    TrainingConfig,
+)
 from mltasks.training.batches import batch_maker, dataset
 from mltasks.training.curves import draw_curves
 from mltasks.training.losses import losses
@@ -498,29 +506,34 @@ def test_curves_show_what_was_recorded() -> None:
     assert b"Mask loss" not in drawn
 
 
+@pytest.mark.usefixtures("_tiny")
 def test_mlflow_gets_parameters_figures_and_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    samples: list[Sample], pictures: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.tracking import MlflowClient
 
     # The small client has no database of its own; its old store in files is as real.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "mlflow").as_uri()
-    tracker = Tracker(uri, "tiny-1")
-    tracker.parameters({"seed": 1})
-    history = [{"epoch": 1.0, "classes": 1.5}, {"epoch": 2.0, "classes": 0.5}]
-    for count in (0, 1, 1, 2):
-        tracker.progress(Progress(1, 2, 1, 1, {}, 1.0, 0.0, history[:count]))
-    tracker.result({"final": 0.25}, tmp_path, ())
+    request = TrainingRequest(
+        Recipe("tiny-1", CONFIG, DataConfig()), tmp_path, tmp_path / "model", tracking_uri=uri
+    )
+    run = Run(CONFIG, samples, pictures, request.output / "checkpoints")
+    pipeline._tracked(run, request, lambda _: None)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("tumorsite")
     assert experiment is not None
-    [run] = client.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED"
-    assert run.data.params == {"seed": "1"}
-    assert run.data.metrics == {"classes": 0.5, "final": 0.25}
-    points = client.get_metric_history(run.info.run_id, "classes")
-    assert [(point.step, point.value) for point in points] == [(1, 1.5), (2, 0.5)]
+    [logged] = client.search_runs([experiment.experiment_id])
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["epochs"] == "2"
+    for name in ("classes", "mask", "brain"):
+        points = client.get_metric_history(logged.info.run_id, name)
+        assert [(point.step, point.value) for point in points] == [
+            (1, run.history[0][name]),
+            (2, run.history[1][name]),
+        ]
+    files = {file.path for file in client.list_artifacts(logged.info.run_id)}
+    assert files == {"history.csv", "curves.svg"}
 
 
 def test_an_mlflow_server_that_is_away_costs_a_warning(

@@ -35,7 +35,7 @@ class _Bounds:
 
 
 _COUNT, _NUMBER, _SHARE = _Bounds(1), _Bounds(0), _Bounds(0, 1)
-# Of a share that must leave something.
+# A share that must stay below 1.
 _PART = _Bounds(0, 1, open=True)
 # By table and key; in lists, for each number.
 _BOUNDS = {

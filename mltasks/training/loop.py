@@ -25,7 +25,7 @@ from mltasks.training.trainer import Trainer, Weights, read_arrays
 PARTS = ("classes", "mask", "brain")
 # Steps after which a checkpoint is written, beside the one after each epoch.
 SAVE_EVERY = 100
-# Seconds left that are told as such.
+# From so many seconds on, the time left is told in minutes.
 _SHORT = 120
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from mltasks.training.loop import Progress
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "tumorsite"
@@ -48,16 +46,19 @@ class Tracker:
         """What the run was asked for."""
         self._try("log_params", {name: str(value)[:500] for name, value in values.items()})
 
-    def progress(self, progress: Progress) -> None:
-        """The figures of each epoch that has ended since."""
-        for row in progress.history[self._epochs :]:
+    def epochs(self, history: Sequence[Mapping[str, float]]) -> None:
+        """The figures of each epoch that has ended since this was told last.
+
+        Args:
+            history: a row for each epoch so far.
+        """
+        for row in history[self._epochs :]:
             figures = {name: value for name, value in row.items() if name != "epoch"}
             self._try("log_metrics", figures, step=int(row["epoch"]))
-        self._epochs = len(progress.history)
+        self._epochs = len(history)
 
-    def result(self, figures: Mapping[str, float], folder: Path, names: tuple[str, ...]) -> None:
-        """The figures and the files at the end."""
-        self._try("log_metrics", dict(figures))
+    def result(self, folder: Path, names: tuple[str, ...]) -> None:
+        """The files at the end."""
         for name in names:
             if (folder / name).is_file():
                 self._try("log_artifact", str(folder / name))

@@ -11,12 +11,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from mltasks import completion, release
+from mltasks import fitting, release
 from mltasks.data import DataError, load_sample, load_samples, read_manifest
 from mltasks.engines import ModelError
+from mltasks.folds import set_aside, split
 from mltasks.inference import read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import learnt_pictures, set_aside, split, stated_data
+from mltasks.negatives import learnt_pictures, stated_data
 
 
 class Command(BaseCommand):
@@ -51,17 +52,17 @@ class Command(BaseCommand):
             wanted = stated_data(card)
             # As in training: what the reference is made of, and how other pictures were chosen.
             learnt, _ = set_aside(learnt, wanted.watch)
-            thinned = learnt[:: completion.REFERENCE_STEP]
+            thinned = learnt[:: fitting.REFERENCE_STEP]
             others = learnt_pictures(wanted, options["negatives"])
             with tqdm(
                 total=len(thinned)
                 + len(held_out)
-                + len(held_out[:: completion.CHANGED_STEP])
+                + len(held_out[:: fitting.CHANGED_STEP])
                 + len(others),
                 unit="pass",
                 file=sys.stderr,
             ) as bar:
-                extras = completion.complete(
+                extras = fitting.complete(
                     card,
                     content,
                     learnt=(load_sample(folder, record).pixels for record in thinned),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mltasks.evaluation import gallery, reporting
 from mltasks.evaluation.measuring import Request, described, measure, set_digest
 from mltasks.inference import load_analyzer, read_model
 from mltasks.management.data import data_folder
-from mltasks.pipeline import DRAWN_HELD_OUT, held_out_pictures, real_pictures
+from mltasks.negatives import DRAWN_HELD_OUT, held_out_pictures, real_pictures
 
 _BODIES, _BODIES_SEED = 200, 5
 
@@ -94,9 +95,11 @@ class Command(BaseCommand):
                 folder=folder,
                 records=chosen,
                 fold=fold,
-                others=held_out_pictures(options["negatives"], drawn=options["drawn"]),
-                bodies=other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED)
-                + ([] if options["bodies"] is None else real_pictures(options["bodies"])),
+                others=held_out_pictures(options["negatives"], count=options["drawn"]),
+                bodies=chain(
+                    other_bodies.drawn(_BODIES if options["drawn"] else 0, _BODIES_SEED),
+                    () if options["bodies"] is None else real_pictures(options["bodies"]),
+                ),
                 corrupted=max(0, options["corruptions"]),
                 elsewhere=options["elsewhere"],
                 left_out=len(records) - len(chosen),

@@ -1,4 +1,4 @@
-"""Completes a model folder after training: calibration, thresholds, reference features.
+"""Fits what makes answers of raw outputs: calibration, thresholds, reference features.
 
 All of it is fitted on slices that the network has not learnt from, except the reference, which
 says what it has learnt from. docs/model.md says why each is chosen as it is.
@@ -18,7 +18,7 @@ from mltasks.background import is_light
 from mltasks.batching import batched
 from mltasks.classes import CLASSES
 from mltasks.data import Sample
-from mltasks.doubt import REFERENCE_NAME, Doubt, Reference, closeness, tempered
+from mltasks.doubt import REFERENCE_NAME, Assessment, Doubt, Reference, relative_distance, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
 from mltasks.postprocessing import sigmoid
@@ -126,14 +126,16 @@ def _distances(home: Array, others: Array) -> dict[str, float]:
     pictures that comes nearest: MRI from elsewhere lies farther than any slice from home, much of
     it beyond that, too.
     """
-    centre, flag = float(np.median(home)), float(np.quantile(home, 1 - _FLAG_SHARE))
-    flag = max(flag, centre + 1e-6)
+    # Rounded before anything follows from them, and so that no more are flagged or refused.
+    centre = round(float(np.median(home)), 6)
+    flag = calibration.rounded_up(float(np.quantile(home, 1 - _FLAG_SHARE)), 6)
+    flag = max(flag, round(centre + 1e-6, 6))
     near = float(np.quantile(others, 0.01)) if len(others) else np.inf
     refuse = (float(home.max()) + near) / 2 if near > home.max() else float(home.max()) * 1.05
     return {
-        "centre": round(centre, 6),
-        "flag": round(flag, 6),
-        "refuse": round(max(min(refuse, 10.0), flag + 1e-6), 6),
+        "centre": centre,
+        "flag": flag,
+        "refuse": max(calibration.rounded_up(min(refuse, 10.0), 6), round(flag + 1e-6, 6)),
         "surely_brain": _SURELY_BRAIN,
     }
 
@@ -148,20 +150,26 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     """
     plain = raw.kind == ""
     at = _distances(distance[plain], others)
-    close = closeness(distance, at["centre"], at["flag"])
+    relative = relative_distance(distance, at["centre"], at["flag"])
     # Flagged pictures are capped anyhow: they must not cost the others their sureness. Slices weigh
     # the same: by group, hundreds of easy ones would outweigh the few large groups with tumours.
     weight = ((distance < at["flag"]) & ~raw.light).astype(np.float64)
-    base, slope = calibration.fit_temperature(raw.logits, raw.target, close, weight)
-    probabilities = tempered(raw.logits, base, slope, close)
+    # What follows is fitted to the temperature that will be read back, not to what was rounded.
+    base, slope = (
+        round(value, 4)
+        for value in calibration.fit_temperature(raw.logits, raw.target, relative, weight)
+    )
+    probabilities = tempered(raw.logits, base, slope, relative)
     least = conformal.least_probabilities(
         probabilities[plain], raw.target[plain], raw.group[plain], coverage=COVERAGE
     )
     usual = plain & (distance < at["flag"])
     return {
-        "temperature": {"base": round(base, 4), "slope": round(slope, 4)},
+        "temperature": {"base": base, "slope": slope},
         "distance": at,
-        "sets": {name: round(own, 6) for name, own in zip(CLASSES, least, strict=True)},
+        "sets": {
+            name: calibration.rounded_down(own, 6) for name, own in zip(CLASSES, least, strict=True)
+        },
         "answer": {
             "commit": calibration.commit_threshold(
                 probabilities[usual], raw.target[usual], _COMMITTED_ERROR
@@ -171,64 +179,73 @@ def fit_doubt(raw: Raw, distance: Array, others: Array) -> dict[str, Any]:
     }
 
 
-def cross_fitted(raw: Raw, reference: Reference, others: Array, brain: float) -> dict[str, Any]:
-    """How the fitted parts do on groups they were not fitted to: each half judges the other."""
-    first = calibration.group_halves(raw.group)
-    distance = reference.distance(raw.features)
-    probabilities, in_set = np.empty((2, *raw.logits.shape))
-    flagged, refused, committed = np.zeros((3, len(raw.target)), np.bool_)
+def fit_brain(raw: Raw) -> float:
+    """The card's threshold of the brain head, from plain slices only."""
+    return calibration.brain_threshold(
+        sigmoid(raw.brain[raw.kind == ""]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
+    )
+
+
+def cross_assessed(raw: Raw, reference: Reference, others: Array) -> Assessment:
+    """What is said of the pictures by what was fitted to the other half of the groups.
+
+    A single group is judged by itself.
+    """
+    first, distance = calibration.group_halves(raw.group), reference.distance(raw.features)
+    parts, places = [], []
     for half in (first, ~first):
-        fitted_on = ~half if (~half).any() else half
         if not half.any():
             continue
-        doubt = fit_doubt(raw.take(fitted_on), distance[fitted_on], others)
-        card = {
-            "doubt": doubt | {"contours": {"inner": 0.5, "outer": 0.5}},
-            "thresholds": {"brain": brain},
+        fitted_on = half if half.all() else ~half
+        fitted, own = raw.take(fitted_on), raw.take(half)
+        doubt = Doubt(fit_doubt(fitted, distance[fitted_on], others), reference, fit_brain(fitted))
+        empty = np.zeros((len(own.target), 0), np.float32)
+        outputs = Outputs(own.logits, empty, empty, own.brain, own.features)
+        parts.append(doubt.assess(outputs, own.light))
+        places.append(np.flatnonzero(half))
+    order = np.argsort(np.concatenate(places))
+    return Assessment(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])[order]
+            for field in fields(Assessment)
         }
-        empty = np.zeros((int(half.sum()), 0), np.float32)
-        found = Doubt(card, reference).assess(
-            Outputs(raw.logits[half], empty, empty, raw.brain[half], raw.features[half]),
-            raw.light[half],
-        )
-        probabilities[half], in_set[half] = found.probabilities, found.in_set
-        flagged[half], refused[half] = found.flagged, found.refused
-        committed[half] = found.committed
-    right = probabilities.argmax(axis=1) == raw.target
-    sure = probabilities.max(axis=1) >= 0.9
-    held = in_set[np.arange(len(raw.target)), raw.target] > 0
+    )
 
-    def part(chosen: Array) -> dict[str, Any]:
-        if not chosen.any():
-            return {"n": 0}
-        own, stands, group = right[chosen], committed[chosen], raw.group[chosen]
-        return {"n": int(chosen.sum())} | bootstrap.beside(
-            {
-                "accuracy": bootstrap.share(own),
-                "calibration_error": bootstrap.CalibrationError(
-                    probabilities[chosen].max(axis=1), own
-                ),
-                "set_coverage": bootstrap.share(held[chosen]),
-                "set_coverage_by_group": bootstrap.share(
-                    held[chosen], conformal.group_weights(group)
-                ),
-                "mean_set_size": bootstrap.mean(in_set[chosen].sum(axis=1)),
-                "flagged": bootstrap.share(flagged[chosen]),
-                "refused": bootstrap.share(refused[chosen]),
-                "committed": bootstrap.share(stands),
-                "error_when_committed": bootstrap.share(~own, stands),
-                "confidently_wrong": bootstrap.share((sure & ~right)[chosen]),
-            },
-            group,
-        )
 
-    plain = raw.kind == ""
-    unlike = np.isin(raw.kind, list(corruptions.UNLIKE))
+def cross_fitted(raw: Raw, reference: Reference, others: Array) -> dict[str, Any]:
+    """How the fitted parts do on groups they were not fitted to: each half judges the other."""
+    found = cross_assessed(raw, reference, others)
+    plain, unlike = raw.kind == "", np.isin(raw.kind, list(corruptions.UNLIKE))
     return {
-        "plain": part(plain),
-        "corrupted": part(~plain & ~unlike),
-        **{name: part(raw.kind == name) for name in corruptions.UNLIKE},
+        "plain": _figures(raw, found, plain),
+        "corrupted": _figures(raw, found, ~plain & ~unlike),
+        **{name: _figures(raw, found, raw.kind == name) for name in corruptions.UNLIKE},
     }
+
+
+def _figures(raw: Raw, found: Assessment, chosen: Array) -> dict[str, Any]:
+    """What the card states of some of the pictures, bool (n,)."""
+    if not chosen.any():
+        return {"n": 0}
+    target, group, stands = raw.target[chosen], raw.group[chosen], found.committed[chosen]
+    in_set, top = found.in_set[chosen], found.probabilities[chosen].max(axis=1)
+    right = found.probabilities[chosen].argmax(axis=1) == target
+    held = in_set[np.arange(len(target)), target]
+    return {"n": len(target)} | bootstrap.values_and_intervals(
+        {
+            "accuracy": bootstrap.proportion(right),
+            "calibration_error": bootstrap.CalibrationError(top, right),
+            "set_coverage": bootstrap.proportion(held),
+            "set_coverage_by_group": bootstrap.proportion(held, conformal.group_weights(group)),
+            "mean_set_size": bootstrap.mean(in_set.sum(axis=1)),
+            "flagged": bootstrap.proportion(found.flagged[chosen]),
+            "refused": bootstrap.proportion(found.refused[chosen]),
+            "committed": bootstrap.proportion(stands),
+            "error_when_committed": bootstrap.proportion(~right, stands),
+            "confidently_wrong": bootstrap.proportion((top >= 0.9) & ~right),
+        },
+        group,
+    )
 
 
 def _dice_at(areas: Floats, truth: list[Array], threshold: float) -> Array:
@@ -310,11 +327,11 @@ def cross_fitted_areas(logits: Floats, truth: list[Array], group: Array) -> dict
         dice[half] = _dice_at(areas[half], own, at)
         inner[half] = _contours_at(areas[half], own, contours["inner"])[0]
         outer[half] = _contours_at(areas[half], own, contours["outer"])[1]
-    return figures | bootstrap.beside(
+    return figures | bootstrap.values_and_intervals(
         {
             "dice_mean": bootstrap.mean(dice),
-            "inner_rate": bootstrap.share(inner),
-            "outer_rate": bootstrap.share(outer),
+            "inner_rate": bootstrap.proportion(inner),
+            "outer_rate": bootstrap.proportion(outer),
         },
         group,
     )
@@ -380,7 +397,7 @@ def complete(
         foreign.features,
         masks=plain.mask[masked],
         truth=[_truth(held_out[number], size) for number in masked],
-        masked=group[masked],
+        mask_groups=group[masked],
     )
 
 
@@ -392,7 +409,7 @@ def fit(
     *,
     masks: Floats,
     truth: list[Array],
-    masked: Array,
+    mask_groups: Array,
 ) -> dict[str, bytes]:
     """Everything of `complete` that needs no forward pass.
 
@@ -403,22 +420,19 @@ def fit(
         foreign: features (n, 1280) of pictures that are no brain MRI.
         masks: logits (n, side, side) of the plain slices with an expert mask.
         truth: theirs, see `fit_masks`.
-        masked: (n,) str, their groups.
+        mask_groups: (n,) str, theirs, too.
     """
     far = reference.distance(foreign)
     plain = raw.kind == ""
-    brain = calibration.brain_threshold(
-        sigmoid(raw.brain[plain]), refuse=_REFUSE_SHARE, ceiling=_BRAIN_CEILING
-    )
     mask_threshold, contours = fit_masks(masks, truth)
     files = {REFERENCE_NAME: reference.to_bytes()}
-    card["thresholds"] |= {"brain": brain, "mask": mask_threshold}
+    card["thresholds"] |= {"brain": fit_brain(raw), "mask": mask_threshold}
     card["doubt"] = fit_doubt(raw, reference.distance(raw.features), far) | {"contours": contours}
     card["files"] |= {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     card["calibration"] = {
         "slices": int(plain.sum()),
         "groups": sorted(set(raw.group)),
-        "cross_fitted": cross_fitted(raw, reference, far, brain),
-        "cross_fitted_areas": cross_fitted_areas(masks, truth, masked),
+        "cross_fitted": cross_fitted(raw, reference, far),
+        "cross_fitted_areas": cross_fitted_areas(masks, truth, mask_groups),
     }
     return files
