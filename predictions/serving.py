@@ -72,6 +72,12 @@ def check_production() -> None:
     read_model(artifacts.local(version.artifact))
 
 
+def _promoted() -> int | None:
+    """The key of the network in production, if there is one."""
+    rows = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+    return rows.values_list("pk", flat=True).first()
+
+
 class Serving:
     """What answers in this process. Only its own task thread and its watcher touch it."""
 
@@ -110,10 +116,10 @@ class Serving:
         Called before each pass. One that is ready takes its place here; if another was promoted
         but is not ready yet, rows that wait for it are lent to the present one.
         """
-        self._take_up(between_passes=True)
+        promoted = _promoted()
+        self._take_up(promoted, between_passes=True)
         present = self.present.version
-        promoted = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
-        if promoted.values_list("pk", flat=True).first() not in {None, present.pk}:
+        if promoted not in {None, present.pk}:
             self._wake.set()
             lifecycle.lend(to=present, limit=settings.INFERENCE_BATCH)
         return present
@@ -124,10 +130,9 @@ class Serving:
             self._busy = True
 
     def end(self) -> None:
-        """A task has ended."""
+        """A task has ended; the watcher may swap from now on."""
         with self._guard:
             self._busy = False
-        self._take_up()
 
     def watch(self) -> None:
         """Follow the production for the rest of this process's life, in a thread of its own."""
@@ -149,6 +154,9 @@ class Serving:
         """Load what was promoted, and take it up if no task runs."""
         promoted = production_model()
         with self._guard:
+            if self._next is not None and self._next.version.pk != promoted.pk:
+                # Rolled back before it ever answered.
+                self._next = None
             ready = self._next or self._present
         if ready is not None and ready.version.pk == promoted.pk:
             self._failed = None
@@ -156,7 +164,9 @@ class Serving:
             self._prepare(promoted)
         if self._failed is not None:
             cache.set(FAULT_KEY, self._complaint(promoted), FAULT_SECONDS)
-        self._take_up()
+        if self._next is not None:
+            # Asked anew: loading takes long enough for a rollback.
+            self._take_up(_promoted())
 
     def _may_try(self, version: ModelVersion) -> bool:
         return self._failed != version.pk or time.monotonic() >= self._retry_at
@@ -201,10 +211,15 @@ class Serving:
         present = self._present.version if self._present else "nothing"
         return f"{promoted} is in production but cannot be loaded; {present} answers instead"
 
-    def _take_up(self, *, between_passes: bool = False) -> None:
-        """Put the network that is ready in the present one's place, unless a pass is under way."""
+    def _take_up(self, promoted: int | None, *, between_passes: bool = False) -> None:
+        """Put the network that is ready in the present one's place, if it is still promoted.
+
+        Not while a pass is under way.
+        """
         with self._guard:
-            if self._next is None or (self._busy and not between_passes):
+            if self._next is None or self._next.version.pk != promoted:
+                return
+            if self._busy and not between_passes:
                 return
             self._present, self._next = self._next, None
             version = self._present.version

@@ -140,6 +140,40 @@ class TestFollowing:
         answer(again)
         assert answered_by(again) == ("succeeded", "tumorsite 2")
 
+    def test_one_rolled_back_before_it_answered_never_answers(
+        self, process: serving.Serving, release: Release
+    ) -> None:
+        release("1")
+        process.start()
+        process.begin()
+        row = upload(1)
+        release("2")
+        process.look()
+        registry.rollback()
+        assert str(process.version()) == "tumorsite 1"
+        assert answered_by(row) == ("queued", "tumorsite 1")
+        process.end()
+        assert str(process.present.version) == "tumorsite 1"
+        process.look()
+        assert process._next is None, "its memory is free again"
+        assert answered_by(answer(row)) == ("succeeded", "tumorsite 1")
+
+    def test_one_rolled_back_while_it_is_loaded_never_answers(
+        self, process: serving.Serving, release: Release, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        release("1")
+        process.start()
+        release("2")
+        load = serving.load
+
+        def slow(version: ModelVersion) -> serving.Loaded:
+            registry.rollback()
+            return load(version)
+
+        monkeypatch.setattr(serving, "load", slow)
+        process.look()
+        assert str(process.present.version) == "tumorsite 1"
+
     def test_back_to_the_one_before(self, process: serving.Serving, release: Release) -> None:
         release("1")
         release("2")
