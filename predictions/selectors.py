@@ -45,7 +45,7 @@ def scans_of(owner: Owner) -> QuerySet[Scan]:
 
 
 def with_model(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
-    """With the names of their networks, but not the cards: 70 kB of figures for each row."""
+    """With the names of their networks, but not the cards, which are large."""
     return rows.select_related("model_version").defer(*CARD)
 
 

@@ -25,7 +25,7 @@ from predictions.admin.common import (
     thumbnail,
     unreviewed,
 )
-from predictions.models import Label, Prediction, Review, Scan, Status
+from predictions.models import Label, ModelVersion, Prediction, Review, Scan, Status
 from predictions.selectors import CARD
 from predictions.services.registry import NoModelError
 from predictions.services.reviewing import NothingToReviewError, mark_reviewed
@@ -59,6 +59,16 @@ class DoubtFilter(admin.BooleanFieldListFilter):
         self.title = f"whether it {'is ' if field.name == 'flagged' else ''}{self.title}"
 
 
+class NetworkFilter(admin.RelatedFieldListFilter):
+    """Reads the networks' names only: each card is large."""
+
+    def field_choices(
+        self, field: Any, request: HttpRequest, model_admin: Any
+    ) -> list[tuple[str, str]]:
+        rows = ModelVersion.objects.only("name", "version")
+        return [(str(row.pk), str(row)) for row in rows]
+
+
 @admin.register(Prediction)
 class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display = (
@@ -67,7 +77,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display_links = ("short_id",)
     list_filter = (
         RecentFilter, "status", "label", ("flagged", DoubtFilter), ("committed", DoubtFilter),
-        ReviewedFilter, "model_version",
+        ReviewedFilter, ("model_version", NetworkFilter),
     )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
@@ -104,7 +114,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         reviewed = Exists(Review.objects.filter(prediction=OuterRef("pk")))
         visible = super().get_queryset(request).filter(scan__deleted_at__isnull=True)
-        # A card is 70 kB of figures, and a list would read one for each row.
+        # A card is large, and a list would read one for each row.
         return visible.annotate(is_reviewed=reviewed).defer(*CARD)
 
     def get_search_results(

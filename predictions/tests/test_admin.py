@@ -101,6 +101,18 @@ def test_no_list_looks_through_all_rows_for_its_filters(
     assert not [query["sql"] for query in queries if "DISTINCT" in query["sql"]]
 
 
+@pytest.mark.parametrize("model_name", ["prediction", "driftrecord"])
+def test_no_list_reads_the_cards_of_networks(
+    client: Client, root: User, answered: Prediction, model_name: str
+) -> None:
+    make_model("2", stage=ModelVersion.Stage.CANDIDATE)
+    client.force_login(root)
+    with CaptureQueriesContext(connection) as queries:
+        page = client.get(address(model_name))
+    assert ("tumorsite 2" in page.content.decode()) == (model_name == "prediction")
+    assert not [query["sql"] for query in queries if '"card"' in query["sql"]]
+
+
 def test_what_was_handed_out_is_found_by_an_index() -> None:
     if connection.vendor != "sqlite":
         pytest.skip("a planner of an empty table takes none")

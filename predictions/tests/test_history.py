@@ -175,7 +175,7 @@ class TestPages:
                 assert visitor_client.get("/scans/").status_code == 200
             counts.append(len(queries))
         assert counts[0] == counts[1]
-        # Each network's card is 70 kB, which no list has a use for.
+        # Each network's card is large, and no list has a use for it.
         assert not any('"card"' in query["sql"] for query in queries)
 
 
