@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property, partial
@@ -32,7 +31,6 @@ else:
 
 # How many results wait for a review, kept for a few seconds.
 WAITING_KEY = "admin:waiting-for-review"
-SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 
 class CappedPaginator(Paginator):
@@ -121,7 +119,7 @@ def unreviewed(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
 def found(
     request: HttpRequest, queryset: QuerySet[M], term: str, *, ids: Sequence[str], scan: str
 ) -> QuerySet[M]:
-    """The records that a search means: by id, by the pixels' digest, or by the owner's address.
+    """The records that a search means: by id, or by the owner's address.
 
     Each is one look into an index, however many rows there are.
 
@@ -136,8 +134,6 @@ def found(
         for name in ids:
             matches = matches | queryset.filter(**{name: pk})
         return matches
-    if SHA256.fullmatch(term):
-        return queryset.filter(**{f"{scan}sha256": term.lower()})
     if "@" in term and may_see_people(request):
         return queryset.filter(**{f"{scan}owner__email": term.lower()})
     return queryset.none()

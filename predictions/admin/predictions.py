@@ -81,9 +81,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
-    search_help_text = (
-        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
-    )
+    search_help_text = "Id of the result or of its scan, or the owner's address."
     ordering = ("-id",)
     actions = ("mark_as_reviewed", "analyse_again")
 
