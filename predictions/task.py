@@ -56,10 +56,8 @@ class ProjectTask(DjangoTask):
         transaction.on_commit(send)
 
 
-def project_task(
-    *, queue: str = "general", hours: int = 0, **options: Any
-) -> Callable[[Callable[..., Any]], Any]:
-    """Declare a task with the project's queue rules.
+def project_task(*, hours: int = 0, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task with the project's queue rules; CELERY_TASK_ROUTES says its queue.
 
     It is acknowledged after it ends, comes back if its worker dies, has soft and hard time
     limits, and keeps no result: the database row is the truth.
@@ -71,7 +69,6 @@ def project_task(
     hard = 3600 * hours or settings.TASK_HARD_LIMIT
     return shared_task(
         base=ProjectTask,
-        queue=queue,
         acks_late=True,
         reject_on_worker_lost=True,
         ignore_result=True,

@@ -19,7 +19,7 @@ from predictions.task import ANALYZE, ERASE, SHADOW, SHADOW_QUEUE, project_task
 logger = logging.getLogger(__name__)
 
 
-@project_task(queue="inference", bind=True, name=ANALYZE)
+@project_task(bind=True, name=ANALYZE)
 def analyze_prediction(self: Any, prediction_id: str) -> None:
     """Answer one queued prediction, and others that wait.
 
@@ -74,7 +74,7 @@ def _shadow_analyzer(version: ModelVersion) -> Analyzer:
     return shadowing.load(version)
 
 
-@project_task(queue=SHADOW_QUEUE, name=SHADOW)
+@project_task(name=SHADOW)
 def run_shadow() -> None:
     """Let the candidate answer what production has answered; see `shadowing`."""
     try:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 GO_ON = "the action “Go on after the last checkpoint” takes it up again"
 
 
-@project_task(queue=services.QUEUE, bind=True, name=services.TRAIN, hours=settings.TRAINING_HOURS)
+@project_task(bind=True, name=services.TRAIN, hours=settings.TRAINING_HOURS)
 def train(self: Any, run_id: str) -> None:
     """Follow one run to its end.
 
