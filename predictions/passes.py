@@ -24,8 +24,9 @@ from PIL import Image
 from mltasks.engines import Outputs
 from mltasks.inference import Analysis, Analyzer, Prepared
 from predictions import storage, worker
-from predictions.models import ModelVersion, Prediction
+from predictions.models import Prediction
 from predictions.services import lifecycle
+from predictions.serving import Loaded
 from predictions.task import drop_connection
 from predictions.telemetry import Watch
 
@@ -48,8 +49,7 @@ Saved = tuple[Analysis, dict[str, str]]
 class _Pass:
     """Claimed rows, whose pictures threads are reading for this network."""
 
-    analyzer: Analyzer
-    version: ModelVersion
+    network: Loaded
     rows: list[Prediction]
     pictures: list[Future[Prepared]]
     watch: Watch
@@ -127,12 +127,10 @@ class _Work:
         """
         if self.claimed and (worker.stopping() or not self._time_until(LAST_CLAIM)):
             return None
-        # In this order: asking for the record may put a newly promoted network in place.
-        version = worker.model_version()
-        analyzer = worker.analyzer()
+        network = worker.next_network()
         rows = lifecycle.claim(
             prediction_id=self._prediction_id,
-            model_version=version,
+            model_version=network.version,
             task_id=self._task_id,
             limit=settings.INFERENCE_BATCH,
             fresh=fresh,
@@ -141,8 +139,8 @@ class _Work:
             return None
         self.claimed += rows
         watch = Watch.of(rows)
-        reads = [_threads().submit(_read, analyzer, row.scan.image_key) for row in rows]
-        return _Pass(analyzer, version, rows, reads, watch)
+        reads = [_threads().submit(_read, network.analyzer, row.scan.image_key) for row in rows]
+        return _Pass(network, rows, reads, watch)
 
     def _begin(self, current: _Pass) -> _Forward | None:
         """Begin a forward pass over the rows whose pictures can be read; None if there are none."""
@@ -157,7 +155,7 @@ class _Work:
 
         def forward() -> Outputs:
             with current.watch.engine(len(readable)):
-                return current.analyzer.forward([prepared for _, prepared in readable])
+                return current.network.analyzer.forward([prepared for _, prepared in readable])
 
         return _Forward(readable, _beside(forward))
 
@@ -169,7 +167,7 @@ class _Work:
         return [
             _Answer(
                 row,
-                _threads().submit(_save, current.analyzer, row, prepared, outputs, index),
+                _threads().submit(_save, current.network.analyzer, row, prepared, outputs, index),
                 current,
             )
             for index, (row, prepared) in enumerate(computing.readable)
@@ -181,7 +179,7 @@ class _Work:
             try:
                 analysis, keys = self._wait_for(answer.saved, LAST_SAVE)
                 if lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys):
-                    answer.of.watch.answered(answer.row, answer.of.version)
+                    answer.of.watch.answered(answer.row, answer.of.network.version)
             except Exception as error:
                 _give_up(answer.row, error)
 

@@ -110,18 +110,18 @@ class Serving:
         present = self._present
         return present.version if present else None
 
-    def version(self) -> ModelVersion:
-        """The record of the network that answers the next pass.
+    def next(self) -> Loaded:
+        """The network that answers the next pass, which keeps it: the one after may be another's.
 
         Called before each pass. One that is ready takes its place here; if another was promoted
         but is not ready yet, rows that wait for it are lent to the present one.
         """
         promoted = _promoted()
         self._take_up(promoted, between_passes=True)
-        present = self.present.version
-        if promoted not in {None, present.pk}:
+        present = self.present
+        if promoted not in {None, present.version.pk}:
             self._wake.set()
-            lifecycle.lend(to=present, limit=settings.INFERENCE_BATCH)
+            lifecycle.lend(to=present.version, limit=settings.INFERENCE_BATCH)
         return present
 
     def begin(self) -> None:

@@ -105,11 +105,11 @@ class TestFollowing:
         release("1")
         process.start()
         process.begin()
-        one = process.version()
+        one = process.next().version
         release("2")
         process.look()
         assert process.present.version == one
-        assert str(process.version()) == "tumorsite 2", "the next pass of the same task"
+        assert str(process.next().version) == "tumorsite 2", "the next pass of the same task"
         process.end()
 
     def test_queued_rows_go_with_it(self, process: serving.Serving, release: Release) -> None:
@@ -150,7 +150,7 @@ class TestFollowing:
         release("2")
         process.look()
         registry.rollback()
-        assert str(process.version()) == "tumorsite 1"
+        assert str(process.next().version) == "tumorsite 1"
         assert answered_by(row) == ("queued", "tumorsite 1")
         process.end()
         assert str(process.present.version) == "tumorsite 1"
@@ -265,8 +265,8 @@ class TestStart:
         monkeypatch.setattr(worker, "_is_inference_node", True)
         worker._after_fork()
         assert watched == [True]
-        assert str(worker.model_version()) == "tumorsite 1"
-        assert worker.analyzer().version == "1"
+        assert str(worker.next_network().version) == "tumorsite 1"
+        assert worker.next_network().analyzer.version == "1"
         assert worker.ready_pid() > 0
         from predictions.control import loaded_model
 
@@ -352,7 +352,7 @@ def test_a_lent_row_that_is_not_claimed_is_given_back(
     row = upload(1)
     two = release("2")
     serving.lifecycle.rebind(to=two)
-    process.version()
+    process.next()
     assert answered_by(row) == (Status.QUEUED, "tumorsite 1")
     serving.lifecycle.rebind(to=two)
     assert answered_by(row) == (Status.QUEUED, "tumorsite 2")

@@ -19,6 +19,7 @@ from predictions import passes, storage, task, tasks, worker
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.services.deletion import delete_scans
+from predictions.serving import Loaded
 from predictions.tasks import analyze_prediction
 from predictions.telemetry import Watch
 from tests.support.pictures import png
@@ -50,9 +51,12 @@ class Network:
 @pytest.fixture
 def network(model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> Network:
     network = Network()
-    monkeypatch.setattr(worker, "analyzer", lambda: network)
-    monkeypatch.setattr(worker, "model_version", lambda: model)
+    monkeypatch.setattr(worker, "next_network", lambda: loaded(network, model))
     return network
+
+
+def loaded(network: Network, version: ModelVersion) -> Loaded:
+    return Loaded(network, version)  # type: ignore[arg-type]  # it does as much as is asked of it
 
 
 def deliver(row: Prediction, *, task_id: str = "task-1", redelivered: bool = False) -> None:
@@ -330,20 +334,13 @@ def test_work_that_breaks_off_lets_go_of_the_connection_before_all_else(
 def test_a_pass_is_answered_by_the_network_its_rows_were_claimed_for(
     network: Network, model: ModelVersion, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer network takes its place when the record is asked for, in mid task."""
+    """A newer one takes its place between two passes of the same task."""
     settings.INFERENCE_BATCH = 1
     newer, later = make_model(stage=ModelVersion.Stage.CANDIDATE, version="2"), Network()
     rows = [submit(seed=n) for n in range(3)]
     Prediction.objects.filter(pk=rows[2].pk).update(model_version=newer)
-    asked = iter([model, model])
-    present: list[tuple[ModelVersion, Network]] = [(model, network)]
-
-    def version() -> ModelVersion:
-        present[0] = (model, network) if next(asked, None) else (newer, later)
-        return present[0][0]
-
-    monkeypatch.setattr(worker, "model_version", version)
-    monkeypatch.setattr(worker, "analyzer", lambda: present[0][1])
+    asked = iter([loaded(network, model)] * 2)
+    monkeypatch.setattr(worker, "next_network", lambda: next(asked, loaded(later, newer)))
     deliver(rows[0])
     assert (network.passes, later.passes) == ([1, 1], [1])
     assert status(*rows) == [Status.SUCCEEDED] * 3
