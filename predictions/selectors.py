@@ -276,29 +276,12 @@ def other_runs(prediction: Prediction) -> QuerySet[Prediction]:
     return with_model(runs).order_by("-id")
 
 
-def answer_before(prediction: Prediction) -> Prediction | None:
-    """The last answer that another network gave on the same scan before this one."""
-    return (
-        other_runs(prediction)
-        .filter(status=Status.SUCCEEDED, pk__lt=prediction.pk)
-        .exclude(model_version=prediction.model_version_id)
-        .select_related("scan")
-        .first()
-    )
-
-
 def newer_model(prediction: Prediction) -> ModelVersion | None:
     """The network in production, if it is newer than the one that gave this answer."""
     model, own = in_production(), prediction.model_version
     if model is None or model == own or model.created_at <= own.created_at:
         return None
     return model
-
-
-def newer_answer(prediction: Prediction, model: ModelVersion) -> Prediction | None:
-    """The run of that network on the same scan, if there is one that has not come to nothing."""
-    runs = Prediction.objects.filter(scan_id=prediction.scan_id, model_version=model)
-    return runs.exclude(status__in=UNFINISHED_BUSINESS).first()
 
 
 def recent_scans(owner: Owner) -> list[Scan]:
