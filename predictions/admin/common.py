@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.cache import cache
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     RecordBase = admin.ModelAdmin[Any]
 else:
     RecordBase = admin.ModelAdmin
-
-# How many results wait for a review, kept for a few seconds.
-WAITING_KEY = "admin:waiting-for-review"
 
 
 class CappedPaginator(Paginator):
@@ -148,8 +143,3 @@ def thumbnail(prediction_id: UUID | None) -> str | SafeString:
         '<img class="scan-thumbnail" src="{}" width="64" height="64" alt="Scan" loading="lazy">',
         address,
     )
-
-
-def forget_waiting() -> None:
-    """What waits for review is counted anew once the present transaction has been committed."""
-    transaction.on_commit(partial(cache.delete, WAITING_KEY))

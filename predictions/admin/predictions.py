@@ -19,7 +19,6 @@ from predictions.admin.common import (
     OwnerMixin,
     RecentFilter,
     RecordAdmin,
-    forget_waiting,
     found,
     owner_column,
     thumbnail,
@@ -308,7 +307,6 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 marked += mark_reviewed(prediction=prediction, reviewer=request.user)  # type: ignore[arg-type]  # staff
             except NothingToReviewError:
                 skipped += 1
-        forget_waiting()
         said = f"{marked} result{pluralize(marked)} marked as reviewed."
         self.message_user(request, said, messages.SUCCESS)
         if skipped:
