@@ -16,10 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from django.conf import settings
 from django.db import OperationalError
-from PIL import Image
 
 from mltasks.engines import Outputs
 from mltasks.inference import Analysis, Analyzer, Prepared
@@ -227,8 +225,7 @@ def _beside(work: Callable[[], Outputs]) -> Future[Outputs]:
 
 
 def _read(analyzer: Analyzer, key: str) -> Prepared:
-    with Image.open(storage.stream(key), formats=["PNG"]) as image:
-        return analyzer.prepare(np.asarray(image))
+    return analyzer.prepare(storage.pixels(key))
 
 
 def _save(

@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from mltasks.engines import ModelError
-from mltasks.inference import Analyzer, load_analyzer, read_model
+from mltasks.inference import Analyzer, read_model
 from predictions.models import ModelEvent, ModelVersion, Prediction, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.registry import NoModelError, note_event, production_model
@@ -41,18 +41,10 @@ class Loaded:
 
 
 def load(version: ModelVersion) -> Loaded:
-    """Fetch, check, load and warm up a network.
-
-    Raises:
-        ModelError: it cannot be used; the message names the file and what to do.
-        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
-    """
-    analyzer = load_analyzer(
-        artifacts.local(version.artifact),
-        engine=settings.INFERENCE_ENGINE,
-        threads=settings.INFERENCE_THREADS,
+    """Load a network as the settings say; see `artifacts.load`."""
+    analyzer = artifacts.load(
+        version, engine=settings.INFERENCE_ENGINE, threads=settings.INFERENCE_THREADS
     )
-    analyzer.warm_up()
     return Loaded(analyzer, version)
 
 

@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+import numpy as np
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
+from numpy.typing import NDArray
+from PIL import Image
 from storages.backends.s3 import S3Storage
 
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -237,6 +240,16 @@ def get(name: str) -> bytes:
 def stream(name: str) -> io.BytesIO:
     """An object as a file in memory; see `get`."""
     return io.BytesIO(get(name))
+
+
+def pixels(name: str) -> NDArray[np.uint8]:
+    """The pixels of a stored picture, as they are; see `get`.
+
+    Raises:
+        OSError, ValueError, SyntaxError: it is damaged; Pillow has no one error for that.
+    """
+    with Image.open(stream(name), formats=["PNG"]) as image:
+        return np.asarray(image)
 
 
 def exists(name: str) -> bool:

@@ -12,7 +12,7 @@ from mltasks.engines import ModelError
 from mltasks.inference import Analyzer
 from predictions import passes
 from predictions.models import ModelVersion
-from predictions.services import deletion, drift, lifecycle, shadowing, sweeping
+from predictions.services import artifacts, deletion, drift, lifecycle, shadowing, sweeping
 from predictions.storage import StorageUnavailableError
 from predictions.task import ANALYZE, ERASE, SHADOW, SHADOW_QUEUE, project_task
 
@@ -71,7 +71,8 @@ def ask_shadow() -> None:
 
 @functools.lru_cache(maxsize=1)
 def _shadow_analyzer(version: ModelVersion) -> Analyzer:
-    return shadowing.load(version)
+    # On one thread: others need the cores.
+    return artifacts.load(version, engine=settings.INFERENCE_ENGINE, threads=1)
 
 
 @project_task(name=SHADOW)

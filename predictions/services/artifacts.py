@@ -22,6 +22,7 @@ from django.db.models import Q
 
 from mltasks.artifact import SUMS_NAME, Sums, verify
 from mltasks.engines import ModelError
+from mltasks.inference import Analyzer, load_analyzer
 from predictions import storage
 from predictions.models import ModelVersion
 
@@ -173,6 +174,18 @@ def local(artifact: str) -> Path:
     except ModelError as error:
         raise ModelError(f"{error}; remove the folder {folder}: it is fetched anew") from None
     return folder
+
+
+def load(version: ModelVersion, *, threads: int, engine: str = "onnx") -> Analyzer:
+    """Fetch, check, load and warm up a network.
+
+    Raises:
+        ModelError: it cannot be used; the message names the file and what to do.
+        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
+    """
+    analyzer = load_analyzer(local(version.artifact), engine=engine, threads=threads)
+    analyzer.warm_up()
+    return analyzer
 
 
 def _prune(root: Path) -> None:

@@ -18,14 +18,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from PIL import Image
 
 from mltasks.inference import Analysis, Analyzer
 from predictions import storage
 from predictions.ids import first_uuid7
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer, Status
 from predictions.rendering import area_of
-from predictions.services import artifacts
 from predictions.services.registry import ReleaseError, Stage, note_event
 
 if TYPE_CHECKING:
@@ -127,8 +125,7 @@ def follow(analyzer_of: Callable[[ModelVersion], Analyzer], *, seconds: float) -
 def _record(row: Prediction, version: ModelVersion, analyzer: Analyzer) -> None:
     answer = ShadowAnswer(prediction=row, model_version=version, outcome=Outcome.FAILED)
     try:
-        with Image.open(storage.stream(row.scan.image_key), formats=["PNG"]) as image:
-            pixels = np.asarray(image)
+        pixels = storage.pixels(row.scan.image_key)
         start = time.monotonic()
         [found] = analyzer.analyze([pixels])
         answer.seconds = time.monotonic() - start
@@ -168,14 +165,3 @@ def _overlap(row: Prediction, found: Analysis) -> float | None:
         theirs = area_of(storage.stream(row.area_key))
     union = int((found.area | theirs).sum())
     return None if union == 0 else int((found.area & theirs).sum()) / union
-
-
-def load(version: ModelVersion) -> Analyzer:
-    """The network of a candidate, checked and warm, on one thread: others need the cores."""
-    from mltasks.inference import load_analyzer
-
-    analyzer = load_analyzer(
-        artifacts.local(version.artifact), engine=settings.INFERENCE_ENGINE, threads=1
-    )
-    analyzer.warm_up()
-    return analyzer

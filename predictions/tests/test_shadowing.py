@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mltasks.inference import load_analyzer
 from mltasks.tests.conftest import write_data
 from predictions import storage, tasks
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer
-from predictions.services import deletion, registry, shadowing, sweeping
+from predictions.services import artifacts, deletion, registry, shadowing, sweeping
 from predictions.services.registry import ReleaseError
 from predictions.shadow_report import shadow_report
 from tests.support.networks import fitted, onnx_bytes, write_network
@@ -45,7 +46,7 @@ def candidate(model: ModelVersion, network: Path, settings: Settings) -> ModelVe
 
 
 def follow() -> int:
-    return shadowing.follow(shadowing.load, seconds=20)
+    return shadowing.follow(partial(artifacts.load, threads=1), seconds=20)
 
 
 def said(*words: str, **options: Any) -> str:
