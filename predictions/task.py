@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, cast
 
 from celery import current_app, shared_task
@@ -15,7 +16,29 @@ logger = logging.getLogger(__name__)
 
 ANALYZE = "predictions.tasks.analyze_prediction"
 ERASE = "predictions.tasks.erase_deleted"
-SHADOW, SHADOW_QUEUE = "predictions.tasks.run_shadow", "shadow"
+SHADOW = "predictions.tasks.run_shadow"
+BROKER_SECONDS = 2
+
+
+class Queue(StrEnum):
+    """The queues; CELERY_TASK_ROUTES says which task goes to which."""
+
+    INFERENCE = "inference"
+    GENERAL = "general"
+    SHADOW = "shadow"
+    TRAINING = "training"
+
+
+def messages_waiting(*queues: Queue) -> list[int]:
+    """How many messages each queue has that no worker has taken yet.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker does not answer.
+    """
+    with current_app.connection_for_read(connect_timeout=BROKER_SECONDS) as link:
+        link.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        channel: Any = link.default_channel
+        return [int(channel.queue_declare(queue.value).message_count) for queue in queues]
 
 
 def drop_connection() -> None:

@@ -14,7 +14,7 @@ from predictions import passes
 from predictions.models import ModelVersion
 from predictions.services import artifacts, deletion, drift, lifecycle, shadowing, sweeping
 from predictions.storage import StorageUnavailableError
-from predictions.task import ANALYZE, ERASE, SHADOW, SHADOW_QUEUE, project_task
+from predictions.task import ANALYZE, ERASE, SHADOW, Queue, messages_waiting, project_task
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def check_drift() -> None:
 def ask_shadow() -> None:
     """Wake the shadow worker if there is work; its queue never holds more than one message."""
     version = shadowing.in_shadow()
-    if version is not None and not sweeping.messages_waiting(SHADOW_QUEUE):
+    if version is not None and messages_waiting(Queue.SHADOW) == [0]:
         run_shadow.delay()
 
 

@@ -14,6 +14,8 @@ from celery import current_app
 from django.conf import settings
 from django.core.management import call_command
 
+from predictions.task import Queue
+
 ROOT = Path(__file__).parent.parent
 APPS = ("tumorsite", "accounts", "predictions", "education", "mltasks", "training")
 
@@ -138,6 +140,8 @@ class TestTasks:
         assert queues.pop("training.tasks.train") == "training"
         assert queues.pop("predictions.tasks.run_shadow") == "shadow"
         assert set(queues.values()) == {"general"}
+        known = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
+        assert known | {settings.CELERY_TASK_DEFAULT_QUEUE} == set(Queue)
 
     def test_workers_take_one_message_at_a_time(self) -> None:
         assert current_app.conf.worker_prefetch_multiplier == 1

@@ -80,7 +80,8 @@ def enqueue(prediction_id: UUID) -> None:
     send_on_commit(ANALYZE, str(prediction_id))
 
 
-def _due(now: datetime) -> Q:
+def due(now: datetime) -> Q:
+    """Rows that need not wait any longer before they are taken."""
     return Q(not_before__isnull=True) | Q(not_before__lte=now)
 
 
@@ -106,7 +107,7 @@ def claim(
     """
     now = timezone.now()
     queued = (
-        Prediction.objects.filter(_due(now), status=Status.QUEUED, model_version=model_version)
+        Prediction.objects.filter(due(now), status=Status.QUEUED, model_version=model_version)
         .select_related("scan")
         .order_by("id")
     )
@@ -325,7 +326,7 @@ def lend(*, to: ModelVersion, limit: int) -> None:
 
     A scan that it has answered before waits on: a second answer of the same model is none.
     """
-    waiting = Prediction.objects.filter(_due(timezone.now()), status=Status.QUEUED)
+    waiting = Prediction.objects.filter(due(timezone.now()), status=Status.QUEUED)
     lent = waiting.exclude(model_version=to).filter(~Exists(_standing(to))).order_by("id")
     for row in lent[:limit]:
         with suppress(IntegrityError), transaction.atomic():

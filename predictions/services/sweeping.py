@@ -6,13 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch
 from django.utils import timezone
 
 from predictions import storage
@@ -21,10 +19,10 @@ from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.registry import NoModelError, production_model
+from predictions.task import Queue, messages_waiting
 
 logger = logging.getLogger(__name__)
 
-INFERENCE_QUEUE = "inference"
 # Younger objects may belong to an upload whose row is about to be written.
 ORPHAN_AGE = timedelta(hours=1)
 # A folder of a network is large, and may be sent over a slow line.
@@ -40,13 +38,6 @@ HEALTH = "health/"
 # Where records name their objects.
 SCAN_KEYS = ("image_key", "thumbnail_key")
 RESULT_KEYS = ("area_key", "outline_key", "attention_key", "contours_key")
-
-
-def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
-    """Messages in a queue that no worker has taken yet."""
-    with current_app.connection_for_read() as link:
-        channel: Any = link.default_channel
-        return int(channel.queue_declare(queue).message_count)
 
 
 def sweep() -> None:
@@ -67,11 +58,12 @@ def sweep() -> None:
         logger.error("no model is in production; queued predictions wait")
         return
     waiting = Prediction.objects.filter(
-        Q(not_before__isnull=True) | Q(not_before__lte=now),
+        lifecycle.due(now),
         status=Status.QUEUED,
         queued_at__lt=now - PATIENCE,
     ).order_by("id")
-    missing = waiting.count() - messages_waiting()
+    [messages] = messages_waiting(Queue.INFERENCE)
+    missing = waiting.count() - messages
     for pk in list(waiting.values_list("pk", flat=True)[: max(0, missing)]):
         lifecycle.enqueue(pk)
     if missing > 0:

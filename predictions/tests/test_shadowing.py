@@ -19,9 +19,10 @@ from mltasks.inference import load_analyzer
 from mltasks.tests.conftest import write_data
 from predictions import storage, tasks
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer
-from predictions.services import artifacts, deletion, registry, shadowing, sweeping
+from predictions.services import artifacts, deletion, registry, shadowing
 from predictions.services.registry import ReleaseError
 from predictions.shadow_report import shadow_report
+from predictions.task import Queue, messages_waiting
 from tests.support.networks import fitted, onnx_bytes, write_network
 from tests.support.pictures import broken
 from tests.support.records import conclude, finish, make_user, rejection, start, submit
@@ -255,11 +256,11 @@ class TestReport:
 class TestTasks:
     def test_the_shadow_worker_is_woken_once(self, candidate: ModelVersion) -> None:
         tasks.ask_shadow.run()
-        assert sweeping.messages_waiting("shadow") == 0, "nothing runs there"
+        assert messages_waiting(Queue.SHADOW) == [0], "nothing runs there"
         shadowing.begin(version=candidate)
         for _ in range(3):
             tasks.ask_shadow.run()
-        assert sweeping.messages_waiting("shadow") == 1
+        assert messages_waiting(Queue.SHADOW) == [1]
         row = finish(submit())
         tasks.run_shadow.run()
         assert row.shadows.exists()
