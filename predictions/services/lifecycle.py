@@ -28,6 +28,7 @@ from predictions.models import (
     UNFINISHED_BUSINESS,
     ModelVersion,
     Prediction,
+    Scan,
     Status,
 )
 from predictions.task import ANALYZE, send_on_commit
@@ -312,7 +313,7 @@ def rebind(*, to: ModelVersion) -> None:
         return
     # All at once where nothing stands in the way; one by one where something may.
     with suppress(IntegrityError), transaction.atomic():
-        stale.filter(~Exists(_standing(to))).update(model_version=to)
+        stale.filter(~Exists(blocking_runs(OuterRef("scan"), to))).update(model_version=to)
     for row in stale:
         try:
             with transaction.atomic():
@@ -327,14 +328,13 @@ def lend(*, to: ModelVersion, limit: int) -> None:
     A scan that it has answered before waits on: a second answer of the same model is none.
     """
     waiting = Prediction.objects.filter(due(timezone.now()), status=Status.QUEUED)
-    lent = waiting.exclude(model_version=to).filter(~Exists(_standing(to))).order_by("id")
+    lent = waiting.exclude(model_version=to).filter(~Exists(blocking_runs(OuterRef("scan"), to))).order_by("id")
     for row in lent[:limit]:
         with suppress(IntegrityError), transaction.atomic():
             _unchanged(row).update(model_version=to)
 
 
-def _standing(model_version: ModelVersion) -> QuerySet[Prediction]:
-    """Runs of that model on the outer query's scan which no second one may join."""
-    return Prediction.objects.filter(scan=OuterRef("scan"), model_version=model_version).exclude(
-        status__in=UNFINISHED_BUSINESS
-    )
+def blocking_runs(scan: Scan | OuterRef, model_version: ModelVersion) -> QuerySet[Prediction]:
+    """Runs of that model on the scan which no second one may join."""
+    runs = Prediction.objects.filter(scan=scan, model_version=model_version)
+    return runs.exclude(status__in=UNFINISHED_BUSINESS)

@@ -190,7 +190,7 @@ def promote(
     """
     artifacts.check(version.artifact)
     with transaction.atomic():
-        production, row = _locked(version)
+        production, row = held(version)
         if production == row:
             raise ReleaseError(f"{row} is in production already")
         refused = objection(row, production)
@@ -221,21 +221,21 @@ def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> Mode
         raise ReleaseError(f"{present} has not replaced another network: nothing to go back to")
     artifacts.check(present.replaced.artifact)
     with transaction.atomic():
-        production, row = _locked(present.replaced)
+        production, row = held(present.replaced)
         if production != present:
             raise ReleaseError("another network was put into production meanwhile: look again")
         _switch(row, production, kind=Kind.ROLLED_BACK, by=by, actor=actor, note=note)
     return row
 
 
-def _locked(version: ModelVersion) -> tuple[ModelVersion | None, ModelVersion]:
+def held(version: ModelVersion) -> tuple[ModelVersion | None, ModelVersion]:
     """The network in production and `version`, both as they are now, held until the commit."""
     # All of them, which are few: one that is promoted meanwhile would not be seen otherwise. They
     # may still be referred to by new predictions.
     rows = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
-    held = {row.pk: row for row in rows}
-    production = next((row for row in held.values() if row.stage == Stage.PRODUCTION), None)
-    return production, held[version.pk]
+    now = {row.pk: row for row in rows}
+    production = next((row for row in now.values() if row.stage == Stage.PRODUCTION), None)
+    return production, now[version.pk]
 
 
 def _switch(
@@ -307,7 +307,7 @@ def follow_bundle(*, folder: Path) -> tuple[ModelVersion, ModelVersion]:
     """
     version = register(folder=folder, actor=START)
     with transaction.atomic():
-        production, row = _locked(version)
+        production, row = held(version)
         if production == row:
             return row, row
         if production is None:

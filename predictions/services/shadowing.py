@@ -24,7 +24,7 @@ from predictions import storage
 from predictions.ids import first_uuid7
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer, Status
 from predictions.rendering import area_of
-from predictions.services.registry import ReleaseError, Stage, note_event
+from predictions.services.registry import ReleaseError, Stage, held, note_event
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -49,11 +49,10 @@ def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> 
         ReleaseError: it is in production.
     """
     with transaction.atomic():
-        rows = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
-        held = {row.pk: row for row in rows}
-        if held[version.pk].stage == Stage.PRODUCTION:
+        production, row = held(version)
+        if row == production:
             raise ReleaseError(f"{version} is in production: it needs no shadow")
-        if held[version.pk].shadow:
+        if row.shadow:
             return
         _end(by, actor)
         ModelVersion.objects.filter(pk=version.pk).update(shadow=True)

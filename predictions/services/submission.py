@@ -18,9 +18,9 @@ from django.db import DatabaseError, transaction
 from mltasks.images import Decoded, Limits, decode, encode_png
 from predictions import storage
 from predictions.ids import uuid7
-from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan
+from predictions.models import Prediction, Scan
 from predictions.rendering import thumbnail_png
-from predictions.services.lifecycle import enqueue
+from predictions.services.lifecycle import blocking_runs, enqueue
 from predictions.services.registry import production_model
 from tumorsite.observability import tracing
 
@@ -172,11 +172,7 @@ def run_again(*, prediction: Prediction) -> Prediction:
     model = production_model()
     with transaction.atomic():
         scan = Scan.objects.select_for_update().get(pk=prediction.scan_id, deleted_at__isnull=True)
-        standing = (
-            scan.predictions.filter(model_version=model)
-            .exclude(status__in=UNFINISHED_BUSINESS)
-            .first()
-        )
+        standing = blocking_runs(scan, model).first()
         if standing:
             return standing
         again = Prediction.objects.create(scan=scan, model_version=model)
