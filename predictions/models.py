@@ -47,6 +47,10 @@ ACTIVE = (Status.QUEUED, Status.RUNNING)
 # A run that came to nothing does not stand in the way of another with the same model.
 UNFINISHED_BUSINESS = (Status.FAILED, Status.CANCELLED)
 
+# The pictures of a scan and of an answer; the field of each, with the object's key, is `…_key`.
+SCAN_PICTURES = ("image", "thumbnail")
+RESULT_PICTURES = ("area", "outline", "attention", "contours")
+
 
 class ModelVersion(models.Model):
     """One network that this site knows, with its files in the object store.
@@ -283,6 +287,12 @@ class Prediction(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("result", args=[self.pk])
+
+    def picture_key(self, kind: str) -> str:
+        """The object of a kind of picture; "" if there is none, or no such kind."""
+        if kind in SCAN_PICTURES:
+            return str(getattr(self.scan, f"{kind}_key"))
+        return str(getattr(self, f"{kind}_key")) if kind in RESULT_PICTURES else ""
 
     @property
     def is_active(self) -> bool:

@@ -139,7 +139,7 @@ def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
     yield scan.thumbnail_key, f"scans/{scan.pk}/thumbnail.png"
     for run in runs:
         for kind in ("area", "outline", "contours", "attention"):
-            if key := getattr(run, f"{kind}_key"):
+            if key := run.picture_key(kind):
                 yield key, f"scans/{scan.pk}/{run.pk}/{kind}{PurePosixPath(key).suffix}"
 
 

@@ -260,10 +260,9 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         return format_html('<div class="scan-figures">{}</div>', figures)
 
     def _address(self, prediction: Prediction, kind: str) -> str:
-        holder = prediction.scan if kind == "image" else prediction
         return reverse(
             "admin:predictions_prediction_picture",
-            args=[prediction.pk, kind, suffix_of(getattr(holder, f"{kind}_key"))],
+            args=[prediction.pk, kind, suffix_of(prediction.picture_key(kind))],
         )
 
     def _stack(self, prediction: Prediction, kinds: list[str], words: str) -> str:

@@ -328,7 +328,11 @@ def lend(*, to: ModelVersion, limit: int) -> None:
     A scan that it has answered before waits on: a second answer of the same model is none.
     """
     waiting = Prediction.objects.filter(due(timezone.now()), status=Status.QUEUED)
-    lent = waiting.exclude(model_version=to).filter(~Exists(blocking_runs(OuterRef("scan"), to))).order_by("id")
+    lent = (
+        waiting.exclude(model_version=to)
+        .filter(~Exists(blocking_runs(OuterRef("scan"), to)))
+        .order_by("id")
+    )
     for row in lent[:limit]:
         with suppress(IntegrityError), transaction.atomic():
             _unchanged(row).update(model_version=to)

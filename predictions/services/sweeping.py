@@ -15,7 +15,15 @@ from django.utils import timezone
 
 from predictions import storage
 from predictions.ids import first_uuid7
-from predictions.models import Access, ModelVersion, Prediction, Scan, Status
+from predictions.models import (
+    RESULT_PICTURES,
+    SCAN_PICTURES,
+    Access,
+    ModelVersion,
+    Prediction,
+    Scan,
+    Status,
+)
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.registry import NoModelError, production_model
@@ -36,8 +44,8 @@ LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
 # Where /health/ writes, reads and removes an object of its own.
 HEALTH = "health/"
 # Where records name their objects.
-SCAN_KEYS = ("image_key", "thumbnail_key")
-RESULT_KEYS = ("area_key", "outline_key", "attention_key", "contours_key")
+SCAN_KEYS = tuple(f"{kind}_key" for kind in SCAN_PICTURES)
+RESULT_KEYS = tuple(f"{kind}_key" for kind in RESULT_PICTURES)
 
 
 def sweep() -> None:

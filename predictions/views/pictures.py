@@ -36,18 +36,6 @@ GONE = (
 )
 
 
-def _key(prediction: Prediction, kind: str) -> str:
-    """The object of a kind of picture, "" if this prediction has none."""
-    return {
-        "image": prediction.scan.image_key,
-        "thumbnail": prediction.scan.thumbnail_key,
-        "area": prediction.area_key,
-        "outline": prediction.outline_key,
-        "attention": prediction.attention_key,
-        "contours": prediction.contours_key,
-    }.get(kind, "")
-
-
 def _disposition(request: HttpRequest, prediction: Prediction, name: str) -> str:
     """Names a download by the record, as the person's own file name may say who they are."""
     way = "attachment" if "download" in request.GET else "inline"
@@ -71,7 +59,7 @@ def deliver(
     request: HttpRequest, prediction: Prediction, kind: str, suffix: str = "png"
 ) -> HttpResponse:
     """Hand out a picture to someone who has been found to be allowed to see it."""
-    key = _key(prediction, kind)
+    key = prediction.picture_key(kind)
     if not key.endswith(f".{suffix}"):
         raise Http404
     try:
