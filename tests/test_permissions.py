@@ -102,7 +102,7 @@ MATRIX: dict[str, Row] = {
     "training_curves": Row(("admin",), arguments=("run",)),
     "training_card": Row(("admin",), arguments=("run",)),
     "report": own(),
-    "picture": own("image"),
+    "picture": own("image", "png"),
     "delete": own(),
     "again": own(method="post"),
     "cancel": own(method="post"),

@@ -138,7 +138,9 @@ def thumbnail(prediction_id: UUID | None) -> str | SafeString:
     """The small picture of a scan, by way of one of its predictions."""
     if prediction_id is None:
         return "–"
-    address = reverse("admin:predictions_prediction_picture", args=[prediction_id, "thumbnail"])
+    address = reverse(
+        "admin:predictions_prediction_picture", args=[prediction_id, "thumbnail", "png"]
+    )
     return format_html(
         '<img class="scan-thumbnail" src="{}" width="64" height="64" alt="Scan" loading="lazy">',
         address,

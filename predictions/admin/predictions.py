@@ -123,18 +123,15 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_GET(self.picture_view), cacheable=True)
-        own = [
-            path(
-                f"<uuid:prediction_id>/pictures/<str:kind>.{suffix}",
-                view,
-                name="predictions_prediction_picture",
-            )
-            for suffix in ("png", "<str:suffix>")
-        ]
-        return [*own, *super().get_urls()]
+        own = path(
+            "<uuid:prediction_id>/pictures/<str:kind>.<str:suffix>",
+            view,
+            name="predictions_prediction_picture",
+        )
+        return [own, *super().get_urls()]
 
     def picture_view(
-        self, request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
+        self, request: HttpRequest, prediction_id: UUID, kind: str, suffix: str
     ) -> HttpResponse:
         """A picture for staff; `deliver` writes the audit row."""
         if not self.has_view_permission(request):

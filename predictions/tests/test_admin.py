@@ -156,13 +156,16 @@ def test_pictures_leave_an_audit_row(
 
 
 def test_pictures_need_the_permission(client: Client, root: User, answered: Prediction) -> None:
-    place = address("prediction", "picture", answered.pk, "image")
+    place = address("prediction", "picture", answered.pk, "image", "png")
     assert client.get(place).status_code == 302
     client.force_login(make_user("editor@example.org", is_staff=True))
     assert client.get(place).status_code == 403
     client.force_login(root)
-    assert client.get(address("prediction", "picture", uuid4(), "image")).status_code == 404
-    assert client.get(address("prediction", "picture", answered.pk, "secret")).status_code == 404
+    assert client.get(address("prediction", "picture", uuid4(), "image", "png")).status_code == 404
+    assert (
+        client.get(address("prediction", "picture", answered.pk, "secret", "png")).status_code
+        == 404
+    )
     assert client.post(place).status_code == 405
     Scan.objects.update(deleted_at=timezone.now())
     assert client.get(place).status_code == 404

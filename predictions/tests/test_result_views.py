@@ -36,7 +36,7 @@ def addresses(prediction_id: UUID) -> list[str]:
     for pattern in urlpatterns:
         converters = pattern.pattern.converters
         if "prediction_id" in converters:
-            values = {"prediction_id": prediction_id, "kind": "image"}
+            values = {"prediction_id": prediction_id, "kind": "image", "suffix": "png"}
             wanted = {name: value for name, value in values.items() if name in converters}
             found.append(reverse(str(pattern.name), kwargs=wanted))
     assert len(found) >= 7

@@ -48,16 +48,12 @@ def _record(request: HttpRequest, prediction: Prediction, kind: str) -> None:
 
 
 @require_safe
-def picture(
-    request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
-) -> HttpResponse:
+def picture(request: HttpRequest, prediction_id: UUID, kind: str, suffix: str) -> HttpResponse:
     """One picture of one's own result."""
     return deliver(request, owned_or_404(request, prediction_id), kind, suffix)
 
 
-def deliver(
-    request: HttpRequest, prediction: Prediction, kind: str, suffix: str = "png"
-) -> HttpResponse:
+def deliver(request: HttpRequest, prediction: Prediction, kind: str, suffix: str) -> HttpResponse:
     """Hand out a picture to someone who has been found to be allowed to see it."""
     key = prediction.picture_key(kind)
     if not key.endswith(f".{suffix}"):
