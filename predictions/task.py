@@ -82,8 +82,8 @@ class ProjectTask(DjangoTask):
 def project_task(*, hours: int = 0, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Declare a task with the project's queue rules; CELERY_TASK_ROUTES says its queue.
 
-    It is acknowledged after it ends, comes back if its worker dies, has soft and hard time
-    limits, and keeps no result: the database row is the truth.
+    By the settings it is acknowledged after it ends, comes back if its worker dies, and keeps no
+    result: the database row is the truth. Here it gets soft and hard time limits.
 
     Args:
         hours: limit of a task that takes hours. The broker sends its message again meanwhile,
@@ -92,9 +92,6 @@ def project_task(*, hours: int = 0, **options: Any) -> Callable[[Callable[..., A
     hard = 3600 * hours or settings.TASK_HARD_LIMIT
     return shared_task(
         base=ProjectTask,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        ignore_result=True,
         soft_time_limit=hard - (settings.TASK_HARD_LIMIT - settings.TASK_SOFT_LIMIT),
         time_limit=hard,
         **options,
