@@ -3,11 +3,10 @@
 import threading
 import time
 
+from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 from redis.exceptions import RedisError
-
-from tumorsite.settings.values import values
 
 WINDOW = 60
 
@@ -23,10 +22,10 @@ _MOST = 10_000
 def client_address(request: HttpRequest) -> str:
     """The visitor's address; only as many forwarded hops are believed as there are proxies."""
     address = str(request.META.get("REMOTE_ADDR", ""))
-    if values.PROXY_COUNT:
+    if proxies := settings.PROXY_COUNT:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-        if len(hops) >= values.PROXY_COUNT and hops[-values.PROXY_COUNT]:
-            return hops[-values.PROXY_COUNT]
+        if len(hops) >= proxies and hops[-proxies]:
+            return hops[-proxies]
     return address
 
 
