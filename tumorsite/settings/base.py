@@ -85,9 +85,7 @@ FORM_RENDERER = "tumorsite.forms.Renderer"
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]
-USE_I18N = True
 FORMAT_MODULE_PATH = "tumorsite.formats"
-USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
