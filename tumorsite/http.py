@@ -20,5 +20,5 @@ def problem(
     """
     if wants_json(request):
         return JsonResponse({"error": message}, status=status)
-    context = {"message": message, **more}
+    context = {"message": message, "status": status, **more}
     return render(request, template or f"{status}.html", context, status=status)
