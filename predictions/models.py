@@ -44,8 +44,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 }
 
 ACTIVE = (Status.QUEUED, Status.RUNNING)
-# A run that came to nothing does not stand in the way of another with the same model.
-UNFINISHED_BUSINESS = (Status.FAILED, Status.CANCELLED)
+# Ended without a result: such a run does not stand in the way of another with the same model.
+WITHOUT_RESULT = (Status.FAILED, Status.CANCELLED)
 
 # The pictures of a scan and of an answer; the field of each, with the object's key, is `…_key`.
 SCAN_PICTURES = ("image", "thumbnail")
@@ -265,7 +265,7 @@ class Prediction(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["scan", "model_version"],
-                condition=~Q(status__in=UNFINISHED_BUSINESS),
+                condition=~Q(status__in=WITHOUT_RESULT),
                 name="one_answer_per_scan_and_model",
             ),
             models.CheckConstraint(

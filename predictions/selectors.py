@@ -17,7 +17,7 @@ from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, Wh
 
 from predictions.ids import first_uuid7
 from predictions.models import (
-    UNFINISHED_BUSINESS,
+    WITHOUT_RESULT,
     Label,
     ModelVersion,
     Prediction,
@@ -232,8 +232,8 @@ def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
         standing = latest.get(run.scan_id)
         if (
             standing is None
-            or run.status not in UNFINISHED_BUSINESS
-            or standing.status in UNFINISHED_BUSINESS
+            or run.status not in WITHOUT_RESULT
+            or standing.status in WITHOUT_RESULT
         ):
             latest[run.scan_id] = run
     return latest
@@ -241,7 +241,7 @@ def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
 
 def _standing(scan: OuterRef) -> QuerySet[Prediction]:
     """The same for the database: the runs of a scan, the one that stands for it first."""
-    nothing = Case(When(status__in=UNFINISHED_BUSINESS, then=1), default=0)
+    nothing = Case(When(status__in=WITHOUT_RESULT, then=1), default=0)
     return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
 
 

@@ -25,7 +25,7 @@ from predictions import rendering, storage
 from predictions.models import (
     ACTIVE,
     TRANSITIONS,
-    UNFINISHED_BUSINESS,
+    WITHOUT_RESULT,
     ModelVersion,
     Prediction,
     Scan,
@@ -341,4 +341,4 @@ def lend(*, to: ModelVersion, limit: int) -> None:
 def blocking_runs(scan: Scan | OuterRef, model_version: ModelVersion) -> QuerySet[Prediction]:
     """Runs of that model on the scan which no second one may join."""
     runs = Prediction.objects.filter(scan=scan, model_version=model_version)
-    return runs.exclude(status__in=UNFINISHED_BUSINESS)
+    return runs.exclude(status__in=WITHOUT_RESULT)

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from predictions.changes import changes
-from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan, Status
+from predictions.models import WITHOUT_RESULT, Prediction, Scan, Status
 from predictions.presentation import NOT_A_DIAGNOSIS, describe, error_rates
 from predictions.selectors import (
     newer_model,
@@ -95,7 +95,7 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         (
             run
             for run in runs
-            if newer and run.model_version_id == newer.pk and run.status not in UNFINISHED_BUSINESS
+            if newer and run.model_version_id == newer.pk and run.status not in WITHOUT_RESULT
         ),
         None,
     )
