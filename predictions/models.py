@@ -31,6 +31,13 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class Doubt(models.TextChoices):
+    """What lists say instead of “done” of an answer not to be relied on."""
+
+    UNSURE = "unsure", "Unsure"
+    UNRELIABLE = "unreliable", "Unreliable"
+
+
 # The one table of transitions; `predictions.services.lifecycle` is its only user.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
@@ -306,18 +313,20 @@ class Prediction(models.Model):
 
     @property
     def doubt(self) -> str:
-        """`unreliable`, `unsure`, or nothing where the network stands by its answer or has none."""
+        """A `Doubt`, or "" where the network stands by its answer or has none."""
         if not self.label:
             return ""
-        return "unreliable" if self.flagged else "unsure" if self.committed is False else ""
+        if self.flagged:
+            return Doubt.UNRELIABLE.value
+        return Doubt.UNSURE.value if self.committed is False else ""
 
     @property
-    def standing(self) -> str:
+    def display_status(self) -> str:
         """Its status; where an answer comes with a doubt, that instead, as “done” would hide it."""
         return self.doubt or self.status
 
     @property
-    def standing_words(self) -> str:
+    def display_status_words(self) -> str:
         return self.doubt.capitalize() or self.get_status_display()
 
 

@@ -18,6 +18,7 @@ from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, Wh
 from predictions.ids import first_uuid7
 from predictions.models import (
     WITHOUT_RESULT,
+    Doubt,
     Label,
     ModelVersion,
     Prediction,
@@ -77,19 +78,17 @@ def place_in_line(prediction: Prediction) -> int:
     return Prediction.objects.filter(status=Status.QUEUED, pk__lt=prediction.pk).count() + 1
 
 
-# What a list says instead of “done” of an answer not to be relied on; see `Prediction.standing`.
-UNSURE, UNRELIABLE = "unsure", "unreliable"
 # In the order in which people look for them.
 STATES = [
     (Status.SUCCEEDED.value, Status.SUCCEEDED.label),
-    (UNSURE, "Unsure"),
-    (UNRELIABLE, "Unreliable"),
+    *Doubt.choices,
     *(choice for choice in Status.choices if choice[0] != Status.SUCCEEDED),
 ]
-_STANDING = Case(
+# As `Prediction.display_status`.
+_DISPLAY_STATUS = Case(
     When(label="", then=F("status")),
-    When(flagged=True, then=Value(UNRELIABLE)),
-    When(committed=False, then=Value(UNSURE)),
+    When(flagged=True, then=Value(Doubt.UNRELIABLE.value)),
+    When(committed=False, then=Value(Doubt.UNSURE.value)),
     default=F("status"),
 )
 # Empty where the network does not stand by it.
@@ -162,15 +161,15 @@ class Filters:
             scans = scans.filter(pk__gte=_begin(self.since, self.zone))
         if self.until and self.until < date.max:
             scans = scans.filter(pk__lt=_begin(self.until + timedelta(days=1), self.zone))
-        leaning = self.status in {UNSURE, UNRELIABLE}
+        doubted = self.status in Doubt.values
         for name, value, what in (
-            ("status", self.status, _STANDING),
-            ("label", self.label, F("label") if leaning else _RELIED_ON),
+            ("status", self.status, _DISPLAY_STATUS),
+            ("label", self.label, F("label") if doubted else _RELIED_ON),
         ):
             if value:
-                own = _standing(OuterRef("pk")).annotate(asked=what).values("asked")
-                scans = scans.alias(**{f"standing_{name}": Subquery(own[:1])})
-                scans = scans.filter(**{f"standing_{name}": value})
+                own = _runs_best_first(OuterRef("pk")).annotate(asked=what).values("asked")
+                scans = scans.alias(**{f"shown_{name}": Subquery(own[:1])})
+                scans = scans.filter(**{f"shown_{name}": value})
         return scans
 
 
@@ -229,17 +228,13 @@ def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
     """
     latest: dict[UUID, Prediction] = {}
     for run in runs:
-        standing = latest.get(run.scan_id)
-        if (
-            standing is None
-            or run.status not in WITHOUT_RESULT
-            or standing.status in WITHOUT_RESULT
-        ):
+        best = latest.get(run.scan_id)
+        if best is None or run.status not in WITHOUT_RESULT or best.status in WITHOUT_RESULT:
             latest[run.scan_id] = run
     return latest
 
 
-def _standing(scan: OuterRef) -> QuerySet[Prediction]:
+def _runs_best_first(scan: OuterRef) -> QuerySet[Prediction]:
     """The same for the database: the runs of a scan, the one that stands for it first."""
     nothing = Case(When(status__in=WITHOUT_RESULT, then=1), default=0)
     return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
@@ -266,7 +261,7 @@ def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
     scans = filters.apply(scans_of(owner)).order_by()
     runs = Prediction.objects.filter(scan__in=scans)
     if filters.status or filters.label:
-        runs = runs.filter(pk=Subquery(_standing(OuterRef("scan")).values("pk")[:1]))
+        runs = runs.filter(pk=Subquery(_runs_best_first(OuterRef("scan")).values("pk")[:1]))
     return with_model(runs.select_related("scan").order_by("-id"))
 
 

@@ -172,9 +172,9 @@ def run_again(*, prediction: Prediction) -> Prediction:
     model = production_model()
     with transaction.atomic():
         scan = Scan.objects.select_for_update().get(pk=prediction.scan_id, deleted_at__isnull=True)
-        standing = blocking_runs(scan, model).first()
-        if standing:
-            return standing
+        blocking = blocking_runs(scan, model).first()
+        if blocking:
+            return blocking
         again = Prediction.objects.create(scan=scan, model_version=model)
         tracing.keep(again.pk)
         enqueue(again.pk)

@@ -233,7 +233,7 @@ class TestFilters:
         assert {scan.name for scan in found} == names
         assert {row.scan.name for row in export_rows(owner, filters)} == names
         if filters.status:
-            assert {scan.latest.standing for scan in found} <= {filters.status}  # type: ignore[attr-defined]  # set by the selector
+            assert {scan.latest.display_status for scan in found} <= {filters.status}  # type: ignore[attr-defined]  # set by the selector
 
     @pytest.mark.parametrize("asked", ["öl", "RÖNTGEN", "O\u0308l", "öl (1)"])
     def test_letters_with_accents_in_any_case_and_form(

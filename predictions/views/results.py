@@ -46,8 +46,8 @@ def owned_or_404(request: HttpRequest, prediction_id: UUID) -> Prediction:
 def _state(prediction: Prediction) -> dict[str, Any]:
     return {
         "status": prediction.status,
-        "standing": prediction.standing,
-        "text": prediction.standing_words,
+        "standing": prediction.display_status,
+        "text": prediction.display_status_words,
         "place": place_in_line(prediction),
         "attempt": prediction.attempt,
         "finished": not prediction.is_active,
