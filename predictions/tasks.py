@@ -10,7 +10,7 @@ from django.conf import settings
 
 from mltasks.engines import ModelError
 from mltasks.inference import Analyzer
-from predictions import passes
+from predictions import batches
 from predictions.models import ModelVersion
 from predictions.services import artifacts, deletion, drift, lifecycle, shadowing, sweeping
 from predictions.storage import StorageUnavailableError
@@ -28,7 +28,7 @@ def analyze_prediction(self: Any, prediction_id: str) -> None:
     if self.request.delivery_info.get("redelivered"):
         for row in lifecycle.abandoned_by(task_id=self.request.id):
             lifecycle.requeue(prediction=row)
-    passes.answer_waiting(prediction_id=prediction_id, task_id=self.request.id)
+    batches.answer_waiting(prediction_id=prediction_id, task_id=self.request.id)
 
 
 @project_task()

@@ -1,4 +1,4 @@
-"""What a pass tells of itself: logs, metrics and spans of each answer."""
+"""Logs, metrics and spans of each answer of a batch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Watch:
-    """The clock of one pass, from the claim of its rows to the record of each answer."""
+class BatchTimer:
+    """Times one batch, from the claim of its rows to the record of each answer."""
 
     traces: Mapping[str, str]
     claimed: int = field(default_factory=time.time_ns)
@@ -26,7 +26,7 @@ class Watch:
     engine_seconds: float = 0.0
 
     @classmethod
-    def of(cls, rows: Sequence[Prediction]) -> Watch:
+    def of(cls, rows: Sequence[Prediction]) -> BatchTimer:
         return cls(tracing.kept(row.pk for row in rows))
 
     @contextlib.contextmanager
