@@ -1,8 +1,8 @@
 """The network of one worker process, and how it follows the one in production.
 
-A thread looks at the registry every few seconds, fetches, checks, loads and warms up what has
-been promoted; the process takes it up between two passes. Until then, and for as long as it
-cannot be loaded, the present network goes on answering, under its own name.
+A thread asks the registry every few seconds, and fetches, checks, loads and warms up what has
+been promoted; it is swapped in between two passes. Until then, and for as long as it cannot be
+loaded, the present network goes on answering, under its own name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from predictions.storage import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3.0
+POLL_SECONDS = 3.0
 # What cannot be loaded now may be so later: a store comes back, a file is mended.
 RETRY_SECONDS = 30.0
 # Read by the health page; expires by itself once no worker complains any more.
@@ -106,22 +106,22 @@ class Serving:
         """The network that answers the next pass, which keeps it: the one after may be another's.
 
         Called before each pass. One that is ready takes its place here; if another was promoted
-        but is not ready yet, rows that wait for it are lent to the present one.
+        but is not ready yet, the present one answers some of the rows that wait for it.
         """
         promoted = _promoted()
-        self._take_up(promoted, between_passes=True)
+        self._swap_in(promoted, between_passes=True)
         present = self.present
         if promoted not in {None, present.version.pk}:
             self._wake.set()
-            lifecycle.lend(to=present.version, limit=settings.INFERENCE_BATCH)
+            lifecycle.reassign_some(to=present.version, limit=settings.INFERENCE_BATCH)
         return present
 
-    def begin(self) -> None:
+    def task_started(self) -> None:
         """A task starts: nothing may be swapped behind its back."""
         with self._guard:
             self._busy = True
 
-    def end(self) -> None:
+    def task_finished(self) -> None:
         """A task has ended; the watcher may swap from now on."""
         with self._guard:
             self._busy = False
@@ -132,18 +132,18 @@ class Serving:
 
     def _watch(self) -> None:
         while True:
-            self._wake.wait(LOOK_SECONDS)
+            self._wake.wait(POLL_SECONDS)
             self._wake.clear()
             try:
-                self.look()
+                self.poll()
             except Exception as error:
-                # The database may be away; the next look may find it back.
+                # The database may be away; the next poll may find it back.
                 logger.warning("the registry cannot be asked: %s", type(error).__name__)
             finally:
                 connection.close()
 
-    def look(self) -> None:
-        """Load what was promoted, and take it up if no task runs."""
+    def poll(self) -> None:
+        """Load what was promoted, and swap it in if no task runs."""
         promoted = production_model()
         with self._guard:
             if self._next is not None and self._next.version.pk != promoted.pk:
@@ -152,15 +152,15 @@ class Serving:
             ready = self._next or self._present
         if ready is not None and ready.version.pk == promoted.pk:
             self._failed = None
-        elif self._may_try(promoted):
+        elif self._retry_due(promoted):
             self._prepare(promoted)
         if self._failed is not None:
-            cache.set(FAULT_KEY, self._complaint(promoted), FAULT_SECONDS)
+            cache.set(FAULT_KEY, self._fault_text(promoted), FAULT_SECONDS)
         if self._next is not None:
             # Asked anew: loading takes long enough for a rollback.
-            self._take_up(_promoted())
+            self._swap_in(_promoted())
 
-    def _may_try(self, version: ModelVersion) -> bool:
+    def _retry_due(self, version: ModelVersion) -> bool:
         return self._failed != version.pk or time.monotonic() >= self._retry_at
 
     def _prepare(self, version: ModelVersion) -> None:
@@ -199,11 +199,11 @@ class Serving:
                 note=str(error),
             )
 
-    def _complaint(self, promoted: ModelVersion) -> str:
+    def _fault_text(self, promoted: ModelVersion) -> str:
         present = self._present.version if self._present else "nothing"
         return f"{promoted} is in production but cannot be loaded; {present} answers instead"
 
-    def _take_up(self, promoted: int | None, *, between_passes: bool = False) -> None:
+    def _swap_in(self, promoted: int | None, *, between_passes: bool = False) -> None:
         """Put the network that is ready in the present one's place, if it is still promoted.
 
         Not while a pass is under way.
@@ -216,4 +216,4 @@ class Serving:
             self._present, self._next = self._next, None
             version = self._present.version
         logger.info("%s answers from now on", version)
-        lifecycle.rebind(to=version)
+        lifecycle.reassign_queued(to=version)

@@ -105,12 +105,12 @@ def _after_fork(**_: Any) -> None:
 
 def _before_task(**_: Any) -> None:
     if _is_inference_node:
-        _serving.begin()
+        _serving.task_started()
 
 
 def _after_task(**_: Any) -> None:
     if _is_inference_node:
-        _serving.end()
+        _serving.task_finished()
 
 
 def connect() -> None:

@@ -306,7 +306,7 @@ def cancel_all(*, scan_ids: Sequence[UUID]) -> int:
     return cancelled
 
 
-def rebind(*, to: ModelVersion) -> None:
+def reassign_queued(*, to: ModelVersion) -> None:
     """Give queued rows of a model that is no longer in production to the one that is."""
     stale = Prediction.objects.filter(status=Status.QUEUED).exclude(model_version=to)
     if not stale.exists():
@@ -322,18 +322,18 @@ def rebind(*, to: ModelVersion) -> None:
             cancel(prediction=row, message="A newer network answers this scan instead.")
 
 
-def lend(*, to: ModelVersion, limit: int) -> None:
+def reassign_some(*, to: ModelVersion, limit: int) -> None:
     """Give some queued rows to a model that answers while the one in production cannot.
 
     A scan that it has answered before waits on: a second answer of the same model is none.
     """
     waiting = Prediction.objects.filter(due(timezone.now()), status=Status.QUEUED)
-    lent = (
+    reassigned = (
         waiting.exclude(model_version=to)
         .filter(~Exists(blocking_runs(OuterRef("scan"), to)))
         .order_by("id")
     )
-    for row in lent[:limit]:
+    for row in reassigned[:limit]:
         with suppress(IntegrityError), transaction.atomic():
             _unchanged(row).update(model_version=to)
 

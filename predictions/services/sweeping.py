@@ -61,7 +61,7 @@ def sweep() -> None:
     for row in Prediction.objects.filter(status=Status.RUNNING, heartbeat_at__lt=silent):
         lifecycle.requeue(prediction=row)
     try:
-        lifecycle.rebind(to=production_model())
+        lifecycle.reassign_queued(to=production_model())
     except NoModelError:
         logger.error("no model is in production; queued predictions wait")
         return

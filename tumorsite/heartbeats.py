@@ -1,8 +1,8 @@
-"""Signs of life that workers leave in DATA_DIR/run, for a probe that has no time to ask them.
+"""Heartbeats that workers leave in DATA_DIR/run, for a probe that has no time to ask them.
 
 `workers/<node>/starting` is written by a worker's parent, `workers/<node>/<pid>` by a child of
 its pool once it may take tasks: an inference child when its network is loaded and warm. A file's
-time is the last sign. Only the standard library: the probe must answer within a second.
+time is the last heartbeat. Only the standard library: the probe must answer within a second.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def ready(data_dir: Path, node: str) -> None:
     except OSError as error:
         logger.warning("probes will not find this worker: %s", error.strerror)
         return
-    threading.Thread(target=_beat, args=(file,), name="sign-of-life", daemon=True).start()
+    threading.Thread(target=_beat, args=(file,), name="heartbeat", daemon=True).start()
 
 
 def _beat(file: Path) -> None:
@@ -101,7 +101,7 @@ def touch(file: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Heartbeat:
     """One file, as it is now."""
 
     pid: int
@@ -109,12 +109,12 @@ class Sign:
     alive: bool
 
 
-def read(file: Path) -> Sign | None:
-    """The sign in a file; None if it has just gone or is none."""
+def read(file: Path) -> Heartbeat | None:
+    """The heartbeat in a file; None if it has just gone or is none."""
     try:
         said = json.loads(file.read_text(encoding="ascii"))
         age = time.time() - file.stat().st_mtime
         pid, was_born = int(said["pid"]), said["born"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Sign(pid, age, is_alive(pid) and born(pid) == was_born)
+    return Heartbeat(pid, age, is_alive(pid) and born(pid) == was_born)
