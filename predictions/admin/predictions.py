@@ -63,7 +63,7 @@ class NetworkFilter(admin.RelatedFieldListFilter):
 
     def field_choices(
         self, field: Any, request: HttpRequest, model_admin: Any
-    ) -> list[tuple[str, str]]:
+    ) -> list[tuple[str, Any]]:
         rows = ModelVersion.objects.only("name", "version")
         return [(str(row.pk), str(row)) for row in rows]
 
