@@ -141,7 +141,7 @@ def of_gpu() -> Iterator[Any]:
 def connect() -> None:
     """Say which part of the site shows what."""
     for look in (of_predictions, of_queues, of_models, of_sweeper, of_drift):
-        metrics.show_also("web", look)
+        metrics.register_collector("web", look)
     for look in (of_worker, of_gpu):
-        metrics.show_also("inference", look)
-    metrics.show_also("training", of_gpu)
+        metrics.register_collector("inference", look)
+    metrics.register_collector("training", of_gpu)

@@ -114,7 +114,7 @@ def _zone(name: str) -> str:
     return name if name in _zones() else ""
 
 
-def _begin(day: date, zone: str) -> UUID:
+def _first_id_of_day(day: date, zone: str) -> UUID:
     """The least id of a day."""
     return first_uuid7(datetime.combine(day, time.min, ZoneInfo(zone or "UTC")))
 
@@ -155,12 +155,12 @@ class Filters:
 
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
         if self.text:
-            scans = scans.filter(**_holding(self.text))
+            scans = scans.filter(**_name_contains(self.text))
         # Ids begin with the time: a stretch of the index that pages are read from anyway.
         if self.since:
-            scans = scans.filter(pk__gte=_begin(self.since, self.zone))
+            scans = scans.filter(pk__gte=_first_id_of_day(self.since, self.zone))
         if self.until and self.until < date.max:
-            scans = scans.filter(pk__lt=_begin(self.until + timedelta(days=1), self.zone))
+            scans = scans.filter(pk__lt=_first_id_of_day(self.until + timedelta(days=1), self.zone))
         doubted = self.status in Doubt.values
         for name, value, what in (
             ("status", self.status, _DISPLAY_STATUS),
@@ -173,7 +173,7 @@ class Filters:
         return scans
 
 
-def _holding(text: str) -> dict[str, str]:
+def _name_contains(text: str) -> dict[str, str]:
     """The lookup of names that hold `text` in any case."""
     if connection.vendor == "sqlite":
         # SQLite's own LIKE knows the two cases of A to Z only; expressions are Python's.

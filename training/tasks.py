@@ -38,7 +38,7 @@ def take_up(*, run_id: UUID, task_id: str) -> bool:
     if run is None:
         return False
     # What it needs takes a moment to load, which only training workers need to wait for.
-    from training.following import follow
+    from training.runner import follow
 
     try:
         follow(run)

@@ -90,8 +90,8 @@ def expire_anonymous(*, chunk: int = 1000) -> int:
     stale = Scan.objects.filter(
         owner__isnull=True, deleted_at__isnull=True, pk__lt=first_uuid7(limit)
     ).order_by("pk")
-    late, hidden = _until(settings.TASK_SOFT_LIMIT / 2), 0
-    while not late() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
+    expired, hidden = _deadline(settings.TASK_SOFT_LIMIT / 2), 0
+    while not expired() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
         # An owner may have come to them since.
         hidden += delete_scans(scans=stale.filter(pk__in=ids))
     return hidden
@@ -105,8 +105,8 @@ def expire_accesses(*, chunk: int = 1000) -> int:
     """
     limit = timezone.now() - timedelta(days=settings.ACCESS_RETENTION_DAYS)
     old = Access.objects.filter(at__lt=limit).order_by("at")
-    late, removed = _until(settings.TASK_SOFT_LIMIT / 2), 0
-    while not late() and (ids := list(old.values_list("pk", flat=True)[:chunk])):
+    expired, removed = _deadline(settings.TASK_SOFT_LIMIT / 2), 0
+    while not expired() and (ids := list(old.values_list("pk", flat=True)[:chunk])):
         removed += Access.objects.filter(pk__in=ids).delete()[0]
     return removed
 
@@ -128,7 +128,7 @@ def _scan_id(key: str) -> UUID | None:
         return None
 
 
-def _remove_orphans(keys: list[str]) -> int:
+def _delete_unrecorded(keys: list[str]) -> int:
     recorded = _recorded_keys([pk for key in keys if (pk := _scan_id(key))])
     orphans = [key for key in keys if key not in recorded]
     for key in orphans:
@@ -136,12 +136,13 @@ def _remove_orphans(keys: list[str]) -> int:
     return len(orphans)
 
 
-def _until(seconds: float) -> Callable[[], bool]:
+def _deadline(seconds: float) -> Callable[[], bool]:
+    """What says whether so many seconds have passed since now."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
 
-def _unowned(chunk: int, late: Callable[[], bool]) -> int:
+def _delete_orphans(chunk: int, expired: Callable[[], bool]) -> int:
     """Remove old objects that no record names, going on where the last check ran out of time."""
     limit = timezone.now() - ORPHAN_AGE
     removed, keys = 0, []
@@ -149,16 +150,16 @@ def _unowned(chunk: int, late: Callable[[], bool]) -> int:
         if changed < limit:
             keys.append(key)
         if len(keys) >= chunk:
-            removed += _remove_orphans(keys)
+            removed += _delete_unrecorded(keys)
             keys = []
-        if late():
+        if expired():
             cache.set(LAST_KEY, key, None)
-            return removed + _remove_orphans(keys)
+            return removed + _delete_unrecorded(keys)
     cache.delete(LAST_KEY)
-    return removed + _remove_orphans(keys)
+    return removed + _delete_unrecorded(keys)
 
 
-def _left_by_checks() -> int:
+def _delete_health_objects() -> int:
     """Remove what checks of the store's health have left that were killed in between."""
     limit = timezone.now() - ORPHAN_AGE
     left = [key for key, changed in storage.walk(HEALTH) if changed < limit]
@@ -181,7 +182,7 @@ def _missing(scan: Scan) -> list[str]:
     ]
 
 
-def _bereft(chunk: int, late: Callable[[], bool]) -> int:
+def _count_missing(chunk: int, expired: Callable[[], bool]) -> int:
     """Count the objects of scans that are gone, going on where the last check ran out of time."""
     scans = Scan.objects.filter(deleted_at__isnull=True).order_by("pk")
     after = cache.get(LAST_SCAN)
@@ -197,14 +198,14 @@ def _bereft(chunk: int, late: Callable[[], bool]) -> int:
             lost += len(missing)
             for words in missing:
                 logger.error("%s", words)
-        if late():
+        if expired():
             cache.set(LAST_SCAN, scan.pk, None)
             return lost
     cache.delete(LAST_SCAN)
     return lost
 
 
-def _unowned_models() -> int:
+def _delete_orphan_models() -> int:
     """Remove what old uploads of networks that ended early have left."""
     removed = 0
     for artifact, changed in list(artifacts.stored()):
@@ -214,7 +215,7 @@ def _unowned_models() -> int:
     return removed
 
 
-def _bereft_models() -> int:
+def _count_missing_models() -> int:
     """Count the networks whose files are gone."""
     stored = {artifact for artifact, _ in artifacts.stored()}
     lost = 0
@@ -236,8 +237,12 @@ def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str
         seconds: how long it may take; the next check goes on where this one stops.
     """
     share = (settings.TASK_SOFT_LIMIT if seconds is None else seconds) / 3
-    removed = _left_by_checks() + _unowned_models() + _unowned(chunk, _until(share))
-    lost = _bereft_models() + _bereft(chunk, _until(share))
+    removed = (
+        _delete_health_objects()
+        + _delete_orphan_models()
+        + _delete_orphans(chunk, _deadline(share))
+    )
+    lost = _count_missing_models() + _count_missing(chunk, _deadline(share))
     if removed:
         logger.warning("%d orphaned objects were removed", removed)
     return {"removed": removed, "lost": lost}
