@@ -13,8 +13,8 @@ from django.db.models import Model, Prefetch, QuerySet
 
 from accounts.models import User
 from predictions.models import Access, Prediction, Review, Scan
+from predictions.owners import Owner
 from predictions.selectors import scans_of, with_model
-from predictions.visitors import Owner
 
 CHUNK = 200
 M = TypeVar("M", bound=Model)

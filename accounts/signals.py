@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.services.adoption import adopt_visitor
-from predictions.visitors import SESSION_KEY
+from predictions.owners import SESSION_KEY
 
 
 @receiver(user_logged_in)

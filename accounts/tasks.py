@@ -6,7 +6,7 @@ from django.core.management import call_command
 from django.db.models import Exists, OuterRef
 
 from accounts.services import adoption, erasure
-from predictions.task import project_task
+from predictions.queueing import project_task
 
 
 @project_task()

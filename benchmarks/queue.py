@@ -17,7 +17,7 @@ from predictions.models import ACTIVE, Prediction, Scan, Status
 from predictions.rendering import thumbnail_png
 from predictions.services.registry import production_model
 from predictions.tasks import analyze_prediction
-from predictions.visitors import Owner
+from predictions.owners import Owner
 
 TIMEOUT = 300
 

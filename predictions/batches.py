@@ -23,9 +23,9 @@ from mltasks.engines import Outputs
 from mltasks.inference import Analysis, Analyzer, Prepared
 from predictions import storage, worker
 from predictions.models import Prediction
+from predictions.queueing import drop_connection
 from predictions.services import lifecycle
 from predictions.serving import Loaded
-from predictions.task import drop_connection
 from predictions.telemetry import BatchTimer
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from django.utils import timezone
 from predictions import worker
 from predictions.ids import first_uuid7
 from predictions.models import ACTIVE, ModelVersion, Prediction, Status
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import drift
 from predictions.services.sweeping import SWEPT_KEY
-from predictions.task import Queue, messages_waiting
 from tumorsite.observability import metrics
 from tumorsite.observability.gpu import gpu_memory
 

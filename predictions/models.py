@@ -62,7 +62,7 @@ RESULT_PICTURES = ("area", "outline", "attention", "contours")
 class ModelVersion(models.Model):
     """One network that this site knows, with its files in the object store.
 
-    `predictions.services.registry` and `predictions.services.comparing` are its only writers.
+    `predictions.services.registry` and `predictions.services.gate` are its only writers.
     Columns that were added later have a default in the database, so that code from before them
     can still write rows.
     """

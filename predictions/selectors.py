@@ -25,8 +25,8 @@ from predictions.models import (
     Scan,
     Status,
 )
+from predictions.owners import Owner
 from predictions.services.registry import in_production
-from predictions.visitors import Owner
 
 PAGE_SIZE = 24
 # As many stand side by side on the front page.

@@ -12,9 +12,9 @@ from mltasks.engines import ModelError
 from mltasks.inference import Analyzer
 from predictions import batches
 from predictions.models import ModelVersion
+from predictions.queueing import ANALYZE, ERASE, SHADOW, Queue, messages_waiting, project_task
 from predictions.services import artifacts, deletion, drift, lifecycle, shadowing, sweeping
 from predictions.storage import StorageUnavailableError
-from predictions.task import ANALYZE, ERASE, SHADOW, Queue, messages_waiting, project_task
 
 logger = logging.getLogger(__name__)
 

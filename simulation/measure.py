@@ -60,7 +60,7 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
     """Seconds of a pass with one scan, and of a scan where full passes follow each other."""
     from benchmarks import queue
     from predictions.models import Prediction
-    from predictions.visitors import Owner
+    from predictions.owners import Owner
 
     queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
     alone = []
@@ -122,7 +122,7 @@ def database(images: list[np.ndarray]) -> dict[str, float]:
     from mltasks.images import encode_png
     from predictions import passes as work
     from predictions.services.submission import submit_scan
-    from predictions.visitors import Owner
+    from predictions.owners import Owner
 
     counted: Counter[str] = Counter()
     with _statements(counted):

@@ -16,13 +16,14 @@ from typing import Any
 
 from django.conf import settings
 
-from mltasks import gate, pipeline
+from mltasks import pipeline
 from mltasks.data import DataError
 from mltasks.engines import ModelError
+from mltasks.gate import GateError
 from mltasks.training import Progress, Recipe, parse_recipe
 from mltasks.training.curves import draw_curves
 from predictions.models import ModelVersion
-from predictions.services import comparing, registry
+from predictions.services import gate, registry
 from predictions.services.notifying import notify
 from training import checkpoints, data, services
 from training.models import TrainingRun
@@ -148,14 +149,14 @@ def _compare(
         return ""
     services.note(run=run, progress=f"comparing with {production}, which is in production"[:200])
     try:
-        comparing.compare(
+        gate.compare(
             candidate=version,
-            data=comparing.held_out(*comparing_on),
+            data=gate.held_out(*comparing_on),
             by=run.started_by,
             actor=f"training run {run.pk}",
             say=report,
         )
-    except (gate.GateError, DataError, ModelError, registry.ReleaseError) as error:
+    except (GateError, DataError, ModelError, registry.ReleaseError) as error:
         return f"Not compared with {production}: {error}"
     return ""
 

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from mltasks.training.config import named_recipe, read_recipe
-from predictions.task import Queue, messages_waiting, send_on_commit
+from predictions.queueing import Queue, messages_waiting, send_on_commit
 from training.models import TrainingRun
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from django.db import DatabaseError
 from mltasks.data import DataError
 from mltasks.engines import ModelError
 from mltasks.training.config import RecipeError
+from predictions.queueing import project_task
 from predictions.storage import StorageUnavailableError
-from predictions.task import project_task
 from training import checkpoints, services, triggers
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,10 @@ _postgresql = DatabaseWrapper({**settings.DATABASES["default"], "TIME_ZONE": Non
 
 Found = Iterator[tuple[str, str]]
 
-LOCKS = "writers wait while it is made: predictions.online.AddIndexOnline, with atomic = False"
+LOCKS = (
+    "writers wait while it is made: predictions.migration_operations.AddIndexOnline, "
+    "with atomic = False"
+)
 NO_DEFAULT = "code from before writes rows without it: null=True or db_default=…"
 BREAKS = "code from before may write what it forbids, and rows are checked under a lock"
 ALONE = (

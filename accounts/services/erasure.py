@@ -17,8 +17,8 @@ from wagtail.models import ModelLogEntry
 
 from accounts.models import User
 from predictions.models import Scan
+from predictions.queueing import send_on_commit
 from predictions.services.deletion import delete_scans
-from predictions.task import send_on_commit
 
 logger = logging.getLogger(__name__)
 

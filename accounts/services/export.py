@@ -20,9 +20,9 @@ from accounts.selectors import account_facts, exported_facts, exported_scans, in
 from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
+from predictions.owners import Owner
 from predictions.selectors import Filters, export_rows, scans_of
 from predictions.services.auditing import record_export
-from predictions.visitors import Owner
 
 README = """\
 Your data at TumorSite, as of {now:%d %B %Y, %H:%M} UTC

@@ -31,7 +31,7 @@ from predictions.models import (
     Scan,
     Status,
 )
-from predictions.task import ANALYZE, send_on_commit
+from predictions.queueing import ANALYZE, send_on_commit
 from tumorsite.observability import metrics
 
 logger = logging.getLogger(__name__)

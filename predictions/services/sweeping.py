@@ -24,10 +24,10 @@ from predictions.models import (
     Scan,
     Status,
 )
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.registry import NoModelError, production_model
-from predictions.task import Queue, messages_waiting
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
+from predictions.owners import Owner
+from predictions.queueing import Queue, messages_waiting
 from predictions.selectors import scans_of
 from predictions.services import deletion, sweeping
 from predictions.services.auditing import record_access
 from predictions.services.ownership import adopt
-from predictions.task import Queue, messages_waiting
-from predictions.visitors import Owner
 from tests.support.records import conclude, finish, make_user, start, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]

@@ -21,6 +21,7 @@ from pytest_django import DjangoAssertNumQueries
 from predictions import selectors
 from predictions.ids import first_uuid7
 from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.owners import Owner
 from predictions.selectors import (
     Filters,
     export_rows,
@@ -33,7 +34,6 @@ from predictions.selectors import (
     scans_of,
 )
 from predictions.services.lifecycle import cancel
-from predictions.visitors import Owner
 from tests.support.records import (
     conclude,
     finish,

@@ -19,10 +19,10 @@ from mltasks.inference import load_analyzer
 from mltasks.tests.conftest import write_data
 from predictions import storage, tasks
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import artifacts, deletion, registry, shadowing
 from predictions.services.registry import ReleaseError
 from predictions.shadow_report import shadow_report
-from predictions.task import Queue, messages_waiting
 from tests.support.networks import fitted, onnx_bytes, write_network
 from tests.support.pictures import broken
 from tests.support.records import conclude, finish, make_user, rejection, start, submit

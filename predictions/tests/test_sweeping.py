@@ -18,9 +18,9 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from predictions import storage
 from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import lifecycle, sweeping
 from predictions.services.deletion import delete_scans
-from predictions.task import Queue, messages_waiting
 from tests.support.records import conclude, finish, make_model, start, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from mltasks.images import Pixels
 from mltasks.inference import Analysis
-from predictions import batches, storage, task, tasks, worker
+from predictions import batches, queueing, storage, tasks, worker
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.services.deletion import delete_scans
@@ -309,7 +309,7 @@ def test_a_connection_is_closed_unless_a_transaction_of_others_is_on_it(
 ) -> None:
     closed: list[bool] = []
     link = SimpleNamespace(in_atomic_block=inside, close=lambda: closed.append(True))
-    monkeypatch.setattr(task, "connection", link)
+    monkeypatch.setattr(queueing, "connection", link)
     analyze_prediction.on_failure(SoftTimeLimitExceeded(), "task-1", (), {}, None)
     assert closed == [True] * (not inside)
 

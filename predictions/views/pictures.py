@@ -17,12 +17,12 @@ from django.views.decorators.http import require_safe
 from mltasks.images import LARGE
 from predictions import storage
 from predictions.models import Prediction
+from predictions.owners import owner_of
 from predictions.report import PictureLostError, report_pdf
 from predictions.services.auditing import record_access
 from predictions.services.submission import BusyError, turn_of_large
 from predictions.views.results import owned_or_404
 from predictions.views.submission import BUSY
-from predictions.visitors import owner_of
 from tumorsite.http import problem
 
 logger = logging.getLogger(__name__)

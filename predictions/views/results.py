@@ -14,8 +14,9 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from predictions.changes import changes
+from predictions.answer_diff import changes
 from predictions.models import WITHOUT_RESULT, Prediction, Scan, Status
+from predictions.owners import owner_of
 from predictions.presentation import NOT_A_DIAGNOSIS, describe, error_rates
 from predictions.selectors import (
     newer_model,
@@ -29,7 +30,6 @@ from predictions.services.lifecycle import cancel as cancel_prediction
 from predictions.services.registry import NoModelError
 from predictions.services.submission import run_again
 from predictions.views.submission import throttled
-from predictions.visitors import owner_of
 
 # Longer than this, and whoever waits is told that it is not as usual.
 LATE_SECONDS = 10
