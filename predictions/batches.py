@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 # Long enough for a short outage to pass, short enough for a person to wait through.
 OUTAGE_WAIT = 5.0
 # Shares of a task's time. After the first it claims no further batch, then it waits no
-# longer for pictures to be read, then for pictures to be stored. The rest is there to say so.
+# longer for pictures to be read, then for pictures to be stored. The rest is for recording that.
 LAST_CLAIM, LAST_READ, LAST_SAVE = 1 / 3, 1 / 2, 4 / 5
 
 IMAGE_LOST = "The stored picture can no longer be read. Please upload it again."
@@ -121,7 +121,7 @@ class _BatchLoop:
     def _claim(self, *, fresh: bool = False) -> _Batch | None:
         """Take rows for a batch and have their pictures read.
 
-        None if none wait, if it is late, or if the worker is to stop: other workers take the rest.
+        None if no rows wait, time is short or the worker is to stop: other workers take the rest.
         """
         if self.claimed and (worker.stopping() or not self._time_until(LAST_CLAIM)):
             return None
@@ -186,7 +186,7 @@ class _BatchLoop:
         return max(0.0, self._start + share * settings.TASK_SOFT_LIMIT - time.monotonic())
 
     def _wait_for(self, future: Future[Result], share: float) -> Result:
-        """What a thread has made.
+        """The result of a thread.
 
         Raises:
             predictions.storage.StorageUnavailableError: it hangs. The task must say so while it
@@ -236,7 +236,7 @@ def _save(
 
 
 def _requeue_or_fail(row: Prediction, error: Exception) -> None:
-    """Decide what a fault of storage or database means for a row."""
+    """Give a row to another attempt after an outage, or fail it if its picture is lost."""
     if isinstance(error, storage.StorageUnavailableError | OperationalError):
         logger.warning("prediction %s must wait: %s", row.pk, type(error).__name__)
         lifecycle.requeue(prediction=row, outage=True, wait=OUTAGE_WAIT)

@@ -139,7 +139,7 @@ def of_gpu() -> Iterator[Any]:
 
 
 def connect() -> None:
-    """Say which part of the site shows what."""
+    """Register each metric with the parts of the site that show it."""
     for look in (of_predictions, of_queues, of_models, of_sweeper, of_drift):
         metrics.register_collector("web", look)
     for look in (of_worker, of_gpu):

@@ -184,7 +184,7 @@ class Scan(models.Model):
     thumbnail_key = models.CharField(max_length=200)
     facts = models.JSONField("facts kept of the upload", default=dict)
     created_at = models.DateTimeField("uploaded", auto_now_add=True)
-    # Set first, so that nobody sees the scan while its objects and then its row are removed.
+    # Set first: nobody sees the scan any more while its objects and then its row are removed.
     deleted_at = models.DateTimeField("deletion asked for", null=True, blank=True)
 
     class Meta:
@@ -222,7 +222,7 @@ class Prediction(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     scan = models.ForeignKey(Scan, models.CASCADE, related_name="predictions")
-    # Nearly all rows share one model: an index on it would only lead the planner astray.
+    # Nearly all rows share one model: an index on it would only mislead the planner.
     model_version = models.ForeignKey(
         ModelVersion, models.PROTECT, related_name="predictions", db_index=False
     )
@@ -231,7 +231,7 @@ class Prediction(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     # Attempts lost to an outage of storage or database, which are not the scan's fault.
     outages = models.PositiveIntegerField(default=0)
-    # The task that runs it: a message delivered again finds the rows its dead worker left.
+    # The task that runs it: by this a redelivered message finds the rows of its dead worker.
     claimed_by = models.CharField(max_length=64, blank=True, default="")
     queued_at = models.DateTimeField(auto_now_add=True)
     not_before = models.DateTimeField("waits until", null=True, blank=True)
@@ -307,7 +307,7 @@ class Prediction(models.Model):
 
     @property
     def short_answer(self) -> str:
-        """The answer in a word, after one that it is not to be relied on; "" without one."""
+        """The answer in a word, preceded by its doubt if there is one; "" without an answer."""
         label = self.get_label_display()
         return f"{self.doubt.capitalize()}: {label.lower()}" if label and self.doubt else label
 
@@ -322,7 +322,7 @@ class Prediction(models.Model):
 
     @property
     def display_status(self) -> str:
-        """Its status; where an answer comes with a doubt, that instead, as “done” would hide it."""
+        """Its status, or the doubt of its answer, which “done” would hide."""
         return self.doubt or self.status
 
     @property

@@ -82,8 +82,8 @@ class ProjectTask(DjangoTask):
 def project_task(*, hours: int = 0, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Declare a task with the project's queue rules; CELERY_TASK_ROUTES says its queue.
 
-    By the settings it is acknowledged after it ends, comes back if its worker dies, and keeps no
-    result: the database row is the truth. Here it gets soft and hard time limits.
+    The settings have every task acknowledged after it ends, delivered again if its worker dies, and
+    keep no result: the database row is the truth. Soft and hard time limits are set here.
 
     Args:
         hours: limit of a task that takes hours. The broker sends its message again meanwhile,

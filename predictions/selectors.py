@@ -93,7 +93,7 @@ _DISPLAY_STATUS = Case(
 )
 # Empty where the network does not stand by it.
 _RELIED_ON = Case(When(Q(flagged=True) | Q(committed=False), then=Value("")), default=F("label"))
-# Before there were any scans; ids know no time before 1970.
+# Before there were any scans; ids cannot hold a time before 1970.
 _LONG_AGO = date(1970, 1, 2)
 
 
@@ -106,7 +106,7 @@ def _day(text: str) -> date | None:
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    """Reading them takes ten milliseconds."""
+    """Cached, as reading them takes ten milliseconds."""
     return frozenset(available_timezones())
 
 
@@ -145,8 +145,7 @@ class Filters:
         return cls(
             status=status if status in dict(STATES) else "",
             label=label if label in Label.values else "",
-            # PostgreSQL takes no NUL.
-            # Names are kept in this form of letters with accents.
+            # PostgreSQL accepts no NUL. Names are stored in this normal form (NFC).
             text=unicodedata.normalize("NFC", query.get("q", "").replace("\0", "").strip()[:100]),
             since=since,
             until=until,
@@ -176,7 +175,7 @@ class Filters:
 def _name_contains(text: str) -> dict[str, str]:
     """The lookup of names that hold `text` in any case."""
     if connection.vendor == "sqlite":
-        # SQLite's own LIKE knows the two cases of A to Z only; expressions are Python's.
+        # SQLite's own LIKE ignores case in A to Z only; its regular expressions are Python's.
         return {"name__iregex": re.escape(text)}
     return {"name__icontains": text}
 
@@ -222,9 +221,9 @@ def history_page(
 
 
 def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
-    """By scan the run that stands for it, of runs in the order of their ids.
+    """The run that represents each scan, of runs in the order of their ids.
 
-    The newest, unless that has come to nothing and an older one has not.
+    The newest, unless that ended without a result and an older one did not.
     """
     latest: dict[UUID, Prediction] = {}
     for run in runs:
@@ -235,13 +234,13 @@ def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
 
 
 def _runs_best_first(scan: OuterRef) -> QuerySet[Prediction]:
-    """The same for the database: the runs of a scan, the one that stands for it first."""
+    """The runs of a scan, beginning with the one that represents it; as `latest_runs`."""
     nothing = Case(When(status__in=WITHOUT_RESULT, then=1), default=0)
     return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
 
 
 def with_latest(scans: Iterable[Scan]) -> list[Scan]:
-    """Each with `scan.latest`, the run that stands for it, by one query for all.
+    """Each with `scan.latest`, the run that represents it, by one query for all.
 
     Without those that have been erased since they were read.
     """
@@ -256,7 +255,7 @@ def with_latest(scans: Iterable[Scan]) -> list[Scan]:
 def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
     """Every prediction of the filtered history, for the CSV; read it with `iterator()`.
 
-    Where a state or finding is asked for, only the runs that have it and stand for their scans.
+    Where a state or finding is asked for, only the runs that have it and represent their scans.
     """
     scans = filters.apply(scans_of(owner)).order_by()
     runs = Prediction.objects.filter(scan__in=scans)

@@ -26,9 +26,9 @@ from predictions.storage import StorageUnavailableError
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 3.0
-# What cannot be loaded now may be so later: a store comes back, a file is mended.
+# Loading may succeed later: a store comes back, a file is repaired.
 RETRY_SECONDS = 30.0
-# Read by the health page; expires by itself once no worker complains any more.
+# Read by the health page; expires once no worker writes it any more.
 FAULT_KEY, FAULT_SECONDS = "worker:model-fault", 15
 
 
@@ -49,7 +49,7 @@ def load(version: ModelVersion) -> Loaded:
 
 
 def check_production() -> None:
-    """See that the network in production is at hand and whole, without loading it.
+    """Check that the network in production is available and whole, without loading it.
 
     Raises:
         ModelError: there is none, or it cannot be used.
@@ -71,7 +71,7 @@ def _promoted() -> int | None:
 
 
 class Serving:
-    """What answers in this process. Only its own task thread and its watcher touch it."""
+    """What answers in this process. Only its task thread and its watcher use it."""
 
     def __init__(self) -> None:
         self._present: Loaded | None = None
@@ -117,7 +117,7 @@ class Serving:
         return present
 
     def task_started(self) -> None:
-        """A task starts: nothing may be swapped behind its back."""
+        """A task starts: from now on it decides when networks are swapped."""
         with self._guard:
             self._busy = True
 
@@ -127,7 +127,7 @@ class Serving:
             self._busy = False
 
     def watch(self) -> None:
-        """Follow the production for the rest of this process's life, in a thread of its own."""
+        """Follow the network in production in a thread, for as long as this process lives."""
         threading.Thread(target=self._watch, name="model-watch", daemon=True).start()
 
     def _watch(self) -> None:

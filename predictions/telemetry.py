@@ -31,7 +31,7 @@ class BatchTimer:
 
     @contextlib.contextmanager
     def engine(self, pictures: int) -> Iterator[None]:
-        """Around the forward pass over so many pictures."""
+        """Times the forward pass over so many pictures."""
         self.pictures, self.engine_start = pictures, time.time_ns()
         start = time.perf_counter()
         try:
@@ -40,7 +40,7 @@ class BatchTimer:
             self.engine_seconds = time.perf_counter() - start
 
     def answered(self, row: Prediction, version: ModelVersion) -> None:
-        """One row's answer is recorded."""
+        """Report that one row's answer is recorded."""
         end, whole = time.time_ns(), time.monotonic() - self.began
         total = 0.0
         if row.finished_at is not None:

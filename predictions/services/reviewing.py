@@ -53,5 +53,5 @@ def save_review(*, review: Review, reviewer: User) -> None:
 
 
 def _count_anew() -> None:
-    """What waits for review is counted anew once the present transaction has been committed."""
+    """Have the results that wait counted again once the present transaction is committed."""
     transaction.on_commit(partial(cache.delete, WAITING_KEY))

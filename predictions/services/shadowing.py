@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Scans of one pass, and how far back it looks: what is older is let go.
+# Scans of one pass, and how old an answer may be: older ones are skipped.
 BATCH = 8
 WITHIN = timedelta(minutes=30)
 Outcome = ShadowAnswer.Outcome
@@ -60,7 +60,7 @@ def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> 
 
 
 def end(*, by: User | None = None, actor: str = "") -> bool:
-    """Let nothing run in the shadow; whether something did."""
+    """Let nothing run in the shadow. Returns whether something did."""
     with transaction.atomic():
         return _end(by, actor)
 
@@ -91,13 +91,13 @@ def waiting(version: ModelVersion) -> QuerySet[Prediction]:
 
 
 def is_chosen(prediction: Prediction) -> bool:
-    """Whether it belongs to the share of traffic. The same every time, for every worker."""
+    """Whether it belongs to SHADOW_PERCENT of traffic: always the same, in every worker."""
     # The last bits of the id are random.
     return int(prediction.pk.int % 100) < int(settings.SHADOW_PERCENT)
 
 
 def follow(analyzer_of: Callable[[ModelVersion], Analyzer], *, seconds: float) -> int:
-    """Let the candidate answer what waits for it, for so long; how many it was.
+    """Let the candidate answer what waits for it, for so long. Returns how many it answered.
 
     Args:
         analyzer_of: loads a network.
@@ -135,7 +135,7 @@ def _record(row: Prediction, version: ModelVersion, analyzer: Analyzer) -> None:
     except storage.StorageUnavailableError:
         raise
     except Exception:
-        # Without a row it would stay the oldest that waits, and stop all those behind it.
+        # Without a row it would stay the oldest that waits, and block all others.
         logger.exception("a scan was not run in the shadow")
     # Another worker may have been first, or the scan been deleted meanwhile.
     try:

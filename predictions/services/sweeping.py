@@ -35,24 +35,24 @@ logger = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(hours=1)
 # A folder of a network is large, and may be sent over a slow line.
 MODEL_ORPHAN_AGE = timedelta(days=1)
-# A healthy queue takes a row up long before this.
+# In a healthy queue a row is claimed long before this.
 PATIENCE = timedelta(seconds=5)
 # When the sweeper last went through.
 SWEPT_KEY = "sweep:last"
-# Where the check for orphans goes on. Should the cache forget, it begins anew.
+# Where the check for orphans goes on. If the cache has lost it, the check starts over.
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
 # Where /health/ writes, reads and removes an object of its own.
 HEALTH = "health/"
-# Where records name their objects.
+# Fields of records that name objects.
 SCAN_KEYS = tuple(f"{kind}_key" for kind in SCAN_PICTURES)
 RESULT_KEYS = tuple(f"{kind}_key" for kind in RESULT_PICTURES)
 
 
 def sweep() -> None:
-    """Bring every stuck row on its way again.
+    """Set every stuck row going again.
 
-    1. Rows claimed longer ago than any task may take, the hard limit, go to another attempt: the
-       task that held them has ended without a word.
+    1. Rows claimed longer ago than the hard limit of a task go to another attempt: the task that
+       held them has ended without recording anything.
     2. Queued rows of a retired model go to the model in production.
     3. If fewer messages wait than rows, the broker has lost some: those are sent again.
     """
@@ -80,7 +80,7 @@ def sweep() -> None:
 
 
 def expire_anonymous(*, chunk: int = 1000) -> int:
-    """Delete scans of visitors without an account after the retention time, while there is time.
+    """Delete visitors' scans after the retention time, for as long as this task has time.
 
     Args:
         chunk: scans deleted in one transaction; others write meanwhile.
@@ -98,7 +98,7 @@ def expire_anonymous(*, chunk: int = 1000) -> int:
 
 
 def expire_accesses(*, chunk: int = 1000) -> int:
-    """Delete the audit rows of what was handed out long ago, for as long as there is time.
+    """Delete audit rows older than the retention time, for as long as this task has time.
 
     Args:
         chunk: rows deleted at once; others write to the table meanwhile.
@@ -137,7 +137,7 @@ def _delete_unrecorded(keys: list[str]) -> int:
 
 
 def _deadline(seconds: float) -> Callable[[], bool]:
-    """What says whether so many seconds have passed since now."""
+    """A function that returns whether so many seconds have passed."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
@@ -160,7 +160,7 @@ def _delete_orphans(chunk: int, expired: Callable[[], bool]) -> int:
 
 
 def _delete_health_objects() -> int:
-    """Remove what checks of the store's health have left that were killed in between."""
+    """Remove the objects of health checks that were killed before they could."""
     limit = timezone.now() - ORPHAN_AGE
     left = [key for key, changed in storage.walk(HEALTH) if changed < limit]
     for key in left:
@@ -169,8 +169,8 @@ def _delete_health_objects() -> int:
 
 
 def _missing(scan: Scan) -> list[str]:
-    """What of a scan and its results is gone from the store, each said in words."""
-    # One listing, as each of up to half a dozen objects a result would be a request of its own.
+    """A sentence for each object of a scan and its results that is gone from the store."""
+    # One listing: to ask for each object by itself would be up to half a dozen requests a result.
     stored = {key for key, _ in storage.walk(scan.prefix)}
     named: list[tuple[Scan | Prediction, tuple[str, ...]]] = [(scan, SCAN_KEYS)]
     named += [(run, RESULT_KEYS) for run in scan.predictions.all()]
@@ -206,7 +206,7 @@ def _count_missing(chunk: int, expired: Callable[[], bool]) -> int:
 
 
 def _delete_orphan_models() -> int:
-    """Remove what old uploads of networks that ended early have left."""
+    """Remove what unfinished uploads of networks left long ago."""
     removed = 0
     for artifact, changed in list(artifacts.stored()):
         old = changed < timezone.now() - MODEL_ORPHAN_AGE
