@@ -11,7 +11,7 @@ from predictions.queueing import project_task
 
 @project_task()
 def clear_sessions() -> None:
-    """Those that have ended go, and with them where and by which browser they were used."""
+    """Delete ended sessions, and with them the records of where and by which browser."""
     call_command("clearsessions")
     kept = Session.objects.filter(pk=OuterRef("session_key"))
     UserSession.objects.filter(~Exists(kept)).delete()

@@ -16,15 +16,14 @@ logger = logging.getLogger(__name__)
 def hidden_key(key: str, prefix: str, version: int) -> str:
     """For KEY_FUNCTION: a keyed hash of the key, which may hold somebody's address.
 
-    The server keeps a log of all that it is sent, so what is in the cache for two minutes stays on
-    a disk for longer.
+    The server logs all that it is sent to disk, where it stays for longer than in the cache.
     """
     digest = hmac.new(settings.SECRET_KEY.encode(), f"{version}:{key}".encode(), hashlib.sha256)
     return f"{prefix}:{digest.hexdigest()}"
 
 
 def _forgiving(method: Callable[..., Any], missed: Callable[[], Any]) -> Callable[..., Any]:
-    """The method, which gives what `missed` makes when the server does not answer."""
+    """The method, but returning `missed()` when the server does not answer."""
 
     def guarded(*args: Any) -> Any:
         try:

@@ -33,7 +33,7 @@ class NotWellError(Exception):
 
 
 def data_dir() -> Path:
-    """As the settings read it, without reading all of them."""
+    """DATA_DIR, as the settings read it, without reading all of them."""
     return (BASE_DIR / Path(os.environ.get("DATA_DIR") or "./var").expanduser()).resolve()
 
 
@@ -86,7 +86,7 @@ def _between(folder: Path, options: argparse.Namespace) -> bool:
 
 
 def _ask(path: str) -> tuple[int, bytes]:
-    # Late, as only the web is asked in this way, and every import counts.
+    # Imported here, as only the web is asked by HTTP, and every import costs time.
     import http.client
 
     host = os.environ.get("HOST") or "127.0.0.1"
@@ -110,7 +110,7 @@ def web_live(options: argparse.Namespace) -> None:
 
 
 def web_ready(options: argparse.Namespace) -> None:
-    """A missing worker is no reason to keep people from a web that takes their uploads."""
+    """Without regard to workers: while they are missing, the web still takes uploads."""
     status, body = _ask("/health/")
     try:
         parts = json.loads(body)["parts"]

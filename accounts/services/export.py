@@ -41,7 +41,7 @@ TumorSite is for research and education. None of its results is a diagnosis.
 """
 MISSING = "\nThese pictures could not be found in storage:\n"
 UNREAD = "\nThese pictures could not be read for now. Ask for your data again later:\n"
-# After so many failures of the store the other pictures are not asked for: each takes its time.
+# After so many failures of the store no other pictures are asked for: each failure takes long.
 MOST_FAILURES = 5
 
 
