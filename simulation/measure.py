@@ -120,9 +120,9 @@ def database(images: list[np.ndarray]) -> dict[str, float]:
 
     from benchmarks import queue
     from mltasks.images import encode_png
-    from predictions import passes as work
-    from predictions.services.submission import submit_scan
+    from predictions import batches as work
     from predictions.owners import Owner
+    from predictions.services.submission import submit_scan
 
     counted: Counter[str] = Counter()
     with _statements(counted):
