@@ -23,7 +23,6 @@ INSTALLED_APPS = [
     "wagtail.embeds",
     "wagtail.sites",
     "accounts.apps.PageUsersConfig",
-    "wagtail.snippets",
     "wagtail.documents",
     "wagtail.images",
     "wagtail.search",
