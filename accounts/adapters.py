@@ -27,8 +27,8 @@ from tumorsite.throttle import client_address
 
 logger = logging.getLogger(__name__)
 
-# Asked for by somebody who wants nothing but this mail. Both, or the answer would tell whether
-# there is such an account.
+# Mails that are all that their form is for. Both, or the answer would tell whether there is such
+# an account.
 RESET_MAILS = ("account/email/password_reset_key", "account/email/unknown_account")
 UNSENT = (
     "We could not send the e-mail, because the mail server is not accepting any at the moment. "
@@ -67,15 +67,15 @@ class AccountAdapter(DefaultAccountAdapter):
     }
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Believes as many proxies as the site's own throttle does."""
+        """As the site's own throttle reads it."""
         return client_address(request)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        """The form again would look as if nothing had happened."""
+        """To the account page: the form again would look as if nothing had happened."""
         return reverse("account")
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Without a mail server the mail is lost, but not the step that it belongs to.
+        """A mail that cannot be sent is lost, but the step that it belongs to goes on.
 
         Raises:
             ImmediateHttpResponse: the page that says so, where there is no more to the step.
@@ -107,7 +107,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Keeps the secrets of second factors unreadable for those who only have the database."""
+    """Encrypts the secrets of second factors, for whoever has the database but not the key."""
 
     error_messages: ClassVar = {
         **DefaultMFAAdapter.error_messages,
@@ -129,7 +129,7 @@ class MFAAdapter(DefaultMFAAdapter):
 
 
 def _cipher() -> MultiFernet:
-    """Encrypts with the present secret key, decrypts with it and with the ones before it."""
+    """Encrypts with SECRET_KEY, decrypts with it and with SECRET_KEY_FALLBACKS."""
     keys = [str(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     digests = (hashlib.sha256(b"second factors" + key.encode()).digest() for key in keys)
     return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

@@ -68,7 +68,7 @@ class UserAdmin(UserAdminBase):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
-        """What goes with the people. Nothing stands in the way, but one administrator stays."""
+        """What is deleted with the people. Only the last administrator cannot be."""
         users = list(objs)
         scans = Scan.objects.filter(owner__in=users, deleted_at__isnull=True).count()
         administrators = [user for user in users if user.is_superuser]
@@ -106,7 +106,7 @@ class LookOnlyAdmin(PlainAdmin):
 
 @admin.register(Authenticator)
 class AuthenticatorAdmin(LookOnlyAdmin):
-    """To remove a lost second factor. Its secret is nobody's business."""
+    """For the removal of lost second factors. Their secrets are not shown."""
 
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)

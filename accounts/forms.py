@@ -13,7 +13,7 @@ WHAT_IT_NEEDS = "Ten characters or more, and hard to guess."
 
 
 class Plain(forms.Form):
-    """No placeholder that repeats the label; after a mistake the focus is where it was made."""
+    """No placeholders that repeat the label; after a mistake the focus is where it was made."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -25,12 +25,12 @@ class Plain(forms.Form):
             if isinstance(field, forms.EmailField):
                 field.label = "E-mail address"
             if field.widget.attrs.get("autocomplete") == "one-time-code":
-                # Those of an app and those for recovery are digits alone.
+                # Codes of an app and codes for recovery are digits only.
                 field.widget.attrs["inputmode"] = "numeric"
 
     def get_context(self) -> dict[str, Any]:
         if self.errors:
-            # What is wrong with the whole is mended from the first field on.
+            # A fault of the whole form is mended from the first field on.
             faulty = next((name for name in self.fields if name in self.errors), None)
             name = faulty or next(iter(self.fields), None)
             if name:

@@ -38,7 +38,7 @@ class StaffSecondFactorMiddleware:
 class SessionActivityMiddleware:
     """Notes when and from where each session was last used, at most once in five minutes.
 
-    A page with thirty pictures is thirty requests: a write for each would be thirty too many.
+    Not for every request: a page with thirty pictures makes thirty of them.
     """
 
     SECONDS = 300
@@ -49,7 +49,7 @@ class SessionActivityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.user.is_authenticated:
             place = f"{request.session.session_key} {client_address(request)}"
-            # A hash, as whoever reads the cache must not learn the keys of sessions.
+            # Hashed: whoever reads the cache must not learn the keys of sessions.
             key = f"session-seen:{hashlib.sha256(place.encode()).hexdigest()}"
             if cache.add(key, 1, self.SECONDS):
                 UserSession.objects.create_from_request(request)

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager as BaseUserManager
 from django.db import models
 
-# Told where staff look for a way to do it.
+# Shown where staff look for a way to do it.
 CHANGED_BY_OWNER = (
     "People change their address themselves, under Account, E-mail addresses: the new one counts "
     "once they have verified it."
@@ -18,7 +18,7 @@ class UserManager(BaseUserManager["User"]):
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        """In small letters throughout, as sign-in looks for it; the model's `clean` asks for it."""
+        """In lower case throughout, as sign-in looks for it; the model's `clean` calls this."""
         return super().normalize_email(email).lower()
 
     def _make(self, email: str, password: str | None, **extra: Any) -> "User":
@@ -57,7 +57,7 @@ class Adoption(models.Model):
     """Which account took over the scans of a browser session, kept for as long as it matters.
 
     An upload that was on its way while its visitor signed in is stored under the session after
-    that session's scans have moved. By this row it follows them.
+    that session's scans have moved. This row says where it has to go.
     """
 
     visitor = models.UUIDField(primary_key=True)

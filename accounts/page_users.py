@@ -1,4 +1,4 @@
-"""Users in the page editor's own forms: of people the site knows no names."""
+"""Users in the page editor's own forms, without names, which the site does not know."""
 
 from typing import Any
 

@@ -13,17 +13,17 @@ from django.db.models import Model, Prefetch, QuerySet
 
 from accounts.models import User
 from predictions.models import Access, Prediction, Review, Scan
+from predictions.owners import Owner
 from predictions.selectors import scans_of, with_model
-from predictions.visitors import Owner
 
 CHUNK = 200
 M = TypeVar("M", bound=Model)
 
 
 def in_chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
-    """Rows in the order of their ids, the newest first, some hundred at a time.
+    """Rows, newest first, some hundred at a time.
 
-    By their ids, as an open cursor would wait for whoever reads what is made of it.
+    Each chunk is a query of its own: a cursor would stay open for as long as somebody downloads.
     """
     rest = rows
     while chunk := list(rest[:CHUNK]):
@@ -41,7 +41,7 @@ def exported_scans(user: User) -> Iterator[list[Scan]]:
 
 
 def exported_facts(user: User) -> Iterator[dict[str, Any]]:
-    """Each scan with its runs, the reviews of them, and who was handed what of it."""
+    """Each scan with its runs, their reviews, and who received what of it."""
     for scans in exported_scans(user):
         handed_out = defaultdict(list)
         for access in Access.objects.filter(scan_id__in=[scan.pk for scan in scans]).order_by("id"):
@@ -108,7 +108,7 @@ def _scan_facts(scan: Scan, handed_out: list[Access], user: User) -> dict[str, A
                 "at": access.at,
                 "what": access.kind,
                 "prediction": access.prediction_id,
-                # Before the scan came into the account, its visitor was the same person.
+                # As a visitor, before the scan moved to the account, it was the same person.
                 "to": "you" if access.visitor else _who(access.user_id, user),
             }
             for access in handed_out

@@ -1,4 +1,4 @@
-"""Receivers that join sign-in to the rest of the site."""
+"""Receivers that connect sign-in with the rest of the site."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.services.adoption import adopt_visitor
-from predictions.visitors import SESSION_KEY
+from predictions.owners import SESSION_KEY
 
 
 @receiver(user_logged_in)
@@ -28,7 +28,7 @@ def take_scans_along(request: HttpRequest, user: User, **kwargs: Any) -> None:
 @receiver(post_delete, sender=EmailAddress)
 @receiver(post_delete, sender=UserSession)
 def forget_address(instance: EmailAddress | UserSession, **kwargs: Any) -> None:
-    """The admin's log names such a row by its address, which would outlast row and account."""
+    """Remove the address from the admin's log, where it would outlast row and account."""
     kind = ContentType.objects.get_for_model(instance)
     entries = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk))
     entries.update(object_repr=f"{kind.name} of user {instance.user_id}")

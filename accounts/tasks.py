@@ -6,12 +6,12 @@ from django.core.management import call_command
 from django.db.models import Exists, OuterRef
 
 from accounts.services import adoption, erasure
-from predictions.task import project_task
+from predictions.queueing import project_task
 
 
 @project_task()
 def clear_sessions() -> None:
-    """Those that have ended go, and with them where and by which browser they were used."""
+    """Delete ended sessions, and with them the records of where and by which browser."""
     call_command("clearsessions")
     kept = Session.objects.filter(pk=OuterRef("session_key"))
     UserSession.objects.filter(~Exists(kept)).delete()

@@ -21,9 +21,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import User
 from accounts.services.erasure import LastAdministratorError, request_erasure
 from accounts.services.export import export_account
+from predictions.owners import owner_of
 from predictions.selectors import scans_of
 from predictions.storage import StorageUnavailableError
-from predictions.visitors import owner_of
 from tumorsite.http import problem
 
 logger = logging.getLogger(__name__)

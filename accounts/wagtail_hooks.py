@@ -1,4 +1,4 @@
-"""Accounts are closed in one way only, so the page editor's own ways to delete them are shut."""
+"""Closes the page editor's own ways to delete accounts: there is only one way, with erasure."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ def _network(site: Site, folder: Path, count: int) -> None:
     from benchmarks import engine, queue
     from benchmarks.pictures import pictures
     from mltasks.inference import load_analyzer
-    from predictions.visitors import Owner
+    from predictions.owners import Owner
 
     batch = settings.INFERENCE_BATCH
     kind, images = pictures(count, settings.TRAINING_DATA)

@@ -20,9 +20,9 @@ from django.db import connection  # noqa: E402
 from django.test import RequestFactory  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
+from predictions.owners import SESSION_KEY, Owner  # noqa: E402
 from predictions.selectors import Filters, history_page  # noqa: E402
 from predictions.services.registry import production_model  # noqa: E402
-from predictions.visitors import SESSION_KEY, Owner  # noqa: E402
 
 _SCANS = """
 INSERT INTO predictions_scan (id, owner_id, visitor, name, sha256, modality, width, height,

@@ -14,10 +14,10 @@ from benchmarks.site import Visitor
 from mltasks.images import encode_png
 from predictions import storage
 from predictions.models import ACTIVE, Prediction, Scan, Status
+from predictions.owners import Owner
 from predictions.rendering import thumbnail_png
 from predictions.services.registry import production_model
 from predictions.tasks import analyze_prediction
-from predictions.visitors import Owner
 
 TIMEOUT = 300
 

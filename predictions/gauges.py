@@ -10,22 +10,20 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from celery import current_app
 from django.core.cache import cache
 from django.utils import timezone
 
 from predictions import worker
 from predictions.ids import first_uuid7
 from predictions.models import ACTIVE, ModelVersion, Prediction, Status
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import drift
 from predictions.services.sweeping import SWEPT_KEY
 from tumorsite.observability import metrics
 from tumorsite.observability.gpu import gpu_memory
 
-QUEUES = ("inference", "general", "shadow", "training")
 ENDED_SINCE = timedelta(hours=1)
 MOST_CANDIDATES = 20
-BROKER_SECONDS = 2
 
 
 def _family(name: str, text: str, labels: tuple[str, ...] = ()) -> Any:
@@ -74,11 +72,8 @@ def of_predictions() -> Iterator[Any]:
 def of_queues() -> Iterator[Any]:
     """Messages that no worker has taken; absent while the broker is away."""
     family = _family("tumorsite_queue_length", "Messages waiting at the broker.", ("queue",))
-    with current_app.connection_for_read(connect_timeout=BROKER_SECONDS) as link:
-        link.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-        channel: Any = link.default_channel
-        for queue in QUEUES:
-            family.add_metric([queue], channel.queue_declare(queue).message_count)
+    for queue, waiting in zip(Queue, messages_waiting(*Queue), strict=True):
+        family.add_metric([queue.value], waiting)
     yield family
 
 
@@ -144,9 +139,9 @@ def of_gpu() -> Iterator[Any]:
 
 
 def connect() -> None:
-    """Say which part of the site shows what."""
+    """Register each metric with the parts of the site that show it."""
     for look in (of_predictions, of_queues, of_models, of_sweeper, of_drift):
-        metrics.show_also("web", look)
+        metrics.register_collector("web", look)
     for look in (of_worker, of_gpu):
-        metrics.show_also("inference", look)
-    metrics.show_also("training", of_gpu)
+        metrics.register_collector("inference", look)
+    metrics.register_collector("training", of_gpu)

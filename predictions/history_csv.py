@@ -1,4 +1,4 @@
-"""A history as a table, a row a prediction."""
+"""A history as a table with a row for each prediction."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from uuid import UUID
 def uuid7() -> UUID:
     """A version 7 UUID (RFC 9562): milliseconds since 1970, then the part of one, then chance.
 
-    The 12 bits after the milliseconds hold a quarter of a microsecond each (section 6.2, method 3),
-    so that what one process makes in turn sorts so; 62 random bits follow.
+    The 12 bits after the milliseconds count quarters of a microsecond (section 6.2, method 3), so
+    that ids sort in the order in which a process makes them; 62 random bits follow.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = (rest << 12) // 1_000_000

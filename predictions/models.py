@@ -31,6 +31,13 @@ class Status(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class Doubt(models.TextChoices):
+    """What lists say instead of “done” of an answer not to be relied on."""
+
+    UNSURE = "unsure", "Unsure"
+    UNRELIABLE = "unreliable", "Unreliable"
+
+
 # The one table of transitions; `predictions.services.lifecycle` is its only user.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
@@ -44,14 +51,18 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 }
 
 ACTIVE = (Status.QUEUED, Status.RUNNING)
-# A run that came to nothing does not stand in the way of another with the same model.
-UNFINISHED_BUSINESS = (Status.FAILED, Status.CANCELLED)
+# Ended without a result: such a run does not stand in the way of another with the same model.
+WITHOUT_RESULT = (Status.FAILED, Status.CANCELLED)
+
+# The pictures of a scan and of an answer; the field of each, with the object's key, is `…_key`.
+SCAN_PICTURES = ("image", "thumbnail")
+RESULT_PICTURES = ("area", "outline", "attention", "contours")
 
 
 class ModelVersion(models.Model):
     """One network that this site knows, with its files in the object store.
 
-    `predictions.services.registry` and `predictions.services.comparing` are its only writers.
+    `predictions.services.registry` and `predictions.services.gate` are its only writers.
     Columns that were added later have a default in the database, so that code from before them
     can still write rows.
     """
@@ -171,7 +182,7 @@ class Scan(models.Model):
     thumbnail_key = models.CharField(max_length=200)
     facts = models.JSONField("facts kept of the upload", default=dict)
     created_at = models.DateTimeField("uploaded", auto_now_add=True)
-    # Set first, so that nobody sees the scan while its objects and then its row are removed.
+    # Set first: nobody sees the scan any more while its objects and then its row are removed.
     deleted_at = models.DateTimeField("deletion asked for", null=True, blank=True)
 
     class Meta:
@@ -209,7 +220,7 @@ class Prediction(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     scan = models.ForeignKey(Scan, models.CASCADE, related_name="predictions")
-    # Nearly all rows share one model: an index on it would only lead the planner astray.
+    # Nearly all rows share one model: an index on it would only mislead the planner.
     model_version = models.ForeignKey(
         ModelVersion, models.PROTECT, related_name="predictions", db_index=False
     )
@@ -218,7 +229,7 @@ class Prediction(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     # Attempts lost to an outage of storage or database, which are not the scan's fault.
     outages = models.PositiveIntegerField(default=0)
-    # The task that runs it: a message delivered again finds the rows its dead worker left.
+    # The task that runs it: by this a redelivered message finds the rows of its dead worker.
     claimed_by = models.CharField(max_length=64, blank=True, default="")
     queued_at = models.DateTimeField(auto_now_add=True)
     not_before = models.DateTimeField("waits until", null=True, blank=True)
@@ -259,7 +270,7 @@ class Prediction(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["scan", "model_version"],
-                condition=~Q(status__in=UNFINISHED_BUSINESS),
+                condition=~Q(status__in=WITHOUT_RESULT),
                 name="one_answer_per_scan_and_model",
             ),
             models.CheckConstraint(
@@ -282,30 +293,38 @@ class Prediction(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("result", args=[self.pk])
 
+    def picture_key(self, kind: str) -> str:
+        """The object of a kind of picture; "" if there is none, or no such kind."""
+        if kind in SCAN_PICTURES:
+            return str(getattr(self.scan, f"{kind}_key"))
+        return str(getattr(self, f"{kind}_key")) if kind in RESULT_PICTURES else ""
+
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE
 
     @property
     def short_answer(self) -> str:
-        """The answer in a word, after one that it is not to be relied on; "" without one."""
+        """The answer in a word, preceded by its doubt if there is one; "" without an answer."""
         label = self.get_label_display()
         return f"{self.doubt.capitalize()}: {label.lower()}" if label and self.doubt else label
 
     @property
     def doubt(self) -> str:
-        """`unreliable`, `unsure`, or nothing where the network stands by its answer or has none."""
+        """A `Doubt`, or "" where the network stands by its answer or has none."""
         if not self.label:
             return ""
-        return "unreliable" if self.flagged else "unsure" if self.committed is False else ""
+        if self.flagged:
+            return Doubt.UNRELIABLE.value
+        return Doubt.UNSURE.value if self.committed is False else ""
 
     @property
-    def standing(self) -> str:
-        """Its status; where an answer comes with a doubt, that instead, as “done” would hide it."""
+    def display_status(self) -> str:
+        """Its status, or the doubt of its answer, which “done” would hide."""
         return self.doubt or self.status
 
     @property
-    def standing_words(self) -> str:
+    def display_status_words(self) -> str:
         return self.doubt.capitalize() or self.get_status_display()
 
 

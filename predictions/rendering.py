@@ -14,7 +14,7 @@ from PIL import Image
 
 from mltasks.images import encode_png
 from mltasks.inference import Analysis
-from predictions import tracing
+from predictions import outlines
 
 THUMBNAIL_SIDE = 240
 # Attention is coarse by nature, nine cells a side; more pixels than this would only pretend to know
@@ -77,7 +77,7 @@ def area_of(png: BinaryIO) -> NDArray[np.bool_]:
         return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
-def _path(loop: tracing.Loop) -> str:
+def _path(loop: outlines.Loop) -> str:
     """A closed curve along `loop`, of arcs from between two of its points to between the next two.
 
     Whole numbers, `_GRAIN` of them a pixel: short, and finer than anyone can see.
@@ -95,7 +95,7 @@ def _path(loop: tracing.Loop) -> str:
 
 
 def _svg(
-    shape: tuple[int, int], colour: tuple[int, int, int], **kinds: list[tracing.Loop]
+    shape: tuple[int, int], colour: tuple[int, int, int], **kinds: list[outlines.Loop]
 ) -> bytes:
     """Lines on nothing, as wide on the screen however large the picture is shown.
 
@@ -142,7 +142,7 @@ def outline_svg(mask: NDArray[np.bool_]) -> bytes:
         mask: bool, (height, width).
     """
     height, width = mask.shape
-    loops = tracing.lines(mask, least=_least((height, width)))
+    loops = outlines.lines(mask, least=_least((height, width)))
     return _svg((height, width), OUTLINE_COLOUR, whole=loops)
 
 
@@ -157,9 +157,9 @@ def contours_svg(inner: NDArray[np.bool_], outer: NDArray[np.bool_]) -> bytes:
     """
     height, width = outer.shape
     least = _least((height, width))
-    whole = tracing.lines(inner, least=least)
-    dashed: list[tracing.Loop] = []
-    for loop in tracing.lines(outer, least=least):
+    whole = outlines.lines(inner, least=least)
+    dashed: list[outlines.Loop] = []
+    for loop in outlines.lines(outer, least=least):
         (dashed if len(loop) >= _DASHED * max(height, width) else whole).append(loop)
     return _svg((height, width), CONTOUR_COLOUR, dashed=dashed, whole=whole)
 

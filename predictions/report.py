@@ -91,7 +91,7 @@ def _overlaid(base: Image.Image, prediction: Prediction, kinds: tuple[str, ...])
     """The scan with pictures of the result laid over it; its drawings stay what they are."""
     base = base.copy()
     for kind in kinds:
-        key = getattr(prediction, f"{kind}_key")
+        key = prediction.picture_key(kind)
         if not key.endswith(".png"):
             continue
         layer = _layer(key, base.size)

@@ -17,15 +17,16 @@ from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, Wh
 
 from predictions.ids import first_uuid7
 from predictions.models import (
-    UNFINISHED_BUSINESS,
+    WITHOUT_RESULT,
+    Doubt,
     Label,
     ModelVersion,
     Prediction,
     Scan,
     Status,
 )
+from predictions.owners import Owner
 from predictions.services.registry import in_production
-from predictions.visitors import Owner
 
 PAGE_SIZE = 24
 # As many stand side by side on the front page.
@@ -45,7 +46,7 @@ def scans_of(owner: Owner) -> QuerySet[Scan]:
 
 
 def with_model(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
-    """With the names of their networks, but not the cards: 70 kB of figures for each row."""
+    """With the names of their networks, but not the cards, which are large."""
     return rows.select_related("model_version").defer(*CARD)
 
 
@@ -77,24 +78,22 @@ def place_in_line(prediction: Prediction) -> int:
     return Prediction.objects.filter(status=Status.QUEUED, pk__lt=prediction.pk).count() + 1
 
 
-# What a list says instead of “done” of an answer not to be relied on; see `Prediction.standing`.
-UNSURE, UNRELIABLE = "unsure", "unreliable"
 # In the order in which people look for them.
 STATES = [
     (Status.SUCCEEDED.value, Status.SUCCEEDED.label),
-    (UNSURE, "Unsure"),
-    (UNRELIABLE, "Unreliable"),
+    *Doubt.choices,
     *(choice for choice in Status.choices if choice[0] != Status.SUCCEEDED),
 ]
-_STANDING = Case(
+# As `Prediction.display_status`.
+_DISPLAY_STATUS = Case(
     When(label="", then=F("status")),
-    When(flagged=True, then=Value(UNRELIABLE)),
-    When(committed=False, then=Value(UNSURE)),
+    When(flagged=True, then=Value(Doubt.UNRELIABLE.value)),
+    When(committed=False, then=Value(Doubt.UNSURE.value)),
     default=F("status"),
 )
 # Empty where the network does not stand by it.
 _RELIED_ON = Case(When(Q(flagged=True) | Q(committed=False), then=Value("")), default=F("label"))
-# Before there were any scans; ids know no time before 1970.
+# Before there were any scans; ids cannot hold a time before 1970.
 _LONG_AGO = date(1970, 1, 2)
 
 
@@ -107,7 +106,7 @@ def _day(text: str) -> date | None:
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    """Reading them takes ten milliseconds."""
+    """Cached, as reading them takes ten milliseconds."""
     return frozenset(available_timezones())
 
 
@@ -115,7 +114,7 @@ def _zone(name: str) -> str:
     return name if name in _zones() else ""
 
 
-def _begin(day: date, zone: str) -> UUID:
+def _first_id_of_day(day: date, zone: str) -> UUID:
     """The least id of a day."""
     return first_uuid7(datetime.combine(day, time.min, ZoneInfo(zone or "UTC")))
 
@@ -146,8 +145,7 @@ class Filters:
         return cls(
             status=status if status in dict(STATES) else "",
             label=label if label in Label.values else "",
-            # PostgreSQL takes no NUL.
-            # Names are kept in this form of letters with accents.
+            # PostgreSQL accepts no NUL. Names are stored in this normal form (NFC).
             text=unicodedata.normalize("NFC", query.get("q", "").replace("\0", "").strip()[:100]),
             since=since,
             until=until,
@@ -156,28 +154,28 @@ class Filters:
 
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
         if self.text:
-            scans = scans.filter(**_holding(self.text))
+            scans = scans.filter(**_name_contains(self.text))
         # Ids begin with the time: a stretch of the index that pages are read from anyway.
         if self.since:
-            scans = scans.filter(pk__gte=_begin(self.since, self.zone))
+            scans = scans.filter(pk__gte=_first_id_of_day(self.since, self.zone))
         if self.until and self.until < date.max:
-            scans = scans.filter(pk__lt=_begin(self.until + timedelta(days=1), self.zone))
-        leaning = self.status in {UNSURE, UNRELIABLE}
+            scans = scans.filter(pk__lt=_first_id_of_day(self.until + timedelta(days=1), self.zone))
+        doubted = self.status in Doubt.values
         for name, value, what in (
-            ("status", self.status, _STANDING),
-            ("label", self.label, F("label") if leaning else _RELIED_ON),
+            ("status", self.status, _DISPLAY_STATUS),
+            ("label", self.label, F("label") if doubted else _RELIED_ON),
         ):
             if value:
-                own = _standing(OuterRef("pk")).annotate(asked=what).values("asked")
-                scans = scans.alias(**{f"standing_{name}": Subquery(own[:1])})
-                scans = scans.filter(**{f"standing_{name}": value})
+                own = _runs_best_first(OuterRef("pk")).annotate(asked=what).values("asked")
+                scans = scans.alias(**{f"shown_{name}": Subquery(own[:1])})
+                scans = scans.filter(**{f"shown_{name}": value})
         return scans
 
 
-def _holding(text: str) -> dict[str, str]:
+def _name_contains(text: str) -> dict[str, str]:
     """The lookup of names that hold `text` in any case."""
     if connection.vendor == "sqlite":
-        # SQLite's own LIKE knows the two cases of A to Z only; expressions are Python's.
+        # SQLite's own LIKE ignores case in A to Z only; its regular expressions are Python's.
         return {"name__iregex": re.escape(text)}
     return {"name__icontains": text}
 
@@ -223,30 +221,26 @@ def history_page(
 
 
 def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:
-    """By scan the run that stands for it, of runs in the order of their ids.
+    """The run that represents each scan, of runs in the order of their ids.
 
-    The newest, unless that has come to nothing and an older one has not.
+    The newest, unless that ended without a result and an older one did not.
     """
     latest: dict[UUID, Prediction] = {}
     for run in runs:
-        standing = latest.get(run.scan_id)
-        if (
-            standing is None
-            or run.status not in UNFINISHED_BUSINESS
-            or standing.status in UNFINISHED_BUSINESS
-        ):
+        best = latest.get(run.scan_id)
+        if best is None or run.status not in WITHOUT_RESULT or best.status in WITHOUT_RESULT:
             latest[run.scan_id] = run
     return latest
 
 
-def _standing(scan: OuterRef) -> QuerySet[Prediction]:
-    """The same for the database: the runs of a scan, the one that stands for it first."""
-    nothing = Case(When(status__in=UNFINISHED_BUSINESS, then=1), default=0)
+def _runs_best_first(scan: OuterRef) -> QuerySet[Prediction]:
+    """The runs of a scan, beginning with the one that represents it; as `latest_runs`."""
+    nothing = Case(When(status__in=WITHOUT_RESULT, then=1), default=0)
     return Prediction.objects.filter(scan=scan).order_by(nothing, "-id")
 
 
 def with_latest(scans: Iterable[Scan]) -> list[Scan]:
-    """Each with `scan.latest`, the run that stands for it, by one query for all.
+    """Each with `scan.latest`, the run that represents it, by one query for all.
 
     Without those that have been erased since they were read.
     """
@@ -261,12 +255,12 @@ def with_latest(scans: Iterable[Scan]) -> list[Scan]:
 def export_rows(owner: Owner, filters: Filters) -> QuerySet[Prediction]:
     """Every prediction of the filtered history, for the CSV; read it with `iterator()`.
 
-    Where a state or finding is asked for, only the runs that have it and stand for their scans.
+    Where a state or finding is asked for, only the runs that have it and represent their scans.
     """
     scans = filters.apply(scans_of(owner)).order_by()
     runs = Prediction.objects.filter(scan__in=scans)
     if filters.status or filters.label:
-        runs = runs.filter(pk=Subquery(_standing(OuterRef("scan")).values("pk")[:1]))
+        runs = runs.filter(pk=Subquery(_runs_best_first(OuterRef("scan")).values("pk")[:1]))
     return with_model(runs.select_related("scan").order_by("-id"))
 
 
@@ -276,29 +270,12 @@ def other_runs(prediction: Prediction) -> QuerySet[Prediction]:
     return with_model(runs).order_by("-id")
 
 
-def answer_before(prediction: Prediction) -> Prediction | None:
-    """The last answer that another network gave on the same scan before this one."""
-    return (
-        other_runs(prediction)
-        .filter(status=Status.SUCCEEDED, pk__lt=prediction.pk)
-        .exclude(model_version=prediction.model_version_id)
-        .select_related("scan")
-        .first()
-    )
-
-
 def newer_model(prediction: Prediction) -> ModelVersion | None:
     """The network in production, if it is newer than the one that gave this answer."""
     model, own = in_production(), prediction.model_version
     if model is None or model == own or model.created_at <= own.created_at:
         return None
     return model
-
-
-def newer_answer(prediction: Prediction, model: ModelVersion) -> Prediction | None:
-    """The run of that network on the same scan, if there is one that has not come to nothing."""
-    runs = Prediction.objects.filter(scan_id=prediction.scan_id, model_version=model)
-    return runs.exclude(status__in=UNFINISHED_BUSINESS).first()
 
 
 def recent_scans(owner: Owner) -> list[Scan]:

@@ -1,8 +1,8 @@
 """The network of one worker process, and how it follows the one in production.
 
-A thread looks at the registry every few seconds, fetches, checks, loads and warms up what has
-been promoted; the process takes it up between two passes. Until then, and for as long as it
-cannot be loaded, the present network goes on answering, under its own name.
+A thread asks the registry every few seconds, and fetches, checks, loads and warms up what has
+been promoted; it is swapped in between two passes. Until then, and for as long as it cannot be
+loaded, the present network goes on answering, under its own name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from mltasks.engines import ModelError
-from mltasks.inference import Analyzer, load_analyzer, read_model
+from mltasks.inference import Analyzer, read_model
 from predictions.models import ModelEvent, ModelVersion, Prediction, Status
 from predictions.services import artifacts, lifecycle
 from predictions.services.registry import NoModelError, note_event, production_model
@@ -25,10 +25,10 @@ from predictions.storage import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3.0
-# What cannot be loaded now may be so later: a store comes back, a file is mended.
+POLL_SECONDS = 3.0
+# Loading may succeed later: a store comes back, a file is repaired.
 RETRY_SECONDS = 30.0
-# Read by the health page; expires by itself once no worker complains any more.
+# Read by the health page; expires once no worker writes it any more.
 FAULT_KEY, FAULT_SECONDS = "worker:model-fault", 15
 
 
@@ -41,23 +41,15 @@ class Loaded:
 
 
 def load(version: ModelVersion) -> Loaded:
-    """Fetch, check, load and warm up a network.
-
-    Raises:
-        ModelError: it cannot be used; the message names the file and what to do.
-        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
-    """
-    analyzer = load_analyzer(
-        artifacts.local(version.artifact),
-        engine=settings.INFERENCE_ENGINE,
-        threads=settings.INFERENCE_THREADS,
+    """Load a network as the settings say; see `artifacts.load`."""
+    analyzer = artifacts.load(
+        version, engine=settings.INFERENCE_ENGINE, threads=settings.INFERENCE_THREADS
     )
-    analyzer.warm_up()
     return Loaded(analyzer, version)
 
 
 def check_production() -> None:
-    """See that the network in production is at hand and whole, without loading it.
+    """Check that the network in production is available and whole, without loading it.
 
     Raises:
         ModelError: there is none, or it cannot be used.
@@ -72,8 +64,14 @@ def check_production() -> None:
     read_model(artifacts.local(version.artifact))
 
 
+def _promoted() -> int | None:
+    """The key of the network in production, if there is one."""
+    rows = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
+    return rows.values_list("pk", flat=True).first()
+
+
 class Serving:
-    """What answers in this process. Only its own task thread and its watcher touch it."""
+    """What answers in this process. Only its task thread and its watcher use it."""
 
     def __init__(self) -> None:
         self._present: Loaded | None = None
@@ -104,61 +102,65 @@ class Serving:
         present = self._present
         return present.version if present else None
 
-    def version(self) -> ModelVersion:
-        """The record of the network that answers the next pass.
+    def next(self) -> Loaded:
+        """The network that answers the next pass, which keeps it: the one after may be another's.
 
         Called before each pass. One that is ready takes its place here; if another was promoted
-        but is not ready yet, rows that wait for it are lent to the present one.
+        but is not ready yet, the present one answers some of the rows that wait for it.
         """
-        self._take_up(between_passes=True)
-        present = self.present.version
-        promoted = ModelVersion.objects.filter(stage=ModelVersion.Stage.PRODUCTION)
-        if promoted.values_list("pk", flat=True).first() not in {None, present.pk}:
+        promoted = _promoted()
+        self._swap_in(promoted, between_passes=True)
+        present = self.present
+        if promoted not in {None, present.version.pk}:
             self._wake.set()
-            lifecycle.lend(to=present, limit=settings.INFERENCE_BATCH)
+            lifecycle.reassign_some(to=present.version, limit=settings.INFERENCE_BATCH)
         return present
 
-    def begin(self) -> None:
-        """A task starts: nothing may be swapped behind its back."""
+    def task_started(self) -> None:
+        """A task starts: from now on it decides when networks are swapped."""
         with self._guard:
             self._busy = True
 
-    def end(self) -> None:
-        """A task has ended."""
+    def task_finished(self) -> None:
+        """A task has ended; the watcher may swap from now on."""
         with self._guard:
             self._busy = False
-        self._take_up()
 
     def watch(self) -> None:
-        """Follow the production for the rest of this process's life, in a thread of its own."""
+        """Follow the network in production in a thread, for as long as this process lives."""
         threading.Thread(target=self._watch, name="model-watch", daemon=True).start()
 
     def _watch(self) -> None:
         while True:
-            self._wake.wait(LOOK_SECONDS)
+            self._wake.wait(POLL_SECONDS)
             self._wake.clear()
             try:
-                self.look()
+                self.poll()
             except Exception as error:
-                # The database may be away; the next look may find it back.
+                # The database may be away; the next poll may find it back.
                 logger.warning("the registry cannot be asked: %s", type(error).__name__)
             finally:
                 connection.close()
 
-    def look(self) -> None:
-        """Load what was promoted, and take it up if no task runs."""
+    def poll(self) -> None:
+        """Load what was promoted, and swap it in if no task runs."""
         promoted = production_model()
         with self._guard:
+            if self._next is not None and self._next.version.pk != promoted.pk:
+                # Rolled back before it ever answered.
+                self._next = None
             ready = self._next or self._present
         if ready is not None and ready.version.pk == promoted.pk:
             self._failed = None
-        elif self._may_try(promoted):
+        elif self._retry_due(promoted):
             self._prepare(promoted)
         if self._failed is not None:
-            cache.set(FAULT_KEY, self._complaint(promoted), FAULT_SECONDS)
-        self._take_up()
+            cache.set(FAULT_KEY, self._fault_text(promoted), FAULT_SECONDS)
+        if self._next is not None:
+            # Asked anew: loading takes long enough for a rollback.
+            self._swap_in(_promoted())
 
-    def _may_try(self, version: ModelVersion) -> bool:
+    def _retry_due(self, version: ModelVersion) -> bool:
         return self._failed != version.pk or time.monotonic() >= self._retry_at
 
     def _prepare(self, version: ModelVersion) -> None:
@@ -197,16 +199,21 @@ class Serving:
                 note=str(error),
             )
 
-    def _complaint(self, promoted: ModelVersion) -> str:
+    def _fault_text(self, promoted: ModelVersion) -> str:
         present = self._present.version if self._present else "nothing"
         return f"{promoted} is in production but cannot be loaded; {present} answers instead"
 
-    def _take_up(self, *, between_passes: bool = False) -> None:
-        """Put the network that is ready in the present one's place, unless a pass is under way."""
+    def _swap_in(self, promoted: int | None, *, between_passes: bool = False) -> None:
+        """Put the network that is ready in the present one's place, if it is still promoted.
+
+        Not while a pass is under way.
+        """
         with self._guard:
-            if self._next is None or (self._busy and not between_passes):
+            if self._next is None or self._next.version.pk != promoted:
+                return
+            if self._busy and not between_passes:
                 return
             self._present, self._next = self._next, None
             version = self._present.version
         logger.info("%s answers from now on", version)
-        lifecycle.rebind(to=version)
+        lifecycle.reassign_queued(to=version)

@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+import numpy as np
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, storages
+from numpy.typing import NDArray
+from PIL import Image
 from storages.backends.s3 import S3Storage
 
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -156,7 +159,7 @@ class ImmutableS3Storage(S3Storage):
             yield entry.key, entry.last_modified
 
     def signed_url(self, name: str, **response: str) -> str | None:
-        """A link to the object, good for a minute, on the address that browsers reach."""
+        """A link to the object that is valid for a minute, at the address that browsers reach."""
         return str(
             self._public_client.generate_presigned_url(
                 "get_object",
@@ -188,10 +191,10 @@ def _storage() -> ScanStorage:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn each backend's faults into one.
+    """Turn the faults of every backend into `StorageUnavailableError`.
 
-    A missing object stays `FileNotFoundError`, a taken name `FileExistsError`: neither gets
-    better by waiting.
+    A missing object stays `FileNotFoundError`, a taken name `FileExistsError`: waiting mends
+    neither.
     """
     try:
         yield
@@ -239,6 +242,16 @@ def stream(name: str) -> io.BytesIO:
     return io.BytesIO(get(name))
 
 
+def pixels(name: str) -> NDArray[np.uint8]:
+    """The pixels of a stored picture, as they are; see `get`.
+
+    Raises:
+        OSError, ValueError, SyntaxError: it is damaged; Pillow has no one error for that.
+    """
+    with Image.open(stream(name), formats=["PNG"]) as image:
+        return np.asarray(image)
+
+
 def exists(name: str) -> bool:
     """Whether there is an object of that name."""
     with _translated():
@@ -246,7 +259,7 @@ def exists(name: str) -> bool:
 
 
 def delete(name: str) -> None:
-    """Remove one object; none of that name is fine."""
+    """Remove one object, if there is one of that name."""
     with _translated():
         _storage().delete(name)
 
@@ -258,7 +271,7 @@ def delete_prefix(prefix: str) -> int:
 
 
 def walk(prefix: str, *, after: str = "") -> Iterator[tuple[str, datetime]]:
-    """Name and time of every object whose name starts with `prefix`, those past `after` only."""
+    """Name and time of every object whose name starts with `prefix` and comes after `after`."""
     with _translated():
         yield from _storage().walk(prefix, after)
 

@@ -10,16 +10,16 @@ from django.conf import settings
 
 from mltasks.engines import ModelError
 from mltasks.inference import Analyzer
-from predictions import passes
+from predictions import batches
 from predictions.models import ModelVersion
-from predictions.services import deletion, drift, lifecycle, shadowing, sweeping
+from predictions.queueing import ANALYZE, ERASE, SHADOW, Queue, messages_waiting, project_task
+from predictions.services import artifacts, deletion, drift, lifecycle, shadowing, sweeping
 from predictions.storage import StorageUnavailableError
-from predictions.task import ANALYZE, ERASE, SHADOW, SHADOW_QUEUE, project_task
 
 logger = logging.getLogger(__name__)
 
 
-@project_task(queue="inference", bind=True, name=ANALYZE)
+@project_task(bind=True, name=ANALYZE)
 def analyze_prediction(self: Any, prediction_id: str) -> None:
     """Answer one queued prediction, and others that wait.
 
@@ -28,7 +28,7 @@ def analyze_prediction(self: Any, prediction_id: str) -> None:
     if self.request.delivery_info.get("redelivered"):
         for row in lifecycle.abandoned_by(task_id=self.request.id):
             lifecycle.requeue(prediction=row)
-    passes.answer_waiting(prediction_id=prediction_id, task_id=self.request.id)
+    batches.answer_waiting(prediction_id=prediction_id, task_id=self.request.id)
 
 
 @project_task()
@@ -65,16 +65,17 @@ def check_drift() -> None:
 def ask_shadow() -> None:
     """Wake the shadow worker if there is work; its queue never holds more than one message."""
     version = shadowing.in_shadow()
-    if version is not None and not sweeping.messages_waiting(SHADOW_QUEUE):
+    if version is not None and messages_waiting(Queue.SHADOW) == [0]:
         run_shadow.delay()
 
 
 @functools.lru_cache(maxsize=1)
 def _shadow_analyzer(version: ModelVersion) -> Analyzer:
-    return shadowing.load(version)
+    # On one thread: others need the cores.
+    return artifacts.load(version, engine=settings.INFERENCE_ENGINE, threads=1)
 
 
-@project_task(queue=SHADOW_QUEUE, name=SHADOW)
+@project_task(name=SHADOW)
 def run_shadow() -> None:
     """Let the candidate answer what production has answered; see `shadowing`."""
     try:

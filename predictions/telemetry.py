@@ -1,4 +1,4 @@
-"""What a pass tells of itself: logs, metrics and spans of each answer."""
+"""Logs, metrics and spans of each answer of a batch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Watch:
-    """The clock of one pass, from the claim of its rows to the record of each answer."""
+class BatchTimer:
+    """Times one batch, from the claim of its rows to the record of each answer."""
 
     traces: Mapping[str, str]
     claimed: int = field(default_factory=time.time_ns)
@@ -26,12 +26,12 @@ class Watch:
     engine_seconds: float = 0.0
 
     @classmethod
-    def of(cls, rows: Sequence[Prediction]) -> Watch:
+    def of(cls, rows: Sequence[Prediction]) -> BatchTimer:
         return cls(tracing.kept(row.pk for row in rows))
 
     @contextlib.contextmanager
     def engine(self, pictures: int) -> Iterator[None]:
-        """Around the forward pass over so many pictures."""
+        """Times the forward pass over so many pictures."""
         self.pictures, self.engine_start = pictures, time.time_ns()
         start = time.perf_counter()
         try:
@@ -40,7 +40,7 @@ class Watch:
             self.engine_seconds = time.perf_counter() - start
 
     def answered(self, row: Prediction, version: ModelVersion) -> None:
-        """One row's answer is recorded."""
+        """Report that one row's answer is recorded."""
         end, whole = time.time_ns(), time.monotonic() - self.began
         total = 0.0
         if row.finished_at is not None:

@@ -18,7 +18,6 @@ urlpatterns = [
     path("results/<uuid:prediction_id>/again/", results.again, name="again"),
     path("results/<uuid:prediction_id>/delete/", results.delete, name="delete"),
     path("results/<uuid:prediction_id>/report.pdf", pictures.report, name="report"),
-    path("results/<uuid:prediction_id>/images/<str:kind>.png", pictures.picture, name="picture"),
     path(
         "results/<uuid:prediction_id>/images/<str:kind>.<str:suffix>",
         pictures.picture,

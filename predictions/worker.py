@@ -21,7 +21,7 @@ from celery.signals import (
 )
 from django.db import DatabaseError, connections
 
-from mltasks.inference import Analyzer, ModelError
+from mltasks.inference import ModelError
 from predictions import serving
 from predictions.models import ModelVersion
 from predictions.storage import StorageUnavailableError
@@ -39,20 +39,13 @@ _is_inference_node = False
 _serving = serving.Serving()
 
 
-def analyzer() -> Analyzer:
-    """The network of the last `model_version`, loaded on first use.
-
-    A pass keeps the one it was claimed for: the next pass may be another one's.
+def next_network() -> serving.Loaded:
+    """The network that answers the next pass; see `Serving.next`.
 
     Raises:
         mltasks.inference.ModelError: it cannot be used.
     """
-    return _serving.present.analyzer
-
-
-def model_version() -> ModelVersion:
-    """The record of the network that answers the next pass; see `Serving.version`."""
-    return _serving.version()
+    return _serving.next()
 
 
 def loaded_version() -> ModelVersion | None:
@@ -112,12 +105,12 @@ def _after_fork(**_: Any) -> None:
 
 def _before_task(**_: Any) -> None:
     if _is_inference_node:
-        _serving.begin()
+        _serving.task_started()
 
 
 def _after_task(**_: Any) -> None:
     if _is_inference_node:
-        _serving.end()
+        _serving.task_finished()
 
 
 def connect() -> None:

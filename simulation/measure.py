@@ -48,7 +48,7 @@ def passes(site: Site, images: list[np.ndarray]) -> dict[str, float]:
     """Seconds of a pass with one scan, and per scan if full passes follow each other."""
     from benchmarks import queue
     from predictions.models import Prediction
-    from predictions.visitors import Owner
+    from predictions.owners import Owner
 
     queue.queue_rate(queue.fill(images[:16], Owner(visitor=uuid4())))
     alone = []
@@ -108,9 +108,9 @@ def database(images: list[np.ndarray]) -> dict[str, float]:
 
     from benchmarks import queue
     from mltasks.images import encode_png
-    from predictions import passes as work
+    from predictions import batches as work
+    from predictions.owners import Owner
     from predictions.services.submission import submit_scan
-    from predictions.visitors import Owner
 
     counted: Counter[str] = Counter()
     with _statements(counted):

@@ -165,7 +165,7 @@ sys.meta_path.insert(0, Without())
 import tumorsite.supervisor, tumorsite.wsgi
 from tumorsite.celery import app
 app.loader.import_default_modules()
-import predictions.passes
+import predictions.batches
 from django.conf import settings
 from django.urls import get_resolver
 from mltasks.inference import load_analyzer

@@ -28,9 +28,9 @@ from accounts.models import User
 from education.seeding import EDITORS, _make_index, _set_editors, _set_site
 from predictions import storage
 from predictions.models import DriftRecord, ModelVersion, Prediction, Review
+from predictions.owners import SESSION_KEY
 from predictions.services import artifacts
 from predictions.services.auditing import record_access
-from predictions.visitors import SESSION_KEY
 from tests.support.records import finish, make_user, submit
 from training.models import TrainingRun
 from tumorsite import health
@@ -102,7 +102,7 @@ MATRIX: dict[str, Row] = {
     "training_curves": Row(("admin",), arguments=("run",)),
     "training_card": Row(("admin",), arguments=("run",)),
     "report": own(),
-    "picture": own("image"),
+    "picture": own("image", "png"),
     "delete": own(),
     "again": own(method="post"),
     "cancel": own(method="post"),

@@ -14,6 +14,8 @@ from celery import current_app
 from django.conf import settings
 from django.core.management import call_command
 
+from predictions.queueing import Queue
+
 ROOT = Path(__file__).parent.parent
 APPS = ("tumorsite", "accounts", "predictions", "education", "mltasks", "training")
 
@@ -44,7 +46,7 @@ class TestOneWayToDeclareATask:
             for path in sources()
             if any(bare_decorators(ast.parse(path.read_text(encoding="utf-8"))))
         }
-        assert found == {"predictions/task.py"}
+        assert found == {"predictions/queueing.py"}
 
     @pytest.mark.parametrize(
         "code",
@@ -68,7 +70,7 @@ class TestOneWayToDeclareATask:
             for path, codes in configured["per-file-ignores"].items()
             if any(code.startswith("TID") for code in codes)
         ]
-        assert exempt == ["predictions/task.py"]
+        assert exempt == ["predictions/queueing.py"]
 
 
 def status_writes(tree: ast.AST) -> Iterator[str]:
@@ -130,12 +132,16 @@ class TestTasks:
             assert hard < visible or name == "training.tasks.train", name
 
     def test_only_the_analysis_runs_beside_the_network(self) -> None:
-        queues = {name: getattr(task, "queue", None) for name, task in self.own().items()}
+        router = current_app.amqp.router
+        queues = {name: router.route({}, name)["queue"].name for name in self.own()}
+        assert set(settings.CELERY_TASK_ROUTES) <= set(queues)
         analysis = queues.pop("predictions.tasks.analyze_prediction")
         assert analysis == "inference"
         assert queues.pop("training.tasks.train") == "training"
         assert queues.pop("predictions.tasks.run_shadow") == "shadow"
         assert set(queues.values()) == {"general"}
+        known = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
+        assert known | {settings.CELERY_TASK_DEFAULT_QUEUE} == set(Queue)
 
     def test_workers_take_one_message_at_a_time(self) -> None:
         assert current_app.conf.worker_prefetch_multiplier == 1

@@ -64,16 +64,11 @@ class TrainingRunAdmin(RecordAdmin):
             "started_by", "recipe_text",
         ]  # fmt: skip
 
-    def save_form(self, request: HttpRequest, form: Any, change: Any) -> TrainingRun:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """The service saves the row, and sends its message when the request is through."""
         user = cast("User", request.user)
-        return services.request_run(recipe=form.cleaned_data["recipe"], user=user)
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        """Nothing is left to save."""
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
-        """Nor is anything related to it."""
+        obj.pk = services.request_run(recipe=obj.recipe, user=user).pk
+        obj.refresh_from_db()
 
     @admin.display(description="progress")
     def bar(self, run: TrainingRun) -> SafeString:

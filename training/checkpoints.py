@@ -51,7 +51,7 @@ def _numbers(run_id: UUID) -> dict[int, bool]:
     return found
 
 
-class Copies:
+class CheckpointUploader:
     """Copies a run's checkpoints to the store as it goes, not more often than the setting says."""
 
     def __init__(self, run_id: UUID, *, alive: Callable[[], None]) -> None:

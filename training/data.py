@@ -17,20 +17,20 @@ from mltasks.management.data import place
 from mltasks.progress import Tick
 from training.models import TrainingRun
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 # Data sets kept on a worker's disk: the present one, and the one before it.
 KEPT = 2
 
 
-def obtain(run: TrainingRun, *, say: Say, settle: Callable[[str], None]) -> Path:
+def obtain(run: TrainingRun, *, report: Report, save_digest: Callable[[str], None]) -> Path:
     """The folder to train from.
 
     A run that names its data set gets that one, whatever its name stands for by now. One that
     was asked for by a person takes TRAINING_DATA, or else what TRAINING_DATASET stands for.
 
     Args:
-        say: told how far the transfer is.
-        settle: told the digest, which the run keeps from then on.
+        report: told how far the transfer is.
+        save_digest: told the digest, which the run keeps from then on.
 
     Raises:
         DataError: there is none, or it cannot be fetched.
@@ -44,18 +44,18 @@ def obtain(run: TrainingRun, *, say: Say, settle: Callable[[str], None]) -> Path
         )
     if not digest:
         digest = remote.resolve(settings.TRAINING_DATASET, place())
-        settle(digest)
-    return _fetched(digest, say)
+        save_digest(digest)
+    return _fetched(digest, report)
 
 
-def _fetched(digest: str, say: Say) -> Path:
+def _fetched(digest: str, report: Report) -> Path:
     root = Path(settings.DATA_DIR) / "training" / "data"
     folder = root / digest
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _alone(root / f".{digest}.lock"):
             if not folder.is_dir():
-                remote.pull(digest, folder, place(), progress=_progress(say))
+                remote.pull(digest, folder, place(), progress=_progress(report))
             _prune(root, folder)
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror}") from None
@@ -70,7 +70,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _progress(say: Say) -> Any:
+def _progress(report: Report) -> Any:
     @contextmanager
     def bar(_what: str, total: int) -> Iterator[Tick]:
         done = 0
@@ -78,7 +78,7 @@ def _progress(say: Say) -> Any:
         def tick(count: int) -> None:
             nonlocal done
             done += count
-            say(f"fetching the data: {done:,} of {total:,} files")
+            report(f"fetching the data: {done:,} of {total:,} files")
 
         yield tick
 

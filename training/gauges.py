@@ -23,4 +23,4 @@ def of_runs() -> Iterator[Any]:
 
 def connect() -> None:
     """Say which part of the site shows them."""
-    metrics.show_also("web", of_runs)
+    metrics.register_collector("web", of_runs)

@@ -16,8 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from mltasks.training.config import named_recipe, read_recipe
-from predictions.services.sweeping import messages_waiting
-from predictions.task import send_on_commit
+from predictions.queueing import Queue, messages_waiting, send_on_commit
 from training.models import TrainingRun
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Status = TrainingRun.Status
 
-TRAIN, QUEUE = "training.tasks.train", "training"
+TRAIN = "training.tasks.train"
 # Evaluation at the end says nothing for minutes; longer silence means the worker is gone.
 SILENCE = timedelta(minutes=15)
 MAX_DEATHS = 10
@@ -149,6 +148,6 @@ def sweep() -> None:
     waiting = queued.filter(queued_at__lt=now - PATIENCE).order_by("queued_at")
     # A message too many does no harm, whoever comes second finds the run taken; but their number
     # is what workers are started by.
-    missing = waiting.count() and waiting.count() - messages_waiting(QUEUE)
+    missing = waiting.count() and waiting.count() - messages_waiting(Queue.TRAINING)[0]
     for pk in list(waiting.values_list("pk", flat=True)[: max(0, missing)]):
         send_on_commit(TRAIN, str(pk))

@@ -13,8 +13,8 @@ from django.db import DatabaseError
 from mltasks.data import DataError
 from mltasks.engines import ModelError
 from mltasks.training.config import RecipeError
+from predictions.queueing import project_task
 from predictions.storage import StorageUnavailableError
-from predictions.task import project_task
 from training import checkpoints, services, triggers
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 GO_ON = "the action “Go on after the last checkpoint” takes it up again"
 
 
-@project_task(queue=services.QUEUE, bind=True, name=services.TRAIN, hours=settings.TRAINING_HOURS)
+@project_task(bind=True, name=services.TRAIN, hours=settings.TRAINING_HOURS)
 def train(self: Any, run_id: str) -> None:
     """Follow one run to its end.
 
@@ -38,7 +38,7 @@ def take_up(*, run_id: UUID, task_id: str) -> bool:
     if run is None:
         return False
     # What it needs takes a moment to load, which only training workers need to wait for.
-    from training.following import follow
+    from training.runner import follow
 
     try:
         follow(run)

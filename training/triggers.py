@@ -17,7 +17,7 @@ from mltasks.data import DataError
 from mltasks.datasets import remote
 from mltasks.management.data import place
 from mltasks.training.config import RecipeError, find_recipe, read_recipe
-from predictions.task import send_on_commit
+from predictions.queueing import send_on_commit
 from training.models import TrainingRun
 from training.services import TRAIN
 

@@ -26,6 +26,8 @@ from tumorsite.http import problem
 View = Callable[..., HttpResponse]
 # Runs on one page; the admin has all of them.
 SHOWN = 50
+# What neither list nor page of runs shows.
+LARGE = ("curves", "recipe_text", "candidate__card")
 
 
 def for_data_scientists(view: View) -> View:
@@ -45,9 +47,7 @@ def for_data_scientists(view: View) -> View:
 
 @for_data_scientists
 def runs(request: HttpRequest) -> HttpResponse:
-    rows = TrainingRun.objects.select_related("candidate").defer(
-        "curves", "recipe_text", "candidate__card"
-    )[:SHOWN]
+    rows = TrainingRun.objects.select_related("candidate").defer(*LARGE)[:SHOWN]
     context = {
         "runs": [run_view(run) for run in rows],
         "production": registry.in_production(),
@@ -70,14 +70,16 @@ def _production() -> dict[str, Any]:
 
 @for_data_scientists
 def run(request: HttpRequest, *, run_id: UUID) -> HttpResponse:
-    row = get_object_or_404(TrainingRun.objects.select_related("candidate"), pk=run_id)
+    # Asked for every few seconds while it runs; what is large is shown by other addresses.
+    rows = TrainingRun.objects.select_related("candidate").defer(*LARGE)
+    row = get_object_or_404(rows, pk=run_id)
     context = {"view": run_view(row), "run": row, "live": row.status in TrainingRun.ACTIVE}
     return render(request, "training/run.html", context)
 
 
 @for_data_scientists
 def curves(request: HttpRequest, *, run_id: UUID) -> HttpResponse:
-    row = get_object_or_404(TrainingRun, pk=run_id)
+    row = get_object_or_404(TrainingRun.objects.only("curves"), pk=run_id)
     if not row.curves:
         raise Http404
     return HttpResponse(row.curves, content_type="image/svg+xml")

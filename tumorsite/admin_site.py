@@ -15,10 +15,10 @@ else:
 
 
 class OfferedLookups(AdminBase):
-    """Lists are narrowed by their own filters alone.
+    """Lists can be filtered by their own filters only.
 
-    Django lets an address ask for any column of the model, as `?session_key__startswith=a`, so
-    that who may only look at a list could read what it hides letter by letter.
+    Django lets an address ask for any column of the model, as `?session_key__startswith=a`: whoever
+    may look at a list could find out, letter by letter, what it does not show.
     """
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
@@ -27,14 +27,14 @@ class OfferedLookups(AdminBase):
             getattr(name, "parameter_name", name)
             for name in (one[0] if isinstance(one, tuple) else one for one in filters)
         }
-        # Django's own rule keeps it to the offered column, rather than what that leads to.
+        # Django's own rule rejects lookups that go beyond the offered column.
         return lookup.partition("__")[0] in offered and super().lookup_allowed(
             lookup, value, request
         )
 
 
 class Site(admin.AdminSite):
-    """Every list keeps to this, those of the packages too."""
+    """Applies this to every list, those of the packages included."""
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         base = admin_class or admin.ModelAdmin

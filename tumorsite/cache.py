@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import logging
-from copy import copy
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -16,28 +16,38 @@ logger = logging.getLogger(__name__)
 def hidden_key(key: str, prefix: str, version: int) -> str:
     """For KEY_FUNCTION: a keyed hash of the key, which may hold somebody's address.
 
-    The server keeps a log of all that it is sent, so what is in the cache for two minutes stays on
-    a disk for longer.
+    The server logs all that it is sent to disk, where it stays for longer than in the cache.
     """
     digest = hmac.new(settings.SECRET_KEY.encode(), f"{version}:{key}".encode(), hashlib.sha256)
     return f"{prefix}:{digest.hexdigest()}"
 
 
+def _forgiving(method: Callable[..., Any], missed: Callable[[], Any]) -> Callable[..., Any]:
+    """The method, but returning `missed()` when the server does not answer."""
+
+    def guarded(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except RedisError as error:
+            _log(error)
+            return missed()
+
+    return guarded
+
+
 class _ForgivingClient(RedisCacheClient):
     """Answers as an empty cache would when the server does not answer."""
 
-    _absent: dict[str, Any] = {
-        # As a lock, it is free: people can sign in while the server is away.
-        "add": True,
-        "set": None,
-        "touch": False,
-        "delete": False,
-        "get_many": {},
-        "has_key": False,
-        "set_many": None,
-        "delete_many": None,
-        "clear": False,
-    }
+    # As a lock, it is free: people can sign in while the server is away.
+    add = _forgiving(RedisCacheClient.add, lambda: True)
+    set = _forgiving(RedisCacheClient.set, lambda: None)
+    touch = _forgiving(RedisCacheClient.touch, lambda: False)
+    delete = _forgiving(RedisCacheClient.delete, lambda: False)
+    get_many = _forgiving(RedisCacheClient.get_many, dict)
+    has_key = _forgiving(RedisCacheClient.has_key, lambda: False)
+    set_many = _forgiving(RedisCacheClient.set_many, lambda: None)
+    delete_many = _forgiving(RedisCacheClient.delete_many, lambda: None)
+    clear = _forgiving(RedisCacheClient.clear, lambda: False)
 
     def get(self, key: Any, default: Any) -> Any:
         try:
@@ -45,20 +55,6 @@ class _ForgivingClient(RedisCacheClient):
         except RedisError as error:
             _log(error)
             return default
-
-    def __getattribute__(self, name: str) -> Any:
-        found = super().__getattribute__(name)
-        if name not in _ForgivingClient._absent:
-            return found
-
-        def guarded(*args: Any) -> Any:
-            try:
-                return found(*args)
-            except RedisError as error:
-                _log(error)
-                return copy(_ForgivingClient._absent[name])
-
-        return guarded
 
 
 def _log(error: RedisError) -> None:

@@ -4,9 +4,9 @@ from django.forms.renderers import DjangoTemplates
 
 
 class Renderer(DjangoTemplates):
-    """Django's own, but that a label ends in no colon, as the site's own do not either.
+    """Django's own, but labels end without a colon, as the site's own do.
 
-    And what is wrong with a whole form is an alert.
+    Faults of a whole form are an alert.
     """
 
     form_template_name = "forms/form.html"

@@ -23,9 +23,9 @@ from predictions.serving import FAULT_KEY
 
 logger = logging.getLogger(__name__)
 
-# An answer this old is still given, so that a flood of questions is one question to the parts.
+# An answer is given again for this long, so that a flood of requests asks the parts only once.
 FRESH_SECONDS = 1.0
-# While one request asks the parts, others get the answer before, if it is no older than this.
+# While one request asks the parts, others get the last answer, if it is no older than this.
 STALE_SECONDS = 10.0
 ANSWER_SECONDS, ALL_SECONDS = 2, 0.8
 LONGEST_WAIT = 3.0
@@ -45,7 +45,7 @@ def _database() -> None:
 
 
 def _storage() -> None:
-    """Writes, reads and removes a small object: a full disk is found before a person finds it."""
+    """Writes, reads and removes a small object, so that a full disk is noticed before people do."""
     storage = storages["scans"]
     name = storage.save(f"health/{uuid4().hex}", ContentFile(b"ok"))
     try:
@@ -62,7 +62,7 @@ def _broker() -> None:
 
 
 def _loaded(link: Connection, seconds: float, limit: int | None = None) -> list[bool]:
-    """Of the workers that answer first, or of all that do in time: whether each has its model."""
+    """Whether workers have their model loaded: the first to answer, or all that do in time."""
     replies = current_app.control.broadcast(
         "loaded_model",
         reply=True,
@@ -87,7 +87,7 @@ def _worker() -> None:
 
 
 class Probe:
-    """One part's question, in a thread of its own so that a part that hangs delays no other."""
+    """Asks one part, in a thread of its own, so that a part that hangs delays no other."""
 
     def __init__(self, name: str, question: Callable[[], None]) -> None:
         self._name, self._question = name, question
@@ -163,7 +163,7 @@ current = Health(
 
 
 def _notes() -> list[str]:
-    """What does not stop the site but should be looked at; workers leave it in the cache."""
+    """What somebody should look at although the site works; workers leave it in the cache."""
     fault = cache.get(FAULT_KEY)
     return [fault] if fault else []
 

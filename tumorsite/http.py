@@ -5,7 +5,7 @@ from django.shortcuts import render
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Whether a script asks, which wants JSON, rather than a person, who wants a page."""
+    """Whether the caller prefers JSON, as scripts do, to a page."""
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
@@ -20,5 +20,5 @@ def problem(
     """
     if wants_json(request):
         return JsonResponse({"error": message}, status=status)
-    context = {"message": message, **more}
+    context = {"message": message, "status": status, **more}
     return render(request, template or f"{status}.html", context, status=status)

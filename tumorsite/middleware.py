@@ -1,4 +1,4 @@
-"""What every request passes beside its id for the logs: the throttle and the upload limit."""
+"""The throttle and the upload limit."""
 
 import logging
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class ThrottleMiddleware:
 
 
 class UploadLimitMiddleware:
-    """Refuses a body that is too large by its announced length, or that finds no room here."""
+    """Refuses a body whose announced length is too large, or for which there is no room on disk."""
 
     # A browser shows no answer while it is still sending, so a small excess is read to its end.
     DRAIN_BYTES = 256 * 1024 * 1024
@@ -58,9 +58,9 @@ class UploadLimitMiddleware:
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
     ) -> HttpResponse | None:
-        """Receive a form here, as files that do not fit in memory go to a disk that may be full.
+        """Read a form here, as the disk to which large files of it are written may be full.
 
-        The check of its token, which comes next, would be the first to read it.
+        Otherwise the check of its CSRF token, which comes next, would be the first to read it.
         """
         if request.content_type != "multipart/form-data":
             return None

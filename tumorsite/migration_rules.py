@@ -1,7 +1,7 @@
-"""Which migrations a rollout allows: code from before goes on running on the new schema.
+"""Which migrations a rollout allows, during which older code runs on the new schema.
 
-Whatever is not known to be harmless is found. A migration that does it all the same says why, by
-finding, in its attribute `considered`; a reason that matches no finding is a finding, too.
+Whatever is not known to be harmless is a finding. A migration gives its reasons, by finding, in its
+attribute `considered`; a reason that matches no finding is a finding, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _postgresql = DatabaseWrapper({**settings.DATABASES["default"], "TIME_ZONE": Non
 
 Found = Iterator[tuple[str, str]]
 
-LOCKS = "writers wait while it is made: predictions.online.AddIndexOnline, with atomic = False"
+LOCKS = (
+    "writers wait while it is made: predictions.migration_operations.AddIndexOnline, "
+    "with atomic = False"
+)
 NO_DEFAULT = "code from before writes rows without it: null=True or db_default=…"
 BREAKS = "code from before may write what it forbids, and rows are checked under a lock"
 ALONE = (
@@ -45,7 +48,7 @@ READS = "code from before still asks for it: first a release that does not, then
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one migration does that a rollout does not bear."""
+    """What one migration does that may break a rollout."""
 
     migration: str
     what: str
@@ -68,7 +71,7 @@ class _Schema:
         return self.state.models[self.app, model.lower()].fields[name]
 
     def is_new(self, model: str) -> bool:
-        """Whether no row can be in it yet, and no code from before knows it."""
+        """Whether it has no rows yet, and no older code knows it."""
         return model.lower() in self.made
 
     def is_small(self, model: str) -> bool:
@@ -242,7 +245,7 @@ def _all(migration: migrations.Migration, schema: _Schema) -> Found:
 
 
 def findings(migration: migrations.Migration, before: ProjectState) -> list[Finding]:
-    """What a migration does that a rollout does not bear, but for what it says it has considered.
+    """What a migration does that may break a rollout and that it gives no reason for.
 
     Args:
         before: the models before it, which is left as it is.

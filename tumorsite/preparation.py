@@ -1,6 +1,6 @@
 """The steps that make the site ready to start. Each may be repeated, and interrupted at any point.
 
-A step leaves its mark only after it is whole, so one that was interrupted is done again.
+A step is marked as done only when it is complete, so one that was interrupted is done again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _quietly(*command: str) -> None:
 
 
 def _migrations() -> set[tuple[str, str]]:
-    """Every migration there is, found by file name as importing them all takes a second."""
+    """Every migration, found by file name, as importing them all takes a second."""
     found = set()
     for app in apps.get_app_configs():
         folder = Path(app.path) / "migrations"
@@ -112,7 +112,7 @@ def seed_pages() -> Iterator[str]:
 
 
 def set_site_address() -> Iterator[str]:
-    """Wagtail's, where an editor has left one."""
+    """Keep the address of Wagtail's site, if editors have left one, the same as SITE_URL."""
     site = Site.objects.filter(is_default_site=True).first()
     if site and seeding.set_address(site):
         site.save()

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tumorsite import signs
+from tumorsite import heartbeats
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEB_SECONDS = 0.9
@@ -33,7 +33,7 @@ class NotWellError(Exception):
 
 
 def data_dir() -> Path:
-    """As the settings read it, without reading all of them."""
+    """DATA_DIR, as the settings read it, without reading all of them."""
     return (BASE_DIR / Path(os.environ.get("DATA_DIR") or "./var").expanduser()).resolve()
 
 
@@ -41,7 +41,7 @@ def _workers(node: str | None) -> list[Path]:
     """The folders of the workers that run here."""
     root = data_dir() / "run" / "workers"
     if node:
-        folders = [signs.folder_of(data_dir(), node)]
+        folders = [heartbeats.folder_of(data_dir(), node)]
     else:
         folders = sorted(root.iterdir()) if root.is_dir() else []
     running = [folder for folder in folders if _parent(folder) is not None]
@@ -50,19 +50,19 @@ def _workers(node: str | None) -> list[Path]:
     return running
 
 
-def _parent(folder: Path) -> signs.Sign | None:
-    sign = signs.read(folder / signs.STARTING)
-    return sign if sign is not None and sign.alive else None
+def _parent(folder: Path) -> heartbeats.Heartbeat | None:
+    beat = heartbeats.read(folder / heartbeats.STARTING)
+    return beat if beat is not None and beat.alive else None
 
 
-def _children(folder: Path) -> list[signs.Sign]:
-    found = (signs.read(file) for file in folder.iterdir() if file.name.isdecimal())
-    return [sign for sign in found if sign is not None and sign.alive]
+def _children(folder: Path) -> list[heartbeats.Heartbeat]:
+    found = (heartbeats.read(file) for file in folder.iterdir() if file.name.isdecimal())
+    return [beat for beat in found if beat is not None and beat.alive]
 
 
 def worker_ready(options: argparse.Namespace) -> None:
     for folder in _workers(options.node):
-        if not any(sign.age <= options.limit for sign in _children(folder)):
+        if not any(beat.age <= options.limit for beat in _children(folder)):
             raise NotWellError(f"{folder.name} has no child that is ready and gives signs of life")
 
 
@@ -70,7 +70,7 @@ def worker_live(options: argparse.Namespace) -> None:
     for folder in _workers(options.node):
         children, parent = _children(folder), _parent(folder)
         if children:
-            age = min(sign.age for sign in children)
+            age = min(beat.age for beat in children)
             if age > options.limit:
                 raise NotWellError(f"{folder.name} gave its last sign of life {age:.0f} s ago")
         elif parent is not None and parent.age > options.starting and not _between(folder, options):
@@ -86,7 +86,7 @@ def _between(folder: Path, options: argparse.Namespace) -> bool:
 
 
 def _ask(path: str) -> tuple[int, bytes]:
-    # Late, as only the web is asked in this way, and every import counts.
+    # Imported here, as only the web is asked by HTTP, and every import costs time.
     import http.client
 
     host = os.environ.get("HOST") or "127.0.0.1"
@@ -110,7 +110,7 @@ def web_live(options: argparse.Namespace) -> None:
 
 
 def web_ready(options: argparse.Namespace) -> None:
-    """A missing worker is no reason to keep people from a web that takes their uploads."""
+    """Without regard to workers: while they are missing, the web still takes uploads."""
     status, body = _ask("/health/")
     try:
         parts = json.loads(body)["parts"]

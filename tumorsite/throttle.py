@@ -3,11 +3,10 @@
 import threading
 import time
 
+from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 from redis.exceptions import RedisError
-
-from tumorsite.settings.values import values
 
 WINDOW = 60
 
@@ -15,18 +14,18 @@ _local: dict[str, int] = {}
 # Counts that are over their limit, so that a flood is refused without asking the cache each time.
 _used_up: set[str] = set()
 _lock = threading.Lock()
-# The minute that both are of, and how many entries either may hold.
+# The minute that both belong to, and how many entries each may hold.
 _minute = 0
 _MOST = 10_000
 
 
 def client_address(request: HttpRequest) -> str:
-    """The visitor's address; only as many forwarded hops are believed as there are proxies."""
+    """The visitor's address: of the forwarded hops, only as many count as there are proxies."""
     address = str(request.META.get("REMOTE_ADDR", ""))
-    if values.PROXY_COUNT:
+    if proxies := settings.PROXY_COUNT:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-        if len(hops) >= values.PROXY_COUNT and hops[-values.PROXY_COUNT]:
-            return hops[-values.PROXY_COUNT]
+        if len(hops) >= proxies and hops[-proxies]:
+            return hops[-proxies]
     return address
 
 
@@ -38,7 +37,7 @@ def _incremented(key: str, by: int) -> int:
 
 
 def _count(key: str, by: int) -> int:
-    """How many there were in this window. Counts per process while the cache is away."""
+    """How many there were in this window; of this process alone while the cache is away."""
     try:
         return _incremented(key, by)
     except (RedisError, ValueError):

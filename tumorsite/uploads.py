@@ -10,9 +10,9 @@ from django.core.files.uploadhandler import FileUploadHandler
 
 
 class UnnamedFileUploadHandler(FileUploadHandler):
-    """Receives a file on disk without a name, so that none outlives the process that reads it.
+    """Receives a file on disk without a name, so that it cannot outlive the process that reads it.
 
-    An original has its metadata still; Django's own handler leaves it behind when it is killed.
+    It still has its metadata; with Django's own handler it would stay when the process is killed.
     """
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:

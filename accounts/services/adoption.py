@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import Adoption, User
 from predictions.services.ownership import adopt
 
-# An upload takes no longer than this from its first byte to its row.
+# Longer than any upload takes from its first byte to its row.
 UPLOADS_END = timedelta(hours=1)
 
 

@@ -17,8 +17,8 @@ from wagtail.models import ModelLogEntry
 
 from accounts.models import User
 from predictions.models import Scan
+from predictions.queueing import send_on_commit
 from predictions.services.deletion import delete_scans
-from predictions.task import send_on_commit
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LastAdministratorError(Exception):
 
 @transaction.atomic
 def request_erasure(*, user: User) -> None:
-    """Take away all by which the account can be used or recognised; have the rest erased.
+    """Remove all by which the account can be used or recognised, and have the rest erased.
 
     One transaction: the account is closed and signed out everywhere, its address and second
     factors are gone and its scans are hidden, or nothing has happened. Objects, scans and the
@@ -64,9 +64,9 @@ def request_erasure(*, user: User) -> None:
 
 
 def _clean_logs(user: User) -> None:
-    """The logs of both admin sites stay, without the address of the person they are about."""
+    """Remove the person's address from the logs of both admin sites, which stay."""
     label = f"user {user.pk}"
-    # Sessions name an address of the network, the others one of e-mail: now, or once.
+    # Sessions name an IP address, the others an e-mail address, present or former.
     for rows in (
         User.objects.filter(pk=user.pk),
         EmailAddress.objects.filter(user=user),
@@ -78,7 +78,7 @@ def _clean_logs(user: User) -> None:
         }
         LogEntry.objects.filter(**about).update(object_repr=label)
         ModelLogEntry.objects.filter(**about).update(label=label)
-    # Rows that are gone can be told by their words only.
+    # Entries about rows that are gone can be recognised by their text only.
     LogEntry.objects.filter(object_repr__iexact=user.email).update(object_repr=label)
     ModelLogEntry.objects.filter(label__iexact=user.email).update(label=label)
 

@@ -20,9 +20,9 @@ from accounts.selectors import account_facts, exported_facts, exported_scans, in
 from predictions import storage
 from predictions.history_csv import csv_lines
 from predictions.models import Prediction, Scan
+from predictions.owners import Owner
 from predictions.selectors import Filters, export_rows, scans_of
 from predictions.services.auditing import record_export
-from predictions.visitors import Owner
 
 README = """\
 Your data at TumorSite, as of {now:%d %B %Y, %H:%M} UTC
@@ -41,7 +41,7 @@ TumorSite is for research and education. None of its results is a diagnosis.
 """
 MISSING = "\nThese pictures could not be found in storage:\n"
 UNREAD = "\nThese pictures could not be read for now. Ask for your data again later:\n"
-# After so many failures of the store the other pictures are not asked for: each takes its time.
+# After so many failures of the store no other pictures are asked for: each failure takes long.
 MOST_FAILURES = 5
 
 
@@ -139,7 +139,7 @@ def _keys(scan: Scan, runs: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
     yield scan.thumbnail_key, f"scans/{scan.pk}/thumbnail.png"
     for run in runs:
         for kind in ("area", "outline", "contours", "attention"):
-            if key := getattr(run, f"{kind}_key"):
+            if key := run.picture_key(kind):
                 yield key, f"scans/{scan.pk}/{run.pk}/{kind}{PurePosixPath(key).suffix}"
 
 

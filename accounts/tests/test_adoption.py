@@ -15,7 +15,7 @@ from accounts.services.adoption import adopt_strays, adopt_visitor
 from accounts.tasks import adopt_strays as adopt_strays_task
 from accounts.tests.support import PASSWORD, SECRET, add_second_factor, sign_in, totp
 from predictions.models import ModelVersion, Scan
-from predictions.visitors import SESSION_KEY
+from predictions.owners import SESSION_KEY
 from tests.support.records import make_user, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]

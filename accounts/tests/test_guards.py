@@ -102,10 +102,10 @@ def test_secrets_of_second_factors_are_not_readable(staff: User, settings: Setti
     assert adapter.generate_authenticator_name(staff, Authenticator.Type.WEBAUTHN) == "Passkey 1"
 
 
-def test_the_address_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_behind_a_proxy(settings: Settings) -> None:
     request = RequestFactory().get("/", headers={"X-Forwarded-For": "203.0.113.9, 198.51.100.7"})
     assert AccountAdapter().get_client_ip(request) == "127.0.0.1"
-    monkeypatch.setitem(import_module("tumorsite.throttle").values, "PROXY_COUNT", 1)
+    settings.PROXY_COUNT = 1
     assert AccountAdapter().get_client_ip(request) == "198.51.100.7"
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.cache import cache
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -29,10 +26,6 @@ if TYPE_CHECKING:
     RecordBase = admin.ModelAdmin[Any]
 else:
     RecordBase = admin.ModelAdmin
-
-# How many results wait for a review, kept for a few seconds.
-WAITING_KEY = "admin:waiting-for-review"
-SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 
 class CappedPaginator(Paginator):
@@ -121,7 +114,7 @@ def unreviewed(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
 def found(
     request: HttpRequest, queryset: QuerySet[M], term: str, *, ids: Sequence[str], scan: str
 ) -> QuerySet[M]:
-    """The records that a search means: by id, by the pixels' digest, or by the owner's address.
+    """The records that a search means: by id, or by the owner's address.
 
     Each is one look into an index, however many rows there are.
 
@@ -136,8 +129,6 @@ def found(
         for name in ids:
             matches = matches | queryset.filter(**{name: pk})
         return matches
-    if SHA256.fullmatch(term):
-        return queryset.filter(**{f"{scan}sha256": term.lower()})
     if "@" in term and may_see_people(request):
         return queryset.filter(**{f"{scan}owner__email": term.lower()})
     return queryset.none()
@@ -147,13 +138,10 @@ def thumbnail(prediction_id: UUID | None) -> str | SafeString:
     """The small picture of a scan, by way of one of its predictions."""
     if prediction_id is None:
         return "–"
-    address = reverse("admin:predictions_prediction_picture", args=[prediction_id, "thumbnail"])
+    address = reverse(
+        "admin:predictions_prediction_picture", args=[prediction_id, "thumbnail", "png"]
+    )
     return format_html(
         '<img class="scan-thumbnail" src="{}" width="64" height="64" alt="Scan" loading="lazy">',
         address,
     )
-
-
-def forget_waiting() -> None:
-    """What waits for review is counted anew once the present transaction has been committed."""
-    transaction.on_commit(partial(cache.delete, WAITING_KEY))

@@ -38,7 +38,7 @@ def predictions_by_model() -> dict[int, int]:
 @admin.register(ModelVersion)
 class ModelVersionAdmin(RecordAdmin):
     list_display = (
-        "network", "standing", "accuracy", "dice", "verdict", "predictions", "registered",
+        "network", "stage_words", "accuracy", "dice", "verdict", "predictions", "registered",
         "promoted",
     )  # fmt: skip
     list_filter = ("stage",)
@@ -70,7 +70,7 @@ class ModelVersionAdmin(RecordAdmin):
         return str(version)
 
     @admin.display(description="stage", ordering="stage")
-    def standing(self, version: ModelVersion) -> str:
+    def stage_words(self, version: ModelVersion) -> str:
         return f"{version.get_stage_display()}{', in the shadow' if version.shadow else ''}"
 
     @admin.display(description="registered", ordering="created_at")

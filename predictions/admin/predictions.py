@@ -19,13 +19,12 @@ from predictions.admin.common import (
     OwnerMixin,
     RecentFilter,
     RecordAdmin,
-    forget_waiting,
     found,
     owner_column,
     thumbnail,
     unreviewed,
 )
-from predictions.models import Label, Prediction, Review, Scan, Status
+from predictions.models import Label, ModelVersion, Prediction, Review, Scan, Status
 from predictions.selectors import CARD
 from predictions.services.registry import NoModelError
 from predictions.services.reviewing import NothingToReviewError, mark_reviewed
@@ -59,6 +58,16 @@ class DoubtFilter(admin.BooleanFieldListFilter):
         self.title = f"whether it {'is ' if field.name == 'flagged' else ''}{self.title}"
 
 
+class NetworkFilter(admin.RelatedFieldListFilter):
+    """Reads the networks' names only: each card is large."""
+
+    def field_choices(
+        self, field: Any, request: HttpRequest, model_admin: Any
+    ) -> list[tuple[str, Any]]:
+        rows = ModelVersion.objects.only("name", "version")
+        return [(str(row.pk), str(row)) for row in rows]
+
+
 @admin.register(Prediction)
 class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display = (
@@ -67,13 +76,11 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_display_links = ("short_id",)
     list_filter = (
         RecentFilter, "status", "label", ("flagged", DoubtFilter), ("committed", DoubtFilter),
-        ReviewedFilter, "model_version",
+        ReviewedFilter, ("model_version", NetworkFilter),
     )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
-    search_help_text = (
-        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
-    )
+    search_help_text = "Id of the result or of its scan, or the owner's address."
     ordering = ("-id",)
     actions = ("mark_as_reviewed", "analyse_again")
 
@@ -104,7 +111,7 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         reviewed = Exists(Review.objects.filter(prediction=OuterRef("pk")))
         visible = super().get_queryset(request).filter(scan__deleted_at__isnull=True)
-        # A card is 70 kB of figures, and a list would read one for each row.
+        # A card is large, and a list would read one for each row.
         return visible.annotate(is_reviewed=reviewed).defer(*CARD)
 
     def get_search_results(
@@ -116,18 +123,15 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_GET(self.picture_view), cacheable=True)
-        own = [
-            path(
-                f"<uuid:prediction_id>/pictures/<str:kind>.{suffix}",
-                view,
-                name="predictions_prediction_picture",
-            )
-            for suffix in ("png", "<str:suffix>")
-        ]
-        return [*own, *super().get_urls()]
+        own = path(
+            "<uuid:prediction_id>/pictures/<str:kind>.<str:suffix>",
+            view,
+            name="predictions_prediction_picture",
+        )
+        return [own, *super().get_urls()]
 
     def picture_view(
-        self, request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
+        self, request: HttpRequest, prediction_id: UUID, kind: str, suffix: str
     ) -> HttpResponse:
         """A picture for staff; `deliver` writes the audit row."""
         if not self.has_view_permission(request):
@@ -253,10 +257,9 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
         return format_html('<div class="scan-figures">{}</div>', figures)
 
     def _address(self, prediction: Prediction, kind: str) -> str:
-        holder = prediction.scan if kind == "image" else prediction
         return reverse(
             "admin:predictions_prediction_picture",
-            args=[prediction.pk, kind, suffix_of(getattr(holder, f"{kind}_key"))],
+            args=[prediction.pk, kind, suffix_of(prediction.picture_key(kind))],
         )
 
     def _stack(self, prediction: Prediction, kinds: list[str], words: str) -> str:
@@ -300,7 +303,6 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
                 marked += mark_reviewed(prediction=prediction, reviewer=request.user)  # type: ignore[arg-type]  # staff
             except NothingToReviewError:
                 skipped += 1
-        forget_waiting()
         said = f"{marked} result{pluralize(marked)} marked as reviewed."
         self.message_user(request, said, messages.SUCCESS)
         if skipped:

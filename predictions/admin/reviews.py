@@ -17,13 +17,13 @@ from django.utils.formats import date_format
 from predictions.admin.common import (
     CappedPaginator,
     RecordAdmin,
-    forget_waiting,
     found,
     may_see_people,
     thumbnail,
     unreviewed,
 )
 from predictions.models import Prediction, Review, Status
+from predictions.services.reviewing import save_review
 
 if TYPE_CHECKING:
     ReviewFormBase = forms.ModelForm[Review]
@@ -31,7 +31,6 @@ else:
     ReviewFormBase = forms.ModelForm
 
 
-# Where their number is kept for a moment, as all have to be counted.
 FOUR_NUMBERS = "Give four whole numbers, as 102, 80, 164, 131."
 
 
@@ -154,9 +153,7 @@ class ReviewAdmin(RecordAdmin):
     list_filter = ("created_at", "verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
     search_fields = ("prediction__id",)
-    search_help_text = (
-        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
-    )
+    search_help_text = "Id of the result or of its scan, or the owner's address."
     raw_id_fields = ("prediction",)
     radio_fields: ClassVar = {"verdict": admin.VERTICAL}
     change_form_template = "admin/predictions/review/form.html"
@@ -266,7 +263,4 @@ class ReviewAdmin(RecordAdmin):
         return own and request.user.has_perm("predictions.delete_review")
 
     def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
-        if not change:
-            obj.reviewer = request.user  # type: ignore[assignment]  # staff are users
-        super().save_model(request, obj, form, change)
-        forget_waiting()
+        save_review(review=obj, reviewer=request.user)  # type: ignore[arg-type]  # staff are users

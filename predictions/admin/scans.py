@@ -27,7 +27,7 @@ from predictions.services.deletion import delete_scans
 class ScanAdmin(OwnerMixin, RecordAdmin):
     list_filter = (RecentFilter,)
     search_fields = ("id",)
-    search_help_text = "Id of the scan, SHA-256 of its pixels, or the owner's address."
+    search_help_text = "Id of the scan, or the owner's address."
     ordering = ("-id",)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from predictions.online import AddIndexOnline
+from predictions.migration_operations import AddIndexOnline
 
 
 class Migration(migrations.Migration):

@@ -22,14 +22,15 @@ from django.db.models import Q
 
 from mltasks.artifact import SUMS_NAME, Sums, verify
 from mltasks.engines import ModelError
+from mltasks.inference import Analyzer, load_analyzer
 from predictions import storage
 from predictions.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "models/"
-# A network that neither answers nor runs in the shadow stays on a disk for so long after its last
-# use: whoever goes back to it within days finds it there.
+# How long a network that neither answers nor runs in the shadow stays on a disk after its last use,
+# so that a rollback within days finds it there.
 UNUSED = timedelta(days=7)
 GONE = ".gone-"
 _AGAIN = "put it back with: manage.py model register FOLDER"
@@ -43,8 +44,8 @@ def key(artifact: str, name: str) -> str:
 def upload(*, folder: Path, sums: Sums, anew: bool) -> None:
     """Store every file of a model folder, the list of them last.
 
-    What an upload that ended early has left is used. An object of other content than its name
-    says is damaged, and written again.
+    Objects left by an upload that ended early are used again. One whose content does not match its
+    digest is damaged, and is written again.
 
     Args:
         anew: no row names the artifact yet. Its list is then written in any case, so that the
@@ -175,10 +176,22 @@ def local(artifact: str) -> Path:
     return folder
 
 
-def _prune(root: Path) -> None:
-    """Remove what has not been used for long from this disk; should it be, it is fetched anew.
+def load(version: ModelVersion, *, threads: int, engine: str = "onnx") -> Analyzer:
+    """Fetch, check, load and warm up a network.
 
-    Drafts that a killed worker has left are among it.
+    Raises:
+        ModelError: it cannot be used; the message names the file and what to do.
+        predictions.storage.StorageUnavailableError: its files cannot be fetched at the moment.
+    """
+    analyzer = load_analyzer(local(version.artifact), engine=engine, threads=threads)
+    analyzer.warm_up()
+    return analyzer
+
+
+def _prune(root: Path) -> None:
+    """Remove what this disk has not used for long; if it is needed again, it is fetched again.
+
+    This includes drafts left by a killed worker.
     """
     answers = Q(stage=ModelVersion.Stage.PRODUCTION) | Q(shadow=True)
     kept = set(ModelVersion.objects.filter(answers).values_list("artifact", flat=True))
@@ -187,13 +200,13 @@ def _prune(root: Path) -> None:
         # Another worker may have been first.
         with suppress(OSError):
             if folder.name not in kept and folder.stat().st_mtime < limit:
-                # In one step: half a folder would be taken for a damaged one.
+                # Renamed first: a folder that is half removed would be taken for a damaged one.
                 gone = folder.with_name(f"{GONE}{folder.name.removeprefix(GONE)}")
                 shutil.rmtree(folder.rename(gone), ignore_errors=True)
 
 
 def stored() -> Iterator[tuple[str, datetime]]:
-    """Each artifact that the store has something of, with the time of its youngest object."""
+    """Each artifact that has objects in the store, with the time of its youngest one."""
     name, youngest = "", None
     for entry, changed in storage.walk(PREFIX):
         artifact = entry.removeprefix(PREFIX).split("/")[0]
@@ -206,5 +219,5 @@ def stored() -> Iterator[tuple[str, datetime]]:
 
 
 def remove(artifact: str) -> int:
-    """Remove all that the store has of an artifact, and say how many objects that was."""
+    """Remove all objects of an artifact from the store, and return how many there were."""
     return storage.delete_prefix(f"{PREFIX}{artifact}/")

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from predictions import storage
 from predictions.models import Scan
+from predictions.queueing import ERASE, send_on_commit
 from predictions.services.lifecycle import cancel_all
-from predictions.task import ERASE, send_on_commit
 
 logger = logging.getLogger(__name__)
 

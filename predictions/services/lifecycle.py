@@ -1,8 +1,8 @@
 """The life of a prediction: the only code that changes its status.
 
-Each change is one `UPDATE` with the status, and but for cancelling a whole scan also the attempt,
-that was read before among its conditions; it counts only if it changed a row. Whoever comes second
-finds nothing to change and stops, on SQLite and PostgreSQL alike.
+Each change is one `UPDATE` whose conditions are the status and the attempt as they were read before
+(cancelling a whole scan leaves out the attempt); it counts only if it changed a row. Whoever comes
+second changes nothing and stops, on SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from predictions import rendering, storage
 from predictions.models import (
     ACTIVE,
     TRANSITIONS,
-    UNFINISHED_BUSINESS,
+    WITHOUT_RESULT,
     ModelVersion,
     Prediction,
+    Scan,
     Status,
 )
-from predictions.task import ANALYZE, send_on_commit
+from predictions.queueing import ANALYZE, send_on_commit
 from tumorsite.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def _unchanged(prediction: Prediction) -> QuerySet[Prediction]:
 
 
 def _about(prediction: Prediction) -> dict[str, object]:
-    """What a log record says of the job it is about, beside its words."""
+    """The fields of a log record that say which job it is about."""
     return {"prediction_id": str(prediction.pk), "attempt": prediction.attempt}
 
 
@@ -80,7 +81,8 @@ def enqueue(prediction_id: UUID) -> None:
     send_on_commit(ANALYZE, str(prediction_id))
 
 
-def _due(now: datetime) -> Q:
+def due(now: datetime) -> Q:
+    """Rows that may be claimed by now."""
     return Q(not_before__isnull=True) | Q(not_before__lte=now)
 
 
@@ -95,7 +97,7 @@ def claim(
     """Take a queued prediction, and others that wait, for one forward pass.
 
     A row that has been tried before comes alone: should its picture kill the worker, no other
-    row dies with it. Together the pictures are no larger than the largest that is accepted, so a
+    row dies with it. Together the pictures have no more pixels than one upload may have, so a
     worker's memory has a bound.
 
     Args:
@@ -106,20 +108,19 @@ def claim(
     """
     now = timezone.now()
     queued = (
-        Prediction.objects.filter(_due(now), status=Status.QUEUED, model_version=model_version)
+        Prediction.objects.filter(due(now), status=Status.QUEUED, model_version=model_version)
         .select_related("scan")
         .order_by("id")
     )
     if fresh:
         queued = queued.filter(attempt=0)
-    # Most messages find that another one's batch has served their row: no lock for these.
+    # Most rows were claimed in a batch of another message: their own messages need no lock.
     if not queued.exists():
         return []
     with transaction.atomic():
         wanted = queued.filter(pk=prediction_id).first()
         if wanted is None:
-            # Its own row is done or elsewhere, but this message may serve one whose message
-            # was lost.
+            # Its own row is done or taken, but this message may serve one whose message was lost.
             wanted = queued.first()
         if wanted is None:
             return []
@@ -127,7 +128,7 @@ def claim(
         if wanted.attempt == 0 and limit > 1:
             rows += queued.filter(attempt=0).exclude(pk=wanted.pk)[: limit - 1]
             rows = _fitting(rows)
-        # All of them have been tried as often: one statement compares and sets each.
+        # All are at the same attempt: one statement compares and sets each.
         mine = Prediction.objects.filter(pk__in=[row.pk for row in rows])
         taken = mine.filter(status=Status.QUEUED, attempt=wanted.attempt).update(
             status=Status.RUNNING,
@@ -139,7 +140,7 @@ def claim(
         )
         if not taken:
             return []
-    # Those that another task was faster to take, or that have been cancelled, are not among them.
+    # Without those that another task has claimed first, or that were cancelled.
     return list(
         mine.filter(status=Status.RUNNING, attempt=wanted.attempt + 1, claimed_by=task_id)
         .select_related("scan")
@@ -148,7 +149,7 @@ def claim(
 
 
 def _fitting(rows: list[Prediction]) -> list[Prediction]:
-    """The first of the rows, and those after it for whose pictures there is room beside it."""
+    """The first row, and as many after it as fit beside it into MAX_PIXELS."""
     sizes = itertools.accumulate(row.scan.width * row.scan.height for row in rows)
     fitting = sum(size <= settings.MAX_PIXELS for size in sizes)
     return rows[: max(1, fitting)]
@@ -259,7 +260,7 @@ def complete(*, prediction: Prediction, analysis: Analysis, keys: dict[str, str]
     )
     if not recorded:
         logger.info("prediction %s was finished elsewhere", prediction.pk, extra=_about(prediction))
-        # Unless it was this very attempt, whose first answer got through without our knowing.
+        # Unless it was this very attempt: its first UPDATE may have been committed unnoticed.
         if not Prediction.objects.filter(
             pk=prediction.pk, attention_key=keys["attention_key"]
         ).exists():
@@ -304,14 +305,14 @@ def cancel_all(*, scan_ids: Sequence[UUID]) -> int:
     return cancelled
 
 
-def rebind(*, to: ModelVersion) -> None:
+def reassign_queued(*, to: ModelVersion) -> None:
     """Give queued rows of a model that is no longer in production to the one that is."""
     stale = Prediction.objects.filter(status=Status.QUEUED).exclude(model_version=to)
     if not stale.exists():
         return
-    # All at once where nothing stands in the way; one by one where something may.
+    # All at once, except where another run blocks; those one by one.
     with suppress(IntegrityError), transaction.atomic():
-        stale.filter(~Exists(_standing(to))).update(model_version=to)
+        stale.filter(~Exists(blocking_runs(OuterRef("scan"), to))).update(model_version=to)
     for row in stale:
         try:
             with transaction.atomic():
@@ -320,20 +321,23 @@ def rebind(*, to: ModelVersion) -> None:
             cancel(prediction=row, message="A newer network answers this scan instead.")
 
 
-def lend(*, to: ModelVersion, limit: int) -> None:
+def reassign_some(*, to: ModelVersion, limit: int) -> None:
     """Give some queued rows to a model that answers while the one in production cannot.
 
-    A scan that it has answered before waits on: a second answer of the same model is none.
+    A scan that it has answered before goes on waiting: the same answer again is of no use.
     """
-    waiting = Prediction.objects.filter(_due(timezone.now()), status=Status.QUEUED)
-    lent = waiting.exclude(model_version=to).filter(~Exists(_standing(to))).order_by("id")
-    for row in lent[:limit]:
+    waiting = Prediction.objects.filter(due(timezone.now()), status=Status.QUEUED)
+    reassigned = (
+        waiting.exclude(model_version=to)
+        .filter(~Exists(blocking_runs(OuterRef("scan"), to)))
+        .order_by("id")
+    )
+    for row in reassigned[:limit]:
         with suppress(IntegrityError), transaction.atomic():
             _unchanged(row).update(model_version=to)
 
 
-def _standing(model_version: ModelVersion) -> QuerySet[Prediction]:
-    """Runs of that model on the outer query's scan which no second one may join."""
-    return Prediction.objects.filter(scan=OuterRef("scan"), model_version=model_version).exclude(
-        status__in=UNFINISHED_BUSINESS
-    )
+def blocking_runs(scan: Scan | OuterRef, model_version: ModelVersion) -> QuerySet[Prediction]:
+    """Runs of that model on the scan that rule out another one."""
+    runs = Prediction.objects.filter(scan=scan, model_version=model_version)
+    return runs.exclude(status__in=WITHOUT_RESULT)

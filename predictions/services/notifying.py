@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 def notify(*, title: str, body: str) -> int:
     """Send a message to every address of NOTIFY_URLS.
 
-    A fault is logged by the kind of address only, as the rest of it is somebody's name or
-    password, and never reaches the caller: what is told of has happened all the same.
+    A fault is logged with the kind of address only, as the rest may be a name or a password. It
+    never reaches the caller: what the message is about has happened all the same.
 
     Returns:
         How many addresses took it.
@@ -25,7 +25,7 @@ def notify(*, title: str, body: str) -> int:
 def _send(address: str, title: str, body: str) -> bool:
     kind = urlsplit(address).scheme
     try:
-        # Late, as it takes a moment to load its hundred services.
+        # Imported here, as its hundred services take a moment to load.
         import apprise
 
         channel = apprise.Apprise()

@@ -32,7 +32,7 @@ NOTHING_TO_COMPARE_WITH = (
     "MODEL_DIR there, then compare"
 )
 _RELEASES = (Kind.BUNDLED, Kind.PROMOTED, Kind.OVERRIDDEN, Kind.ROLLED_BACK)
-# A digest's first letters name it, if there are so many of them.
+# The least number of a digest's first letters that may name a network.
 _SHORTEST_ID = 6
 
 
@@ -118,7 +118,7 @@ def register(*, folder: Path, by: User | None = None, actor: str = "") -> ModelV
 
 
 def restore(*, folder: Path, actor: str = "") -> ModelVersion:
-    """As `register`, but each object is compared with its file: one that is damaged is mended."""
+    """As `register`, but every object is compared with its file, and rewritten if it is damaged."""
     version = register(folder=folder, actor=actor)
     artifacts.upload(folder=folder, sums=sums_of(folder), anew=False)
     return version
@@ -149,7 +149,7 @@ def _created(
 
 
 def _free_version(name: str, version: str, artifact: str) -> str:
-    """The card's version; made unmistakable if another network has it already."""
+    """The card's version, with part of the digest added if another network has it already."""
     if not ModelVersion.objects.filter(name=name, version=version).exists():
         return version
     return f"{version[:22]}+{artifact[:6]}"
@@ -190,7 +190,7 @@ def promote(
     """
     artifacts.check(version.artifact)
     with transaction.atomic():
-        production, row = _locked(version)
+        production, row = held(version)
         if production == row:
             raise ReleaseError(f"{row} is in production already")
         refused = objection(row, production)
@@ -207,7 +207,7 @@ def promote(
 def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> ModelVersion:
     """Put the network back into production that the present one has replaced.
 
-    Again and again, it goes back one release each time, until the first one answers.
+    Each call goes back by one release, until the first one answers.
 
     Raises:
         ReleaseError: there is none to go back to.
@@ -221,21 +221,21 @@ def rollback(*, by: User | None = None, actor: str = "", note: str = "") -> Mode
         raise ReleaseError(f"{present} has not replaced another network: nothing to go back to")
     artifacts.check(present.replaced.artifact)
     with transaction.atomic():
-        production, row = _locked(present.replaced)
+        production, row = held(present.replaced)
         if production != present:
             raise ReleaseError("another network was put into production meanwhile: look again")
         _switch(row, production, kind=Kind.ROLLED_BACK, by=by, actor=actor, note=note)
     return row
 
 
-def _locked(version: ModelVersion) -> tuple[ModelVersion | None, ModelVersion]:
+def held(version: ModelVersion) -> tuple[ModelVersion | None, ModelVersion]:
     """The network in production and `version`, both as they are now, held until the commit."""
-    # All of them, which are few: one that is promoted meanwhile would not be seen otherwise. They
-    # may still be referred to by new predictions.
+    # All of them, which are few: otherwise one that is promoted meanwhile would be missed. The lock
+    # lets new predictions refer to them.
     rows = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
-    held = {row.pk: row for row in rows}
-    production = next((row for row in held.values() if row.stage == Stage.PRODUCTION), None)
-    return production, held[version.pk]
+    now = {row.pk: row for row in rows}
+    production = next((row for row in now.values() if row.stage == Stage.PRODUCTION), None)
+    return production, now[version.pk]
 
 
 def _switch(
@@ -267,7 +267,7 @@ def _switch(
 def _released_before(present: ModelVersion) -> ModelVersion | None:
     """The release before the present one, without those that were rolled back.
 
-    A network may have been released more than once, so what it has replaced last does not say.
+    A network may have been released more than once, so its own `replaced` is not enough.
     """
     releases: list[ModelVersion] = []
     events = ModelEvent.objects.filter(kind__in=(*_RELEASES, Kind.RETIRED)).order_by("pk")
@@ -278,7 +278,7 @@ def _released_before(present: ModelVersion) -> ModelVersion | None:
                 releases.append(event.version)
             continue
         if event.kind == Kind.ROLLED_BACK:
-            # It is the same release again, and those after it are undone.
+            # Back to that release; those after it are undone.
             while releases and releases.pop() != event.version:
                 pass
         releases.append(event.version)
@@ -307,7 +307,7 @@ def follow_bundle(*, folder: Path) -> tuple[ModelVersion, ModelVersion]:
     """
     version = register(folder=folder, actor=START)
     with transaction.atomic():
-        production, row = _locked(version)
+        production, row = held(version)
         if production == row:
             return row, row
         if production is None:

@@ -18,22 +18,20 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from PIL import Image
 
 from mltasks.inference import Analysis, Analyzer
 from predictions import storage
 from predictions.ids import first_uuid7
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer, Status
 from predictions.rendering import area_of
-from predictions.services import artifacts
-from predictions.services.registry import ReleaseError, Stage, note_event
+from predictions.services.registry import ReleaseError, Stage, held, note_event
 
 if TYPE_CHECKING:
     from accounts.models import User
 
 logger = logging.getLogger(__name__)
 
-# Scans of one pass, and how far back it looks: what is older is let go.
+# Scans of one pass, and how old an answer may be: older ones are skipped.
 BATCH = 8
 WITHIN = timedelta(minutes=30)
 Outcome = ShadowAnswer.Outcome
@@ -51,11 +49,10 @@ def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> 
         ReleaseError: it is in production.
     """
     with transaction.atomic():
-        rows = ModelVersion.objects.select_for_update(no_key=True).order_by("pk")
-        held = {row.pk: row for row in rows}
-        if held[version.pk].stage == Stage.PRODUCTION:
+        production, row = held(version)
+        if row == production:
             raise ReleaseError(f"{version} is in production: it needs no shadow")
-        if held[version.pk].shadow:
+        if row.shadow:
             return
         _end(by, actor)
         ModelVersion.objects.filter(pk=version.pk).update(shadow=True)
@@ -63,7 +60,7 @@ def begin(*, version: ModelVersion, by: User | None = None, actor: str = "") -> 
 
 
 def end(*, by: User | None = None, actor: str = "") -> bool:
-    """Let nothing run in the shadow; whether something did."""
+    """Let nothing run in the shadow. Returns whether something did."""
     with transaction.atomic():
         return _end(by, actor)
 
@@ -94,13 +91,13 @@ def waiting(version: ModelVersion) -> QuerySet[Prediction]:
 
 
 def is_chosen(prediction: Prediction) -> bool:
-    """Whether it belongs to the share of traffic. The same every time, for every worker."""
+    """Whether it belongs to SHADOW_PERCENT of traffic: always the same, in every worker."""
     # The last bits of the id are random.
     return int(prediction.pk.int % 100) < int(settings.SHADOW_PERCENT)
 
 
 def follow(analyzer_of: Callable[[ModelVersion], Analyzer], *, seconds: float) -> int:
-    """Let the candidate answer what waits for it, for so long; how many it was.
+    """Let the candidate answer what waits for it, for so long. Returns how many it answered.
 
     Args:
         analyzer_of: loads a network.
@@ -127,8 +124,7 @@ def follow(analyzer_of: Callable[[ModelVersion], Analyzer], *, seconds: float) -
 def _record(row: Prediction, version: ModelVersion, analyzer: Analyzer) -> None:
     answer = ShadowAnswer(prediction=row, model_version=version, outcome=Outcome.FAILED)
     try:
-        with Image.open(storage.stream(row.scan.image_key), formats=["PNG"]) as image:
-            pixels = np.asarray(image)
+        pixels = storage.pixels(row.scan.image_key)
         start = time.monotonic()
         [found] = analyzer.analyze([pixels])
         answer.seconds = time.monotonic() - start
@@ -139,7 +135,7 @@ def _record(row: Prediction, version: ModelVersion, analyzer: Analyzer) -> None:
     except storage.StorageUnavailableError:
         raise
     except Exception:
-        # Without a row it would stay the oldest that waits, and stop all those behind it.
+        # Without a row it would stay the oldest that waits, and block all others.
         logger.exception("a scan was not run in the shadow")
     # Another worker may have been first, or the scan been deleted meanwhile.
     try:
@@ -168,14 +164,3 @@ def _overlap(row: Prediction, found: Analysis) -> float | None:
         theirs = area_of(storage.stream(row.area_key))
     union = int((found.area | theirs).sum())
     return None if union == 0 else int((found.area & theirs).sum()) / union
-
-
-def load(version: ModelVersion) -> Analyzer:
-    """The network of a candidate, checked and warm, on one thread: others need the cores."""
-    from mltasks.inference import load_analyzer
-
-    analyzer = load_analyzer(
-        artifacts.local(version.artifact), engine=settings.INFERENCE_ENGINE, threads=1
-    )
-    analyzer.warm_up()
-    return analyzer

@@ -18,9 +18,9 @@ from django.db import DatabaseError, transaction
 from mltasks.images import Decoded, Limits, decode, encode_png
 from predictions import storage
 from predictions.ids import uuid7
-from predictions.models import UNFINISHED_BUSINESS, Prediction, Scan
+from predictions.models import Prediction, Scan
 from predictions.rendering import thumbnail_png
-from predictions.services.lifecycle import enqueue
+from predictions.services.lifecycle import blocking_runs, enqueue
 from predictions.services.registry import production_model
 from tumorsite.observability import tracing
 
@@ -41,7 +41,7 @@ class BusyError(Exception):
 
 @contextmanager
 def turn_of_large() -> Iterator[None]:
-    """One large picture of this process at a time: uploads, and those of reports.
+    """Let this process read one large picture at a time, be it an upload or one for a report.
 
     Raises:
         BusyError: the others took too long.
@@ -55,10 +55,10 @@ def turn_of_large() -> Iterator[None]:
 
 
 def display_name(name: str) -> str:
-    """The file's name as its owner may see it: no path, no control or direction marks.
+    """The file's name as its owner sees it: no path, no control or direction marks.
 
-    Django has already dropped what is not printable from an upload's name, no-break spaces and
-    the marks that join emoji among it.
+    Django has already dropped unprintable characters from an upload's name, including no-break
+    spaces and the marks that join emoji.
     """
     # Browsers write a quotation mark in this way.
     base = PureWindowsPath(name.replace("\0", "").replace("%22", '"')).name
@@ -84,7 +84,7 @@ def _facts(picture: Decoded) -> Mapping[str, object]:
 
 
 def _digest(picture: Decoded) -> str:
-    """SHA-256 of size and pixels, however they came to be in a file."""
+    """SHA-256 of size and pixels, whatever the file format was."""
     digest = hashlib.sha256(repr(picture.pixels.shape).encode())
     digest.update(picture.pixels.data)
     return digest.hexdigest()
@@ -167,18 +167,14 @@ def _remove_unrecorded(scan: Scan) -> None:
 def run_again(*, prediction: Prediction) -> Prediction:
     """Queue a new run of the production model on the same scan.
 
-    Returns the answer that stands where this model has already given one, or is about to.
+    Returns the run that is there if this model has already answered the scan, or is about to.
     """
     model = production_model()
     with transaction.atomic():
         scan = Scan.objects.select_for_update().get(pk=prediction.scan_id, deleted_at__isnull=True)
-        standing = (
-            scan.predictions.filter(model_version=model)
-            .exclude(status__in=UNFINISHED_BUSINESS)
-            .first()
-        )
-        if standing:
-            return standing
+        blocking = blocking_runs(scan, model).first()
+        if blocking:
+            return blocking
         again = Prediction.objects.create(scan=scan, model_version=model)
         tracing.keep(again.pk)
         enqueue(again.pk)

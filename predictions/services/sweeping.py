@@ -6,54 +6,53 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch
 from django.utils import timezone
 
 from predictions import storage
 from predictions.ids import first_uuid7
-from predictions.models import Access, ModelVersion, Prediction, Scan, Status
+from predictions.models import (
+    RESULT_PICTURES,
+    SCAN_PICTURES,
+    Access,
+    ModelVersion,
+    Prediction,
+    Scan,
+    Status,
+)
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import artifacts, lifecycle
 from predictions.services.deletion import delete_scans
 from predictions.services.registry import NoModelError, production_model
 
 logger = logging.getLogger(__name__)
 
-INFERENCE_QUEUE = "inference"
 # Younger objects may belong to an upload whose row is about to be written.
 ORPHAN_AGE = timedelta(hours=1)
 # A folder of a network is large, and may be sent over a slow line.
 MODEL_ORPHAN_AGE = timedelta(days=1)
-# A healthy queue takes a row up long before this.
+# In a healthy queue a row is claimed long before this.
 PATIENCE = timedelta(seconds=5)
 # When the sweeper last went through.
 SWEPT_KEY = "sweep:last"
-# Where the check for orphans goes on. Should the cache forget, it begins anew.
+# Where the check for orphans goes on. If the cache has lost it, the check starts over.
 LAST_KEY, LAST_SCAN = "orphans:key", "orphans:scan"
 # Where /health/ writes, reads and removes an object of its own.
 HEALTH = "health/"
-# Where records name their objects.
-SCAN_KEYS = ("image_key", "thumbnail_key")
-RESULT_KEYS = ("area_key", "outline_key", "attention_key", "contours_key")
-
-
-def messages_waiting(queue: str = INFERENCE_QUEUE) -> int:
-    """Messages in a queue that no worker has taken yet."""
-    with current_app.connection_for_read() as link:
-        channel: Any = link.default_channel
-        return int(channel.queue_declare(queue).message_count)
+# Fields of records that name objects.
+SCAN_KEYS = tuple(f"{kind}_key" for kind in SCAN_PICTURES)
+RESULT_KEYS = tuple(f"{kind}_key" for kind in RESULT_PICTURES)
 
 
 def sweep() -> None:
-    """Bring every stuck row on its way again.
+    """Set every stuck row going again.
 
-    1. Rows claimed longer ago than any task may take, the hard limit, go to another attempt: the
-       task that held them has ended without a word.
+    1. Rows claimed longer ago than the hard limit of a task go to another attempt: the task that
+       held them has ended without recording anything.
     2. Queued rows of a retired model go to the model in production.
     3. If fewer messages wait than rows, the broker has lost some: those are sent again.
     """
@@ -62,16 +61,17 @@ def sweep() -> None:
     for row in Prediction.objects.filter(status=Status.RUNNING, heartbeat_at__lt=silent):
         lifecycle.requeue(prediction=row)
     try:
-        lifecycle.rebind(to=production_model())
+        lifecycle.reassign_queued(to=production_model())
     except NoModelError:
         logger.error("no model is in production; queued predictions wait")
         return
     waiting = Prediction.objects.filter(
-        Q(not_before__isnull=True) | Q(not_before__lte=now),
+        lifecycle.due(now),
         status=Status.QUEUED,
         queued_at__lt=now - PATIENCE,
     ).order_by("id")
-    missing = waiting.count() - messages_waiting()
+    [messages] = messages_waiting(Queue.INFERENCE)
+    missing = waiting.count() - messages
     for pk in list(waiting.values_list("pk", flat=True)[: max(0, missing)]):
         lifecycle.enqueue(pk)
     if missing > 0:
@@ -80,7 +80,7 @@ def sweep() -> None:
 
 
 def expire_anonymous(*, chunk: int = 1000) -> int:
-    """Delete scans of visitors without an account after the retention time, while there is time.
+    """Delete visitors' scans after the retention time, for as long as this task has time.
 
     Args:
         chunk: scans deleted in one transaction; others write meanwhile.
@@ -90,23 +90,23 @@ def expire_anonymous(*, chunk: int = 1000) -> int:
     stale = Scan.objects.filter(
         owner__isnull=True, deleted_at__isnull=True, pk__lt=first_uuid7(limit)
     ).order_by("pk")
-    late, hidden = _until(settings.TASK_SOFT_LIMIT / 2), 0
-    while not late() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
+    expired, hidden = _deadline(settings.TASK_SOFT_LIMIT / 2), 0
+    while not expired() and (ids := list(stale.values_list("pk", flat=True)[:chunk])):
         # An owner may have come to them since.
         hidden += delete_scans(scans=stale.filter(pk__in=ids))
     return hidden
 
 
 def expire_accesses(*, chunk: int = 1000) -> int:
-    """Delete the audit rows of what was handed out long ago, for as long as there is time.
+    """Delete audit rows older than the retention time, for as long as this task has time.
 
     Args:
         chunk: rows deleted at once; others write to the table meanwhile.
     """
     limit = timezone.now() - timedelta(days=settings.ACCESS_RETENTION_DAYS)
     old = Access.objects.filter(at__lt=limit).order_by("at")
-    late, removed = _until(settings.TASK_SOFT_LIMIT / 2), 0
-    while not late() and (ids := list(old.values_list("pk", flat=True)[:chunk])):
+    expired, removed = _deadline(settings.TASK_SOFT_LIMIT / 2), 0
+    while not expired() and (ids := list(old.values_list("pk", flat=True)[:chunk])):
         removed += Access.objects.filter(pk__in=ids).delete()[0]
     return removed
 
@@ -128,7 +128,7 @@ def _scan_id(key: str) -> UUID | None:
         return None
 
 
-def _remove_orphans(keys: list[str]) -> int:
+def _delete_unrecorded(keys: list[str]) -> int:
     recorded = _recorded_keys([pk for key in keys if (pk := _scan_id(key))])
     orphans = [key for key in keys if key not in recorded]
     for key in orphans:
@@ -136,12 +136,13 @@ def _remove_orphans(keys: list[str]) -> int:
     return len(orphans)
 
 
-def _until(seconds: float) -> Callable[[], bool]:
+def _deadline(seconds: float) -> Callable[[], bool]:
+    """A function that returns whether so many seconds have passed."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
 
-def _unowned(chunk: int, late: Callable[[], bool]) -> int:
+def _delete_orphans(chunk: int, expired: Callable[[], bool]) -> int:
     """Remove old objects that no record names, going on where the last check ran out of time."""
     limit = timezone.now() - ORPHAN_AGE
     removed, keys = 0, []
@@ -149,17 +150,17 @@ def _unowned(chunk: int, late: Callable[[], bool]) -> int:
         if changed < limit:
             keys.append(key)
         if len(keys) >= chunk:
-            removed += _remove_orphans(keys)
+            removed += _delete_unrecorded(keys)
             keys = []
-        if late():
+        if expired():
             cache.set(LAST_KEY, key, None)
-            return removed + _remove_orphans(keys)
+            return removed + _delete_unrecorded(keys)
     cache.delete(LAST_KEY)
-    return removed + _remove_orphans(keys)
+    return removed + _delete_unrecorded(keys)
 
 
-def _left_by_checks() -> int:
-    """Remove what checks of the store's health have left that were killed in between."""
+def _delete_health_objects() -> int:
+    """Remove the objects of health checks that were killed before they could."""
     limit = timezone.now() - ORPHAN_AGE
     left = [key for key, changed in storage.walk(HEALTH) if changed < limit]
     for key in left:
@@ -168,8 +169,8 @@ def _left_by_checks() -> int:
 
 
 def _missing(scan: Scan) -> list[str]:
-    """What of a scan and its results is gone from the store, each said in words."""
-    # One listing, as each of up to half a dozen objects a result would be a request of its own.
+    """A sentence for each object of a scan and its results that is gone from the store."""
+    # One listing: to ask for each object by itself would be up to half a dozen requests a result.
     stored = {key for key, _ in storage.walk(scan.prefix)}
     named: list[tuple[Scan | Prediction, tuple[str, ...]]] = [(scan, SCAN_KEYS)]
     named += [(run, RESULT_KEYS) for run in scan.predictions.all()]
@@ -181,7 +182,7 @@ def _missing(scan: Scan) -> list[str]:
     ]
 
 
-def _bereft(chunk: int, late: Callable[[], bool]) -> int:
+def _count_missing(chunk: int, expired: Callable[[], bool]) -> int:
     """Count the objects of scans that are gone, going on where the last check ran out of time."""
     scans = Scan.objects.filter(deleted_at__isnull=True).order_by("pk")
     after = cache.get(LAST_SCAN)
@@ -197,15 +198,15 @@ def _bereft(chunk: int, late: Callable[[], bool]) -> int:
             lost += len(missing)
             for words in missing:
                 logger.error("%s", words)
-        if late():
+        if expired():
             cache.set(LAST_SCAN, scan.pk, None)
             return lost
     cache.delete(LAST_SCAN)
     return lost
 
 
-def _unowned_models() -> int:
-    """Remove what old uploads of networks that ended early have left."""
+def _delete_orphan_models() -> int:
+    """Remove what unfinished uploads of networks left long ago."""
     removed = 0
     for artifact, changed in list(artifacts.stored()):
         old = changed < timezone.now() - MODEL_ORPHAN_AGE
@@ -214,7 +215,7 @@ def _unowned_models() -> int:
     return removed
 
 
-def _bereft_models() -> int:
+def _count_missing_models() -> int:
     """Count the networks whose files are gone."""
     stored = {artifact for artifact, _ in artifacts.stored()}
     lost = 0
@@ -236,8 +237,12 @@ def check_orphans(*, chunk: int = 500, seconds: float | None = None) -> dict[str
         seconds: how long it may take; the next check goes on where this one stops.
     """
     share = (settings.TASK_SOFT_LIMIT if seconds is None else seconds) / 3
-    removed = _left_by_checks() + _unowned_models() + _unowned(chunk, _until(share))
-    lost = _bereft_models() + _bereft(chunk, _until(share))
+    removed = (
+        _delete_health_objects()
+        + _delete_orphan_models()
+        + _delete_orphans(chunk, _deadline(share))
+    )
+    lost = _count_missing_models() + _count_missing(chunk, _deadline(share))
     if removed:
         logger.warning("%d orphaned objects were removed", removed)
     return {"removed": removed, "lost": lost}

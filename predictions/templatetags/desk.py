@@ -10,10 +10,11 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 
-from predictions.admin.common import WAITING_KEY, unreviewed
+from predictions.admin.common import unreviewed
 from predictions.ids import first_uuid7
 from predictions.models import Prediction, Status
 from predictions.services.registry import in_production
+from predictions.services.reviewing import WAITING_KEY
 
 register = template.Library()
 

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from predictions.models import ModelVersion, Prediction
-from predictions.visitors import SESSION_KEY
+from predictions.owners import SESSION_KEY
 from tests.support.records import submit
 
 

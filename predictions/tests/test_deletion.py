@@ -14,11 +14,12 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
+from predictions.owners import Owner
+from predictions.queueing import Queue, messages_waiting
 from predictions.selectors import scans_of
 from predictions.services import deletion, sweeping
 from predictions.services.auditing import record_access
 from predictions.services.ownership import adopt
-from predictions.visitors import Owner
 from tests.support.records import conclude, finish, make_user, start, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
@@ -62,7 +63,7 @@ def test_erasure_is_asked_for_at_once(
         with django_capture_on_commit_callbacks(execute=True):
             deletion.delete_scans(scans=Scan.objects.all())
         # The second time, there is nothing to erase.
-        assert sweeping.messages_waiting("general") == 1
+        assert messages_waiting(Queue.GENERAL) == [1]
 
 
 def test_more_than_one_statement_takes_are_all_deleted(model: ModelVersion) -> None:

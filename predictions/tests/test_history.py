@@ -21,6 +21,7 @@ from pytest_django import DjangoAssertNumQueries
 from predictions import selectors
 from predictions.ids import first_uuid7
 from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.owners import Owner
 from predictions.selectors import (
     Filters,
     export_rows,
@@ -33,7 +34,6 @@ from predictions.selectors import (
     scans_of,
 )
 from predictions.services.lifecycle import cancel
-from predictions.visitors import Owner
 from tests.support.records import (
     conclude,
     finish,
@@ -175,7 +175,7 @@ class TestPages:
                 assert visitor_client.get("/scans/").status_code == 200
             counts.append(len(queries))
         assert counts[0] == counts[1]
-        # Each network's card is 70 kB, which no list has a use for.
+        # Each network's card is large, and no list has a use for it.
         assert not any('"card"' in query["sql"] for query in queries)
 
 
@@ -233,7 +233,7 @@ class TestFilters:
         assert {scan.name for scan in found} == names
         assert {row.scan.name for row in export_rows(owner, filters)} == names
         if filters.status:
-            assert {scan.latest.standing for scan in found} <= {filters.status}  # type: ignore[attr-defined]  # set by the selector
+            assert {scan.latest.display_status for scan in found} <= {filters.status}  # type: ignore[attr-defined]  # set by the selector
 
     @pytest.mark.parametrize("asked", ["öl", "RÖNTGEN", "O\u0308l", "öl (1)"])
     def test_letters_with_accents_in_any_case_and_form(

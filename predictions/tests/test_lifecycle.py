@@ -416,7 +416,7 @@ class TestRebind:
     def test_queued_rows_go_to_the_model_in_production(
         self, queued: Prediction, successor: ModelVersion
     ) -> None:
-        lifecycle.rebind(to=successor)
+        lifecycle.reassign_queued(to=successor)
         assert fresh(queued).model_version == successor
 
     def test_running_and_finished_rows_keep_theirs(self, model: ModelVersion) -> None:
@@ -424,14 +424,14 @@ class TestRebind:
         start(running)
         finish(done)
         ModelVersion.objects.filter(pk=model.pk).update(stage="retired")
-        lifecycle.rebind(to=make_model("2"))
+        lifecycle.reassign_queued(to=make_model("2"))
         assert fresh(running).model_version == fresh(done).model_version == model
 
     def test_a_scan_that_the_new_model_answers_needs_no_second_run(
         self, queued: Prediction, successor: ModelVersion
     ) -> None:
         Prediction.objects.create(scan=queued.scan, model_version=successor)
-        lifecycle.rebind(to=successor)
+        lifecycle.reassign_queued(to=successor)
         row = fresh(queued)
         assert row.status == Status.CANCELLED
         assert "newer network" in row.message
@@ -453,5 +453,5 @@ def test_ids_of_tasks_fit_their_column() -> None:
 def test_no_more_rows_are_lent_than_one_pass_takes(model: ModelVersion) -> None:
     rows = [submit(seed=number) for number in range(3)]
     other = make_model("2", stage="candidate")
-    lifecycle.lend(to=other, limit=2)
+    lifecycle.reassign_some(to=other, limit=2)
     assert [fresh(row).model_version == other for row in rows] == [True, True, False]

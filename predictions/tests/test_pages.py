@@ -57,7 +57,7 @@ def test_the_history_lists_and_links(browser: Client, visitor: UUID, model: Mode
     done = finish(submit(visitor=visitor, name="one.png"))
     waiting = submit(visitor=visitor, name="two.png", seed=1)
     text = page(browser, reverse("history"))
-    assert reverse("picture", args=[done.pk, "thumbnail"]) in text
+    assert reverse("picture", args=[done.pk, "thumbnail", "png"]) in text
     assert f'data-state-url="{reverse("state", args=[waiting.pk])}"' in text
     assert f'data-state-url="{reverse("state", args=[done.pk])}"' not in text
     filtered = page(browser, reverse("history") + "?status=succeeded")
@@ -131,7 +131,7 @@ def test_a_result_has_its_pictures_and_its_limits(
     prediction = finish(submit(visitor=visitor))
     text = page(browser, prediction.get_absolute_url())
     for kind in ("image", "area", "attention"):
-        assert reverse("picture", args=[prediction.pk, kind]) in text
+        assert reverse("picture", args=[prediction.pk, kind, "png"]) in text
     for kind in ("outline", "contours"):
         assert reverse("picture", args=[prediction.pk, kind, "svg"]) in text
     assert "Outline (SVG)" in text

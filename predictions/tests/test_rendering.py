@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from predictions import rendering, tracing
+from predictions import outlines, rendering
 from tests.support.pictures import opened
 
 
@@ -42,7 +42,7 @@ def flat(arcs: np.ndarray) -> np.ndarray:
 
 def enclosed(lines: list[np.ndarray]) -> float:
     """Pixels within lines, less those of holes."""
-    return sum(tracing.enclosed(flat(arcs)) for arcs in lines)
+    return sum(outlines.enclosed(flat(arcs)) for arcs in lines)
 
 
 def border(mask: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def disc(side: int, radius: float, *, waves: float = 0) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 def test_a_line_never_strays_a_pixel_from_the_border(cells: np.ndarray, size: int) -> None:
     mask = cells.repeat(size, axis=0).repeat(size, axis=1)
-    loops = tracing.lines(mask, least=0)
+    loops = outlines.lines(mask, least=0)
     assert bool(loops) == bool(mask.any())
     if not loops:
         return

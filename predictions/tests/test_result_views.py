@@ -14,6 +14,7 @@ from django.urls import reverse
 from predictions import storage
 from predictions.models import Access, ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
+from predictions.services.submission import run_again
 from predictions.urls import urlpatterns
 from tests.support.pictures import broken
 from tests.support.records import (
@@ -35,7 +36,7 @@ def addresses(prediction_id: UUID) -> list[str]:
     for pattern in urlpatterns:
         converters = pattern.pattern.converters
         if "prediction_id" in converters:
-            values = {"prediction_id": prediction_id, "kind": "image"}
+            values = {"prediction_id": prediction_id, "kind": "image", "suffix": "png"}
             wanted = {name: value for name, value in values.items() if name in converters}
             found.append(reverse(str(pattern.name), kwargs=wanted))
     assert len(found) >= 7
@@ -168,6 +169,20 @@ class TestStates:
         assert "not a diagnosis" in page.lower()
         assert f"/results/{row.pk}/images/area.png" in page
         assert str(row.model_version) in page
+
+    def test_the_other_runs_are_read_once(
+        self, visitor_client: Client, mine: Prediction, model: ModelVersion
+    ) -> None:
+        row = finish(mine)
+        ModelVersion.objects.update(stage=ModelVersion.Stage.RETIRED)
+        make_model("2")
+        again = finish(run_again(prediction=row), label="meningioma")
+        for shown, words in ((row, "See the answer of the newer"), (again, "What changed since")):
+            with CaptureQueriesContext(connection) as queries:
+                page = visitor_client.get(shown.get_absolute_url()).content.decode()
+            assert words in page
+            asked = [query for query in queries if 'FROM "predictions_prediction"' in query["sql"]]
+            assert len(asked) == 2, "the one that is shown, and the others"
 
     def test_a_refused_picture(self, visitor_client: Client, mine: Prediction) -> None:
         conclude(start(mine), rejection())

@@ -55,14 +55,14 @@ def process(monkeypatch: pytest.MonkeyPatch) -> serving.Serving:
 
 def answer(row: Prediction) -> Prediction:
     """Run the task on a row's message, as Celery would."""
-    worker._serving.begin()
+    worker._serving.task_started()
     task = tasks.analyze_prediction
     task.push_request(id=f"task-{row.pk}", delivery_info={}, called_directly=False)
     try:
         task.run(str(row.pk))
     finally:
         task.pop_request()
-        worker._serving.end()
+        worker._serving.task_finished()
     return Prediction.objects.select_related("model_version").get(pk=row.pk)
 
 
@@ -93,7 +93,7 @@ class TestFollowing:
         # Not loaded yet: the present one answers, under its own name, whoever is in production.
         rows = [answer(before), answer(waiting), answer(upload(3))]
         assert {answered_by(row) for row in rows} == {("succeeded", "tumorsite 1")}
-        process.look()
+        process.poll()
         assert str(process.present.version) == "tumorsite 2"
         assert answered_by(answer(upload(4))) == ("succeeded", "tumorsite 2")
         # Old results stay as they were.
@@ -104,20 +104,20 @@ class TestFollowing:
     ) -> None:
         release("1")
         process.start()
-        process.begin()
-        one = process.version()
+        process.task_started()
+        one = process.next().version
         release("2")
-        process.look()
+        process.poll()
         assert process.present.version == one
-        assert str(process.version()) == "tumorsite 2", "the next pass of the same task"
-        process.end()
+        assert str(process.next().version) == "tumorsite 2", "the next pass of the same task"
+        process.task_finished()
 
     def test_queued_rows_go_with_it(self, process: serving.Serving, release: Release) -> None:
         release("1")
         process.start()
         rows = [upload(seed) for seed in range(3)]
         release("2")
-        process.look()
+        process.poll()
         assert {answered_by(row) for row in rows} == {("queued", "tumorsite 2")}
         answer(rows[0])
         assert {answered_by(row) for row in rows} == {("succeeded", "tumorsite 2")}
@@ -125,7 +125,7 @@ class TestFollowing:
     def test_a_second_run_waits_for_its_own_network(
         self, process: serving.Serving, release: Release, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The present one has answered this scan already, so it cannot be lent the row."""
+        """The present one has answered this scan already, so it is not given the row."""
         release("1")
         process.start()
         first = answer(upload(1))
@@ -135,17 +135,51 @@ class TestFollowing:
         assert answered_by(again) == ("queued", "tumorsite 2")
         sent: list[Any] = []
         monkeypatch.setattr(serving.lifecycle, "enqueue", sent.append)
-        process.look()
+        process.poll()
         assert sent == [again.pk], "its message was used up, so it gets another"
         answer(again)
         assert answered_by(again) == ("succeeded", "tumorsite 2")
+
+    def test_one_rolled_back_before_it_answered_never_answers(
+        self, process: serving.Serving, release: Release
+    ) -> None:
+        release("1")
+        process.start()
+        process.task_started()
+        row = upload(1)
+        release("2")
+        process.poll()
+        registry.rollback()
+        assert str(process.next().version) == "tumorsite 1"
+        assert answered_by(row) == ("queued", "tumorsite 1")
+        process.task_finished()
+        assert str(process.present.version) == "tumorsite 1"
+        process.poll()
+        assert process._next is None, "its memory is free again"
+        assert answered_by(answer(row)) == ("succeeded", "tumorsite 1")
+
+    def test_one_rolled_back_while_it_is_loaded_never_answers(
+        self, process: serving.Serving, release: Release, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        release("1")
+        process.start()
+        release("2")
+        load = serving.load
+
+        def slow(version: ModelVersion) -> serving.Loaded:
+            registry.rollback()
+            return load(version)
+
+        monkeypatch.setattr(serving, "load", slow)
+        process.poll()
+        assert str(process.present.version) == "tumorsite 1"
 
     def test_back_to_the_one_before(self, process: serving.Serving, release: Release) -> None:
         release("1")
         release("2")
         process.start()
         registry.rollback()
-        process.look()
+        process.poll()
         assert answered_by(answer(upload(1))) == ("succeeded", "tumorsite 1")
 
 
@@ -169,7 +203,7 @@ class TestOneThatCannotBeLoaded:
         caplog: pytest.LogCaptureFixture,
         client: Client,
     ) -> None:
-        process.look()
+        process.poll()
         rows = [answer(upload(seed)) for seed in range(3)]
         assert {answered_by(row) for row in rows} == {("succeeded", "tumorsite 1")}
         [record] = [record for record in caplog.records if record.levelname == "CRITICAL"]
@@ -189,7 +223,7 @@ class TestOneThatCannotBeLoaded:
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:
-        process.look()
+        process.poll()
         tries: list[ModelVersion] = []
         load = serving.load
 
@@ -198,11 +232,11 @@ class TestOneThatCannotBeLoaded:
             return load(row)
 
         monkeypatch.setattr(serving, "load", counted)
-        process.look()
+        process.poll()
         assert tries == []
         registry.restore(folder=tmp_path / "network-2")
         monkeypatch.setattr(process, "_retry_at", 0.0)
-        process.look()
+        process.poll()
         assert tries == [broken]
         assert process.present.version == broken
         assert cache.get(serving.FAULT_KEY) is None
@@ -211,9 +245,9 @@ class TestOneThatCannotBeLoaded:
     def test_after_a_rollback_all_is_well(
         self, process: serving.Serving, broken: ModelVersion
     ) -> None:
-        process.look()
+        process.poll()
         registry.rollback()
-        process.look()
+        process.poll()
         assert process._failed is None
         assert answered_by(answer(upload(1))) == ("succeeded", "tumorsite 1")
 
@@ -231,8 +265,8 @@ class TestStart:
         monkeypatch.setattr(worker, "_is_inference_node", True)
         worker._after_fork()
         assert watched == [True]
-        assert str(worker.model_version()) == "tumorsite 1"
-        assert worker.analyzer().version == "1"
+        assert str(worker.next_network().version) == "tumorsite 1"
+        assert worker.next_network().analyzer.version == "1"
         assert worker.ready_pid() > 0
         from predictions.control import loaded_model
 
@@ -310,15 +344,15 @@ class TestStart:
         worker._after_task()
 
 
-def test_a_lent_row_that_is_not_claimed_is_given_back(
+def test_a_reassigned_row_that_is_not_claimed_is_given_back(
     process: serving.Serving, release: Release
 ) -> None:
     release("1")
     process.start()
     row = upload(1)
     two = release("2")
-    serving.lifecycle.rebind(to=two)
-    process.version()
+    serving.lifecycle.reassign_queued(to=two)
+    process.next()
     assert answered_by(row) == (Status.QUEUED, "tumorsite 1")
-    serving.lifecycle.rebind(to=two)
+    serving.lifecycle.reassign_queued(to=two)
     assert answered_by(row) == (Status.QUEUED, "tumorsite 2")

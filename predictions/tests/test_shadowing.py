@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from mltasks.inference import load_analyzer
 from mltasks.tests.conftest import write_data
 from predictions import storage, tasks
 from predictions.models import ModelEvent, ModelVersion, Prediction, ShadowAnswer
-from predictions.services import deletion, registry, shadowing, sweeping
+from predictions.queueing import Queue, messages_waiting
+from predictions.services import artifacts, deletion, registry, shadowing
 from predictions.services.registry import ReleaseError
 from predictions.shadow_report import shadow_report
 from tests.support.networks import fitted, onnx_bytes, write_network
@@ -45,7 +47,7 @@ def candidate(model: ModelVersion, network: Path, settings: Settings) -> ModelVe
 
 
 def follow() -> int:
-    return shadowing.follow(shadowing.load, seconds=20)
+    return shadowing.follow(partial(artifacts.load, threads=1), seconds=20)
 
 
 def said(*words: str, **options: Any) -> str:
@@ -254,11 +256,11 @@ class TestReport:
 class TestTasks:
     def test_the_shadow_worker_is_woken_once(self, candidate: ModelVersion) -> None:
         tasks.ask_shadow.run()
-        assert sweeping.messages_waiting("shadow") == 0, "nothing runs there"
+        assert messages_waiting(Queue.SHADOW) == [0], "nothing runs there"
         shadowing.begin(version=candidate)
         for _ in range(3):
             tasks.ask_shadow.run()
-        assert sweeping.messages_waiting("shadow") == 1
+        assert messages_waiting(Queue.SHADOW) == [1]
         row = finish(submit())
         tasks.run_shadow.run()
         assert row.shadows.exists()

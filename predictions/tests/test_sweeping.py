@@ -18,6 +18,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from predictions import storage
 from predictions.models import ModelVersion, Prediction, Scan, Status
+from predictions.queueing import Queue, messages_waiting
 from predictions.services import lifecycle, sweeping
 from predictions.services.deletion import delete_scans
 from tests.support.records import conclude, finish, make_model, start, submit
@@ -40,7 +41,7 @@ def swept(capture: Capture) -> int:
     """Messages in the queue after a sweep."""
     with capture(execute=True):
         sweeping.sweep()
-    return sweeping.messages_waiting()
+    return messages_waiting(Queue.INFERENCE)[0]
 
 
 class TestSilentWorkers:
@@ -98,7 +99,7 @@ class TestLostMessages:
         for seed in range(3):
             submit(seed=seed)
         age(seconds=60)
-        assert sweeping.messages_waiting() == 0
+        assert messages_waiting(Queue.INFERENCE) == [0]
         assert swept(django_capture_on_commit_callbacks) == 3
 
     def test_messages_that_wait_are_not_doubled(

@@ -15,12 +15,13 @@ from pytest_django import Settings
 
 from mltasks.images import Pixels
 from mltasks.inference import Analysis
-from predictions import passes, storage, task, tasks, worker
+from predictions import batches, queueing, storage, tasks, worker
 from predictions.models import ModelVersion, Prediction, Scan, Status
 from predictions.services import lifecycle
 from predictions.services.deletion import delete_scans
+from predictions.serving import Loaded
 from predictions.tasks import analyze_prediction
-from predictions.telemetry import Watch
+from predictions.telemetry import BatchTimer
 from tests.support.pictures import png
 from tests.support.records import analysis, make_model, rejection, start, submit
 
@@ -50,9 +51,12 @@ class Network:
 @pytest.fixture
 def network(model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> Network:
     network = Network()
-    monkeypatch.setattr(worker, "analyzer", lambda: network)
-    monkeypatch.setattr(worker, "model_version", lambda: model)
+    monkeypatch.setattr(worker, "next_network", lambda: loaded(network, model))
     return network
+
+
+def loaded(network: Network, version: ModelVersion) -> Loaded:
+    return Loaded(network, version)  # type: ignore[arg-type]  # it does as much as is asked of it
 
 
 def deliver(row: Prediction, *, task_id: str = "task-1", redelivered: bool = False) -> None:
@@ -68,13 +72,13 @@ def deliver(row: Prediction, *, task_id: str = "task-1", redelivered: bool = Fal
 
 def in_mid_pass(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Have something happen in the task's thread while the network computes a pass."""
-    end = passes._Work._end
+    end = batches._BatchLoop._start_saving
 
     def first(work: Any, *arguments: Any) -> Any:
         happens()
         return end(work, *arguments)
 
-    monkeypatch.setattr(passes._Work, "_end", first)
+    monkeypatch.setattr(batches._BatchLoop, "_start_saving", first)
 
 
 def status(*rows: Prediction) -> list[str]:
@@ -232,7 +236,7 @@ def test_a_store_that_hangs_is_away_and_not_the_pictures_fault(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "stream", hanging)
         # The task's own limit must not strike first.
-        patch.setattr(passes, "LAST_READ", 0.2)
+        patch.setattr(batches, "LAST_READ", 0.2)
         deliver(rows[0])
     answer.set()
     stored = Prediction.objects.get(pk=rows[0].pk)
@@ -278,7 +282,7 @@ def test_a_task_that_has_little_time_left_leaves_the_rest_to_others(
 ) -> None:
     settings.INFERENCE_BATCH = 1
     rows = [submit(seed=n) for n in range(2)]
-    monkeypatch.setattr(passes, "LAST_CLAIM", 0)
+    monkeypatch.setattr(batches, "LAST_CLAIM", 0)
     deliver(rows[0])
     assert status(*rows) == [Status.SUCCEEDED, Status.QUEUED]
     assert network.passes == [1]
@@ -289,7 +293,7 @@ def test_an_answer_that_comes_too_late_is_not_counted(
 ) -> None:
     late, other = submit(seed=1), submit(seed=2)
     counted: list[object] = []
-    monkeypatch.setattr(Watch, "answered", lambda watch, row, version: counted.append(row.pk))
+    monkeypatch.setattr(BatchTimer, "answered", lambda timer, row, version: counted.append(row.pk))
     in_mid_pass(
         monkeypatch,
         lambda: lifecycle.cancel(prediction=Prediction.objects.get(pk=late.pk)),
@@ -305,7 +309,7 @@ def test_a_connection_is_closed_unless_a_transaction_of_others_is_on_it(
 ) -> None:
     closed: list[bool] = []
     link = SimpleNamespace(in_atomic_block=inside, close=lambda: closed.append(True))
-    monkeypatch.setattr(task, "connection", link)
+    monkeypatch.setattr(queueing, "connection", link)
     analyze_prediction.on_failure(SoftTimeLimitExceeded(), "task-1", (), {}, None)
     assert closed == [True] * (not inside)
 
@@ -316,7 +320,7 @@ def test_work_that_breaks_off_lets_go_of_the_connection_before_all_else(
     """A transaction may be open in it, which would hold its lock for ever."""
     row = submit()
     found: list[str] = []
-    monkeypatch.setattr(passes, "drop_connection", lambda: found.extend(status(row)))
+    monkeypatch.setattr(batches, "drop_connection", lambda: found.extend(status(row)))
 
     def fault(images: Sequence[Pixels]) -> None:
         raise SoftTimeLimitExceeded
@@ -330,20 +334,13 @@ def test_work_that_breaks_off_lets_go_of_the_connection_before_all_else(
 def test_a_pass_is_answered_by_the_network_its_rows_were_claimed_for(
     network: Network, model: ModelVersion, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer network takes its place when the record is asked for, in mid task."""
+    """A newer one takes its place between two passes of the same task."""
     settings.INFERENCE_BATCH = 1
     newer, later = make_model(stage=ModelVersion.Stage.CANDIDATE, version="2"), Network()
     rows = [submit(seed=n) for n in range(3)]
     Prediction.objects.filter(pk=rows[2].pk).update(model_version=newer)
-    asked = iter([model, model])
-    present: list[tuple[ModelVersion, Network]] = [(model, network)]
-
-    def version() -> ModelVersion:
-        present[0] = (model, network) if next(asked, None) else (newer, later)
-        return present[0][0]
-
-    monkeypatch.setattr(worker, "model_version", version)
-    monkeypatch.setattr(worker, "analyzer", lambda: present[0][1])
+    asked = iter([loaded(network, model)] * 2)
+    monkeypatch.setattr(worker, "next_network", lambda: next(asked, loaded(later, newer)))
     deliver(rows[0])
     assert (network.passes, later.passes) == ([1, 1], [1])
     assert status(*rows) == [Status.SUCCEEDED] * 3
@@ -354,7 +351,7 @@ def test_an_outage_of_the_database_in_mid_pass_is_one_too(
 ) -> None:
     row = submit()
     with monkeypatch.context() as patch:
-        patch.setattr(passes._Work, "_begin", locked)
+        patch.setattr(batches._BatchLoop, "_start_forward", locked)
         deliver(row)
     assert Prediction.objects.get(pk=row.pk).outages == 1
 

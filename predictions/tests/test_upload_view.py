@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from predictions import storage
 from predictions.models import ModelVersion, Prediction, Scan
+from predictions.owners import SESSION_KEY
 from predictions.services import submission
-from predictions.visitors import SESSION_KEY
 from tests.support.pictures import png
 from tests.support.records import finish, make_user
 

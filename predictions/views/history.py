@@ -12,10 +12,11 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from predictions.changes import changes
+from predictions.answer_diff import changes
 from predictions.history_csv import csv_lines
 from predictions.ids import as_uuid
 from predictions.models import Label, Prediction
+from predictions.owners import Owner, owner_of
 from predictions.presentation import NOT_A_DIAGNOSIS, describe
 from predictions.selectors import (
     STATES,
@@ -30,7 +31,6 @@ from predictions.selectors import (
 )
 from predictions.services.deletion import delete_scans
 from predictions.views.submission import submit
-from predictions.visitors import Owner, owner_of
 
 
 @never_cache

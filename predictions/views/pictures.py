@@ -17,12 +17,12 @@ from django.views.decorators.http import require_safe
 from mltasks.images import LARGE
 from predictions import storage
 from predictions.models import Prediction
+from predictions.owners import owner_of
 from predictions.report import PictureLostError, report_pdf
 from predictions.services.auditing import record_access
 from predictions.services.submission import BusyError, turn_of_large
 from predictions.views.results import owned_or_404
 from predictions.views.submission import BUSY
-from predictions.visitors import owner_of
 from tumorsite.http import problem
 
 logger = logging.getLogger(__name__)
@@ -34,18 +34,6 @@ GONE = (
     "A picture of this result can no longer be read, so there is no report. "
     "Upload the scan again for a new result."
 )
-
-
-def _key(prediction: Prediction, kind: str) -> str:
-    """The object of a kind of picture, "" if this prediction has none."""
-    return {
-        "image": prediction.scan.image_key,
-        "thumbnail": prediction.scan.thumbnail_key,
-        "area": prediction.area_key,
-        "outline": prediction.outline_key,
-        "attention": prediction.attention_key,
-        "contours": prediction.contours_key,
-    }.get(kind, "")
 
 
 def _disposition(request: HttpRequest, prediction: Prediction, name: str) -> str:
@@ -60,18 +48,14 @@ def _record(request: HttpRequest, prediction: Prediction, kind: str) -> None:
 
 
 @require_safe
-def picture(
-    request: HttpRequest, prediction_id: UUID, kind: str, suffix: str = "png"
-) -> HttpResponse:
+def picture(request: HttpRequest, prediction_id: UUID, kind: str, suffix: str) -> HttpResponse:
     """One picture of one's own result."""
     return deliver(request, owned_or_404(request, prediction_id), kind, suffix)
 
 
-def deliver(
-    request: HttpRequest, prediction: Prediction, kind: str, suffix: str = "png"
-) -> HttpResponse:
+def deliver(request: HttpRequest, prediction: Prediction, kind: str, suffix: str) -> HttpResponse:
     """Hand out a picture to someone who has been found to be allowed to see it."""
-    key = _key(prediction, kind)
+    key = prediction.picture_key(kind)
     if not key.endswith(f".{suffix}"):
         raise Http404
     try:

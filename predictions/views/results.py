@@ -14,12 +14,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from predictions.changes import changes
-from predictions.models import Prediction, Scan, Status
+from predictions.answer_diff import changes
+from predictions.models import WITHOUT_RESULT, Prediction, Scan, Status
+from predictions.owners import owner_of
 from predictions.presentation import NOT_A_DIAGNOSIS, describe, error_rates
 from predictions.selectors import (
-    answer_before,
-    newer_answer,
     newer_model,
     other_runs,
     place_in_line,
@@ -31,7 +30,6 @@ from predictions.services.lifecycle import cancel as cancel_prediction
 from predictions.services.registry import NoModelError
 from predictions.services.submission import run_again
 from predictions.views.submission import throttled
-from predictions.visitors import owner_of
 
 # Longer than this, and whoever waits is told that it is not as usual.
 LATE_SECONDS = 10
@@ -48,8 +46,8 @@ def owned_or_404(request: HttpRequest, prediction_id: UUID) -> Prediction:
 def _state(prediction: Prediction) -> dict[str, Any]:
     return {
         "status": prediction.status,
-        "standing": prediction.standing,
-        "text": prediction.standing_words,
+        "standing": prediction.display_status,
+        "text": prediction.display_status_words,
         "place": place_in_line(prediction),
         "attempt": prediction.attempt,
         "finished": not prediction.is_active,
@@ -75,15 +73,32 @@ def result(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         waited = (timezone.now() - prediction.queued_at).total_seconds()
         context["late_after"] = max(0, math.ceil(LATE_SECONDS - waited))
         return render(request, "predictions/wait.html", context)
-    context["runs"] = other_runs(prediction)
+    context["runs"] = runs = list(other_runs(prediction))
     context["finding"] = describe(prediction)
     context["not_a_diagnosis"] = NOT_A_DIAGNOSIS
     if prediction.status == Status.SUCCEEDED:
         context["error_rates"] = error_rates(prediction)
-        before = answer_before(prediction)
+        # The last answer that another network gave before this one.
+        before = next(
+            (
+                run
+                for run in runs
+                if run.status == Status.SUCCEEDED
+                and run.pk < prediction.pk
+                and run.model_version_id != prediction.model_version_id
+            ),
+            None,
+        )
         context["changes"] = changes(before, prediction) if before else None
     context["newer"] = newer = newer_model(prediction)
-    context["newer_run"] = newer_answer(prediction, newer) if newer else None
+    context["newer_run"] = next(
+        (
+            run
+            for run in runs
+            if newer and run.model_version_id == newer.pk and run.status not in WITHOUT_RESULT
+        ),
+        None,
+    )
     return render(request, "predictions/result.html", context)
 
 

@@ -19,11 +19,11 @@ from mltasks.images import ImageError
 from predictions.front_figures import front_figures
 from predictions.model_figures import model_figures
 from predictions.models import Prediction
+from predictions.owners import owner_of
 from predictions.selectors import recent_scans
 from predictions.services.registry import NoModelError, in_production
 from predictions.services.submission import BusyError, display_name, submit_scan
 from predictions.storage import StorageUnavailableError
-from predictions.visitors import owner_of
 from tumorsite.http import problem, wants_json
 from tumorsite.throttle import client_address, retry_after
 

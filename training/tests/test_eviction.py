@@ -213,7 +213,7 @@ def test_a_store_that_is_away_does_not_end_the_run(
 
     write_state(tmp_path, 1)
     monkeypatch.setattr(storage, "put", away)
-    checkpoints.Copies(uuid4(), alive=lambda: None)(tmp_path)
+    checkpoints.CheckpointUploader(uuid4(), alive=lambda: None)(tmp_path)
     assert "was not copied" in caplog.text
 
 
@@ -226,7 +226,7 @@ def test_a_worker_that_is_told_to_end_gives_its_run_back(
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
 
-    monkeypatch.setattr("training.following.follow", evicted)
+    monkeypatch.setattr("training.runner.follow", evicted)
     before = signal.getsignal(signal.SIGTERM)
     run = make_run()
     with pytest.raises(SystemExit) as ended:
@@ -235,7 +235,7 @@ def test_a_worker_that_is_told_to_end_gives_its_run_back(
     assert signal.getsignal(signal.SIGTERM) is before
     run.refresh_from_db()
     assert (run.status, run.claimed_by) == (Status.QUEUED, "")
-    monkeypatch.setattr("training.following.follow", lambda run: services.cancel(run=run))
+    monkeypatch.setattr("training.runner.follow", lambda run: services.cancel(run=run))
     call_command("training", "work")
     assert "Cancelled." in capsys.readouterr().out
 
@@ -261,7 +261,7 @@ def test_a_run_that_somebody_may_hold_is_waited_for(
         TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=beat)
 
     monkeypatch.setattr(time, "sleep", later)
-    monkeypatch.setattr("training.following.follow", lambda run: services.cancel(run=run))
+    monkeypatch.setattr("training.runner.follow", lambda run: services.cancel(run=run))
     call_command("training", "work")
     run.refresh_from_db()
     assert run.status == (Status.RUNNING if lives else Status.CANCELLED)

@@ -131,6 +131,13 @@ class TestPages:
         assert "tumorsite 2 is asked about" in text
         assert not [query for query in queries if '."card"' in query["sql"]]
 
+    def test_the_page_of_a_run_reads_nothing_large(self, scientist: Client) -> None:
+        run = ended(make_model())
+        with CaptureQueriesContext(connection) as queries:
+            assert "refused against tumorsite 1" in page(scientist, "training_run", run.pk)
+        columns = ('."card"', '."curves"', '."recipe_text"')
+        assert not [query for query in queries if any(name in query["sql"] for name in columns)]
+
     def test_it_looks_again_often_only_while_something_runs(self, scientist: Client) -> None:
         ended(make_model())
         assert "data-running" not in page(scientist, "training")

@@ -14,7 +14,7 @@ from predictions.models import ModelEvent, ModelVersion
 from predictions.services import registry
 from tests.support.mailbox import Mailbox, open_mailbox, text_of
 from tests.support.networks import Weights, fitted, mixed_up, onnx_bytes, write_network
-from training import following, services
+from training import runner, services
 from training.models import TrainingRun
 from training.tests.test_training_runs import deliver, make_run
 
@@ -137,9 +137,9 @@ def test_a_fold_without_masks_has_no_figure_for_areas() -> None:
     accuracy = {"value": 0.9, "ci95": [0.8, 1.0]}
     median = {"value": 0.8, "ci95": [0.7, 0.9]}
     stated: dict[str, Any] = {"accuracy": accuracy, "dice": {"median": median}}
-    assert following._in_short(stated) == {"accuracy": accuracy, "dice": median}
+    assert runner._in_short(stated) == {"accuracy": accuracy, "dice": median}
     stated["dice"] = {"median": {"value": None, "ci95": None}}
-    assert following._in_short(stated) == {"accuracy": accuracy}
+    assert runner._in_short(stated) == {"accuracy": accuracy}
 
 
 def test_data_that_does_not_allow_a_verdict_costs_the_verdict_only(

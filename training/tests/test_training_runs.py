@@ -126,7 +126,7 @@ def test_a_run_ends_with_a_reason(
     def fails(run: TrainingRun) -> None:
         raise fault
 
-    monkeypatch.setattr("training.following.follow", fails)
+    monkeypatch.setattr("training.runner.follow", fails)
     run = deliver(make_run())
     assert run.status == Status.FAILED
     assert re.search(words, run.message)
@@ -138,7 +138,7 @@ def test_a_database_that_is_away_leaves_the_run_to_the_sweeper(
     def fails(run: TrainingRun) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr("training.following.follow", fails)
+    monkeypatch.setattr("training.runner.follow", fails)
     run = make_run()
     with pytest.raises(OperationalError):
         deliver(run)

@@ -189,7 +189,7 @@ class TestData:
     def obtain(self, run: TrainingRun) -> tuple[Path, list[str]]:
         settled: list[str] = []
         said: list[str] = []
-        return data.obtain(run, say=said.append, settle=settled.append), settled
+        return data.obtain(run, report=said.append, save_digest=settled.append), settled
 
     def test_a_run_gets_the_data_of_its_digest(self, store: remote.Place, folder: Path) -> None:
         first = remote.push(folder, store, name="drawn").digest

@@ -13,7 +13,7 @@ from typing import Any
 from celery import signals
 from django.conf import settings
 
-from tumorsite import signs
+from tumorsite import heartbeats
 from tumorsite.observability import context, exposition, sentry, tracing
 
 logger = logging.getLogger(__name__)
@@ -47,12 +47,12 @@ def _before_fork(sender: str = "", **_: Any) -> None:
     _node = sender
     context.set_part(sender.partition("@")[0] or "worker")
     exposition.begin(context.part())
-    signs.starting(settings.DATA_DIR, _node)
+    heartbeats.starting(settings.DATA_DIR, _node)
 
 
 def _beat_starts(**_: Any) -> None:
     context.set_part("beat")
-    signs.touch(settings.DATA_DIR / "run" / "beat")
+    heartbeats.touch(settings.DATA_DIR / "run" / "beat")
 
 
 def _after_fork(**_: Any) -> None:
@@ -65,7 +65,7 @@ def _after_fork(**_: Any) -> None:
 def say_ready() -> None:
     """This child may take tasks."""
     if _node:
-        signs.ready(settings.DATA_DIR, _node)
+        heartbeats.ready(settings.DATA_DIR, _node)
 
 
 def _child_ends(**_: Any) -> None:
@@ -74,7 +74,7 @@ def _child_ends(**_: Any) -> None:
 
 def _before_publish(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if context.part() == "beat":
-        signs.touch(settings.DATA_DIR / "run" / "beat")
+        heartbeats.touch(settings.DATA_DIR / "run" / "beat")
     if headers is None:
         return
     if (request_id := context.request_id.get()) != context.NONE:

@@ -90,7 +90,7 @@ def end() -> None:
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 
-def show_also(part: str, gauges: Callable[[], Iterable[Any]]) -> None:
+def register_collector(part: str, gauges: Callable[[], Iterable[Any]]) -> None:
     """Have metrics that are looked up when asked for shown by this part of the site."""
     _gauges.setdefault(part, []).append(gauges)
 

@@ -23,7 +23,6 @@ INSTALLED_APPS = [
     "wagtail.embeds",
     "wagtail.sites",
     "accounts.apps.PageUsersConfig",
-    "wagtail.snippets",
     "wagtail.documents",
     "wagtail.images",
     "wagtail.search",
@@ -85,9 +84,7 @@ FORM_RENDERER = "tumorsite.forms.Renderer"
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]
-USE_I18N = True
 FORMAT_MODULE_PATH = "tumorsite.formats"
-USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"

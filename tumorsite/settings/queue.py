@@ -32,6 +32,11 @@ TASK_SOFT_LIMIT = max(1, TASK_HARD_LIMIT - 5)
 
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "general"
+CELERY_TASK_ROUTES = {
+    "predictions.tasks.analyze_prediction": {"queue": "inference"},
+    "predictions.tasks.run_shadow": {"queue": "shadow"},
+    "training.tasks.train": {"queue": "training"},
+}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

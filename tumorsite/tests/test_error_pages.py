@@ -37,6 +37,7 @@ def test_it_renders_without_session_or_database(rf: RequestFactory, status: int)
     text = response.content.decode()
     assert response.status_code == status
     assert "What happened." in text
+    assert f"Error {status}<" in text
     assert "<li>" in text
     assert "Sign in" not in text
     assert "Sign up" not in text

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import migrations, models
 from django.db.migrations.state import ProjectState
 
-from predictions.online import AddIndexOnline
+from predictions.migration_operations import AddIndexOnline
 from tests.support.next_release.migrations.next_release_column import Migration as NextColumn
 from tests.support.next_release.migrations.next_release_index import Migration as NextIndex
 from tumorsite.management.commands import lint_migrations

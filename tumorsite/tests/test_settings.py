@@ -239,8 +239,8 @@ def test_the_address_and_the_proxies_decide_what_is_safe(
         "SECURE_PROXY_SSL_HEADER", "DEBUG",
     )  # fmt: skip
     script = (
-        "import json, sys, tumorsite.settings as own\n"
-        "print(json.dumps([getattr(own, name, None) for name in sys.argv[1:]]))"
+        "import json, sys; from django.conf import settings\n"
+        "print(json.dumps([getattr(settings, name) for name in sys.argv[1:]]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *names],
@@ -248,6 +248,7 @@ def test_the_address_and_the_proxies_decide_what_is_safe(
         env={
             **os.environ,
             "DATA_DIR": str(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "tumorsite.settings",
             "SITE_URL": "https://scans.example.org" if https else "http://localhost:8000",
             "PROXY_COUNT": proxies,
         },

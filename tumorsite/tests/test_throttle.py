@@ -149,9 +149,9 @@ def test_no_address_reaches_the_server_of_the_cache(client: Client, settings: Se
     ],
 )
 def test_only_as_many_hops_are_believed_as_there_are_proxies(
-    monkeypatch: pytest.MonkeyPatch, proxies: int, forwarded: str, address: str
+    settings: Settings, proxies: int, forwarded: str, address: str
 ) -> None:
-    monkeypatch.setitem(throttle.values, "PROXY_COUNT", proxies)
+    settings.PROXY_COUNT = proxies
     request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded})
     assert throttle.client_address(request) == address
 

@@ -19,7 +19,7 @@ from mltasks.inference import ModelError, load_analyzer
 from mltasks.management.data import data_folder
 from predictions.models import ModelVersion
 from predictions.services import artifacts, registry, shadowing
-from predictions.services.comparing import compare, held_out
+from predictions.services.gate import compare, held_out
 from predictions.services.registry import GateError, ReleaseError
 from predictions.shadow_report import shadow_report
 from predictions.storage import StorageUnavailableError

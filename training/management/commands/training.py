@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from mltasks.data import DataError
 from mltasks.training.config import RecipeError
-from predictions.task import drop_connection
+from predictions.queueing import drop_connection
 from training import services, tasks, triggers
 from training.models import TrainingRun
 

@@ -1,4 +1,4 @@
-"""What a newer network sees otherwise: two answers about the same picture, side by side."""
+"""How two networks' answers about the same picture differ."""
 
 from __future__ import annotations
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from django.conf import settings
 
-from mltasks import gate, pipeline
+from mltasks import pipeline
 from mltasks.data import DataError
 from mltasks.engines import ModelError
+from mltasks.gate import GateError
 from mltasks.training import Progress, Recipe, parse_recipe
 from mltasks.training.curves import draw_curves
 from predictions.models import ModelVersion
-from predictions.services import comparing, registry
+from predictions.services import gate, registry
 from predictions.services.notifying import notify
 from training import checkpoints, data, services
 from training.models import TrainingRun
@@ -42,17 +43,19 @@ def follow(run: TrainingRun) -> None:
     """
     checkpoints.tidy_disk()
     recipe = parse_recipe(tomllib.loads(run.recipe_text), name=run.recipe)
-    say = _patient(lambda line: services.note(run=run, progress=line[:200]))
-    folder = data.obtain(run, say=say, settle=lambda digest: services.note(run=run, dataset=digest))
-    version = run.candidate or _registered_before(run) or _trained(run, recipe, folder, say)
+    report = _patient(lambda line: services.note(run=run, progress=line[:200]))
+    folder = data.obtain(
+        run, report=report, save_digest=lambda digest: services.note(run=run, dataset=digest)
+    )
+    version = run.candidate or _find_registered(run) or _train(run, recipe, folder)
     services.note(run=run, candidate=version)
-    message = _judged(run, version, comparing_on=(folder, recipe.data.fold), say=say)
+    message = _compare(run, version, comparing_on=(folder, recipe.data.fold), report=report)
     stated = version.card["metrics"]["validation"]
     ended = services.finish(
         run=run,
         digest=version.digest,
         metrics=_in_short(stated),
-        message=message or _released(version),
+        message=message or _release(version),
     )
     if ended:
         checkpoints.remove(run.pk)
@@ -69,27 +72,25 @@ def _output(run: TrainingRun) -> Path:
     return services.folder_of(run.pk) / "model"
 
 
-def _patient(say: Callable[[str], Any]) -> Callable[[str], None]:
+def _patient(report: Callable[[str], Any]) -> Callable[[str], None]:
     """Passes on not more than a line every few seconds."""
     last = 0.0
 
     def now_and_then(line: str) -> None:
         nonlocal last
         if time.monotonic() - last >= _NOTE_EVERY:
-            say(line)
+            report(line)
             last = time.monotonic()
 
     return now_and_then
 
 
-def _registered_before(run: TrainingRun) -> ModelVersion | None:
+def _find_registered(run: TrainingRun) -> ModelVersion | None:
     """The network that a worker registered before it died."""
     return ModelVersion.objects.filter(card__training__run=str(run.pk)).first()
 
 
-def _trained(
-    run: TrainingRun, recipe: Recipe, folder: Path, say: Callable[[str], None]
-) -> ModelVersion:
+def _train(run: TrainingRun, recipe: Recipe, folder: Path) -> ModelVersion:
     noted = 0.0
 
     def watch(progress: Progress) -> None:
@@ -121,7 +122,7 @@ def _trained(
         request,
         watch=watch,
         report=lambda line: services.note(run=run, progress=line[:200]),
-        saved=checkpoints.Copies(run.pk, alive=lambda: services.note(run=run)),
+        saved=checkpoints.CheckpointUploader(run.pk, alive=lambda: services.note(run=run)),
     )
     _note_history(run, card["training"]["history"])
     services.note(run=run, progress="storing the network", seconds_left=None)
@@ -133,12 +134,12 @@ def _note_history(run: TrainingRun, history: list[dict[str, float]]) -> None:
     services.note(run=run, history=run.history, curves=draw_curves(run.history).decode())
 
 
-def _judged(
+def _compare(
     run: TrainingRun,
     version: ModelVersion,
     *,
     comparing_on: tuple[Path, int],
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> str:
     """Hold the network against the one in production; why that cannot be, if so."""
     production = registry.in_production()
@@ -148,19 +149,19 @@ def _judged(
         return ""
     services.note(run=run, progress=f"comparing with {production}, which is in production"[:200])
     try:
-        comparing.compare(
+        gate.compare(
             candidate=version,
-            data=comparing.held_out(*comparing_on),
+            data=gate.held_out(*comparing_on),
             by=run.started_by,
             actor=f"training run {run.pk}",
-            say=say,
+            say=report,
         )
-    except (gate.GateError, DataError, ModelError, registry.ReleaseError) as error:
+    except (GateError, DataError, ModelError, registry.ReleaseError) as error:
         return f"Not compared with {production}: {error}"
     return ""
 
 
-def _released(version: ModelVersion) -> str:
+def _release(version: ModelVersion) -> str:
     """Put a network that has passed into production, if that is the policy; why not, if so."""
     if settings.RELEASE_POLICY != "automatic" or version.stage != ModelVersion.Stage.CANDIDATE:
         return ""

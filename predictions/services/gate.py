@@ -34,7 +34,6 @@ from mltasks.data import (
 from mltasks.evaluation import Results
 from mltasks.evaluation.measuring import set_digest
 from mltasks.evaluation.robustness import changed_once
-from mltasks.inference import load_analyzer
 from mltasks.manifest import MANIFEST
 from predictions import storage
 from predictions.models import ModelEvent, ModelVersion
@@ -242,8 +241,7 @@ def _results(version: ModelVersion, data: HeldOut, say: Callable[[str], None]) -
     if kept is not None:
         say(f"{version}: measured before")
         return kept
-    folder = artifacts.local(version.artifact)
-    analyzer = load_analyzer(folder, threads=settings.INFERENCE_THREADS)
+    analyzer = artifacts.load(version, threads=settings.INFERENCE_THREADS)
     say(f"{version}: analysing {len(data.records)} slices, as they are and changed")
     samples = load_samples(data.folder, data.records)
     results = evaluation.run(analyzer, itertools.chain(samples, changed_once(samples)))

@@ -1,8 +1,8 @@
-"""Signs of life that workers leave in DATA_DIR/run, for a probe that has no time to ask them.
+"""Heartbeats that workers leave in DATA_DIR/run, for a probe that has no time to ask them.
 
 `workers/<node>/starting` is written by a worker's parent, `workers/<node>/<pid>` by a child of
 its pool once it may take tasks: an inference child when its network is loaded and warm. A file's
-time is the last sign. Only the standard library: the probe must answer within a second.
+time is the last heartbeat. Only the standard library: the probe must answer within a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STARTING = "starting"
 
 
 def born(pid: int) -> str:
-    """What tells a process from a later one of the same pid; empty where the system cannot say."""
+    """When a process started, which tells it from a later one of the same pid; "" if unknown."""
     try:
         # Its name, in brackets, may hold spaces.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -51,7 +51,7 @@ def folder_of(data_dir: Path, node: str) -> Path:
 
 
 def _write(file: Path) -> None:
-    """Whole or not at all."""
+    """Write this process's pid and start time, whole or not at all."""
     pid = os.getpid()
     draft = file.with_name(f".{file.name}.{pid}")
     draft.write_text(json.dumps({"pid": pid, "born": born(pid)}), encoding="ascii")
@@ -59,7 +59,7 @@ def _write(file: Path) -> None:
 
 
 def starting(data_dir: Path, node: str) -> None:
-    """In a worker's parent, before it forks: what an earlier worker of this name left is gone."""
+    """Called in a worker's parent before it forks: removes what a namesake before it left."""
     folder = folder_of(data_dir, node)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,14 +71,14 @@ def starting(data_dir: Path, node: str) -> None:
 
 
 def ready(data_dir: Path, node: str) -> None:
-    """In a child that may take tasks: say so from now on, for as long as its threads run."""
+    """Called in a child that may take tasks: gives heartbeats for as long as its threads run."""
     file = folder_of(data_dir, node) / str(os.getpid())
     try:
         _write(file)
     except OSError as error:
         logger.warning("probes will not find this worker: %s", error.strerror)
         return
-    threading.Thread(target=_beat, args=(file,), name="sign-of-life", daemon=True).start()
+    threading.Thread(target=_beat, args=(file,), name="heartbeat", daemon=True).start()
 
 
 def _beat(file: Path) -> None:
@@ -87,7 +87,7 @@ def _beat(file: Path) -> None:
         try:
             os.utime(file)
         except FileNotFoundError:
-            # A worker of the same name has started in this folder; it is for that one to speak.
+            # Removed by a later worker of the same name, which gives its own heartbeats.
             return
         except OSError:
             continue
@@ -101,20 +101,20 @@ def touch(file: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """One file, as it is now."""
+class Heartbeat:
+    """What a file of heartbeats says at the moment."""
 
     pid: int
     age: float
     alive: bool
 
 
-def read(file: Path) -> Sign | None:
-    """The sign in a file; None if it has just gone or is none."""
+def read(file: Path) -> Heartbeat | None:
+    """The heartbeat in a file; None if it has just gone or is none."""
     try:
         said = json.loads(file.read_text(encoding="ascii"))
         age = time.time() - file.stat().st_mtime
         pid, was_born = int(said["pid"]), said["born"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Sign(pid, age, is_alive(pid) and born(pid) == was_born)
+    return Heartbeat(pid, age, is_alive(pid) and born(pid) == was_born)

@@ -33,7 +33,7 @@ def owner_of(request: HttpRequest, *, create: bool = False) -> Owner:
         return Owner(user=request.user)
     if create:
         request.session.setdefault(SESSION_KEY, str(uuid4()))
-        # Anew with each upload: who has uploaded a scan can see and delete it while it is kept.
+        # Renewed by each upload: its scan can be seen and deleted for as long as it is kept.
         kept = (settings.ANONYMOUS_RETENTION_DAYS + 1) * 86400
         request.session.set_expiry(max(settings.SESSION_COOKIE_AGE, kept))
     visitor = request.session.get(SESSION_KEY)

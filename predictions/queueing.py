@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, cast
 
 from celery import current_app, shared_task
@@ -15,7 +16,29 @@ logger = logging.getLogger(__name__)
 
 ANALYZE = "predictions.tasks.analyze_prediction"
 ERASE = "predictions.tasks.erase_deleted"
-SHADOW, SHADOW_QUEUE = "predictions.tasks.run_shadow", "shadow"
+SHADOW = "predictions.tasks.run_shadow"
+BROKER_SECONDS = 2
+
+
+class Queue(StrEnum):
+    """The queues; CELERY_TASK_ROUTES says which task goes to which."""
+
+    INFERENCE = "inference"
+    GENERAL = "general"
+    SHADOW = "shadow"
+    TRAINING = "training"
+
+
+def messages_waiting(*queues: Queue) -> list[int]:
+    """How many messages each queue has that no worker has taken yet.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker does not answer.
+    """
+    with current_app.connection_for_read(connect_timeout=BROKER_SECONDS) as link:
+        link.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        channel: Any = link.default_channel
+        return [int(channel.queue_declare(queue.value).message_count) for queue in queues]
 
 
 def drop_connection() -> None:
@@ -56,13 +79,11 @@ class ProjectTask(DjangoTask):
         transaction.on_commit(send)
 
 
-def project_task(
-    *, queue: str = "general", hours: int = 0, **options: Any
-) -> Callable[[Callable[..., Any]], Any]:
-    """Declare a task with the project's queue rules.
+def project_task(*, hours: int = 0, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task with the project's queue rules; CELERY_TASK_ROUTES says its queue.
 
-    It is acknowledged after it ends, comes back if its worker dies, has soft and hard time
-    limits, and keeps no result: the database row is the truth.
+    The settings have every task acknowledged after it ends, delivered again if its worker dies, and
+    keep no result: the database row is the truth. Soft and hard time limits are set here.
 
     Args:
         hours: limit of a task that takes hours. The broker sends its message again meanwhile,
@@ -71,10 +92,6 @@ def project_task(
     hard = 3600 * hours or settings.TASK_HARD_LIMIT
     return shared_task(
         base=ProjectTask,
-        queue=queue,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        ignore_result=True,
         soft_time_limit=hard - (settings.TASK_HARD_LIMIT - settings.TASK_SOFT_LIMIT),
         time_limit=hard,
         **options,

@@ -19,8 +19,8 @@ from mltasks.data import DataError
 from mltasks.tests.conftest import write_data
 from predictions import storage
 from predictions.models import ModelVersion
-from predictions.services import comparing, notifying, registry
-from predictions.services.comparing import HeldOut, compare, held_out
+from predictions.services import notifying, registry
+from predictions.services.gate import HeldOut, compare, held_out
 from predictions.services.registry import GateError, ReleaseError, production_model
 from tests.support.mailbox import Mailbox, open_mailbox, text_of
 from tests.support.networks import fitted, mixed_up, onnx_bytes, write_network
@@ -132,7 +132,7 @@ def test_a_second_comparison_measures_nothing_again(
     assert compare(candidate=candidate, data=data) == first
     assert compare(candidate=candidate, data=data) == first
     assert len(measured) == 1, "and what was measured anew is kept in its place"
-    monkeypatch.setattr(comparing, "code_digest", lambda: "f" * 64)
+    monkeypatch.setattr("predictions.services.gate.code_digest", lambda: "f" * 64)
     assert compare(candidate=candidate, data=data) == first
     assert len(measured) == 3
 

@@ -1,6 +1,6 @@
-"""The work of an inference worker: forward passes over what waits, all else beside them.
+"""The work of an inference worker: forward passes over batches of what waits.
 
-While the network computes one pass, the task claims the next and records the one before, and
+While the network computes one batch, the task claims the next and records the one before, and
 threads read and prepare the pictures of the next and render and store those of the one before.
 They free Python's lock in nearly all they do, so no core waits.
 """
@@ -16,25 +16,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from django.conf import settings
 from django.db import OperationalError
-from PIL import Image
 
 from mltasks.engines import Outputs
 from mltasks.inference import Analysis, Analyzer, Prepared
 from predictions import storage, worker
-from predictions.models import ModelVersion, Prediction
+from predictions.models import Prediction
+from predictions.queueing import drop_connection
 from predictions.services import lifecycle
-from predictions.task import drop_connection
-from predictions.telemetry import Watch
+from predictions.serving import Loaded
+from predictions.telemetry import BatchTimer
 
 logger = logging.getLogger(__name__)
 
 # Long enough for a short outage to pass, short enough for a person to wait through.
 OUTAGE_WAIT = 5.0
-# Shares of a task's time. After the first it takes no rows for a further pass, then it waits no
-# longer for pictures to be read, then for pictures to be stored. The rest is there to say so.
+# Shares of a task's time. After the first it claims no further batch, then it waits no
+# longer for pictures to be read, then for pictures to be stored. The rest is for recording that.
 LAST_CLAIM, LAST_READ, LAST_SAVE = 1 / 3, 1 / 2, 4 / 5
 
 IMAGE_LOST = "The stored picture can no longer be read. Please upload it again."
@@ -45,17 +44,16 @@ Saved = tuple[Analysis, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
+class _Batch:
     """Claimed rows, whose pictures threads are reading for this network."""
 
-    analyzer: Analyzer
-    version: ModelVersion
+    network: Loaded
     rows: list[Prediction]
     pictures: list[Future[Prepared]]
-    watch: Watch
+    timer: BatchTimer
 
     @property
-    def alone(self) -> bool:
+    def is_retry(self) -> bool:
         """Whether its row has been tried before and may be what killed a worker."""
         return self.rows[0].attempt > 1
 
@@ -70,34 +68,34 @@ class _Forward:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One row of a pass, whose pictures a thread is rendering and storing."""
+    """One row of a batch, whose pictures a thread is rendering and storing."""
 
     row: Prediction
     saved: Future[Saved]
-    of: _Pass
+    batch: _Batch
 
 
 def answer_waiting(*, prediction_id: str, task_id: str) -> None:
     """Answer a prediction, then whatever else waits, until little of the task's time is left."""
-    work = _Work(prediction_id, task_id)
+    loop = _BatchLoop(prediction_id, task_id)
     try:
-        work.run()
+        loop.run()
     except Exception as error:
         drop_connection()
-        logger.exception("work on %d predictions was broken off", len(work.claimed))
+        logger.exception("work on %d predictions was broken off", len(loop.claimed))
         outage = isinstance(error, OperationalError)
-        for row in work.claimed:
+        for row in loop.claimed:
             lifecycle.requeue(prediction=row, outage=outage, wait=OUTAGE_WAIT if outage else 0.0)
 
 
-class _Work:
-    """One task's passes.
+class _BatchLoop:
+    """One task's batches, one after another.
 
-    A row that has been tried before shares its pass, and the time of its pass, with no other:
-    should its picture kill the worker, only it loses.
+    A row that has been tried before is a batch of its own, and no other is computed meanwhile:
+    should its picture kill the worker, only that row loses an attempt.
 
     Attributes:
-        claimed: every row it has taken; those that have ended bear being given back.
+        claimed: every row it has taken. To requeue one that has ended does nothing.
     """
 
     def __init__(self, prediction_id: str, task_id: str) -> None:
@@ -109,30 +107,28 @@ class _Work:
         saving: list[_Answer] = []
         current = self._claim()
         while current:
-            computing = self._begin(current)
+            computing = self._start_forward(current)
             # What needs the database is done while the network computes.
-            following = None if current.alone else self._claim(fresh=True)
+            following = None if current.is_retry else self._claim(fresh=True)
             self._record(saving)
-            saving = self._end(current, computing)
+            saving = self._start_saving(current, computing)
             if following is None:
                 self._record(saving)
                 saving = []
                 following = self._claim()
             current = following
 
-    def _claim(self, *, fresh: bool = False) -> _Pass | None:
-        """Take rows for a pass and have their pictures read.
+    def _claim(self, *, fresh: bool = False) -> _Batch | None:
+        """Take rows for a batch and have their pictures read.
 
-        None if none wait, if it is late, or if the worker is to stop: other workers take the rest.
+        None if no rows wait, time is short or the worker is to stop: other workers take the rest.
         """
         if self.claimed and (worker.stopping() or not self._time_until(LAST_CLAIM)):
             return None
-        # In this order: asking for the record may put a newly promoted network in place.
-        version = worker.model_version()
-        analyzer = worker.analyzer()
+        network = worker.next_network()
         rows = lifecycle.claim(
             prediction_id=self._prediction_id,
-            model_version=version,
+            model_version=network.version,
             task_id=self._task_id,
             limit=settings.INFERENCE_BATCH,
             fresh=fresh,
@@ -140,28 +136,28 @@ class _Work:
         if not rows:
             return None
         self.claimed += rows
-        watch = Watch.of(rows)
-        reads = [_threads().submit(_read, analyzer, row.scan.image_key) for row in rows]
-        return _Pass(analyzer, version, rows, reads, watch)
+        timer = BatchTimer.of(rows)
+        reads = [_threads().submit(_read, network.analyzer, row.scan.image_key) for row in rows]
+        return _Batch(network, rows, reads, timer)
 
-    def _begin(self, current: _Pass) -> _Forward | None:
+    def _start_forward(self, current: _Batch) -> _Forward | None:
         """Begin a forward pass over the rows whose pictures can be read; None if there are none."""
         readable: list[tuple[Prediction, Prepared]] = []
         for row, picture in zip(current.rows, current.pictures, strict=True):
             try:
                 readable.append((row, self._wait_for(picture, LAST_READ)))
             except Exception as error:
-                _give_up(row, error)
+                _requeue_or_fail(row, error)
         if not readable:
             return None
 
         def forward() -> Outputs:
-            with current.watch.engine(len(readable)):
-                return current.analyzer.forward([prepared for _, prepared in readable])
+            with current.timer.engine(len(readable)):
+                return current.network.analyzer.forward([prepared for _, prepared in readable])
 
-        return _Forward(readable, _beside(forward))
+        return _Forward(readable, _in_daemon_thread(forward))
 
-    def _end(self, current: _Pass, computing: _Forward | None) -> list[_Answer]:
+    def _start_saving(self, current: _Batch, computing: _Forward | None) -> list[_Answer]:
         """Wait for a forward pass, and have the pictures of its answers rendered and stored."""
         if computing is None:
             return []
@@ -169,7 +165,7 @@ class _Work:
         return [
             _Answer(
                 row,
-                _threads().submit(_save, current.analyzer, row, prepared, outputs, index),
+                _threads().submit(_save, current.network.analyzer, row, prepared, outputs, index),
                 current,
             )
             for index, (row, prepared) in enumerate(computing.readable)
@@ -181,16 +177,16 @@ class _Work:
             try:
                 analysis, keys = self._wait_for(answer.saved, LAST_SAVE)
                 if lifecycle.complete(prediction=answer.row, analysis=analysis, keys=keys):
-                    answer.of.watch.answered(answer.row, answer.of.version)
+                    answer.batch.timer.answered(answer.row, answer.batch.network.version)
             except Exception as error:
-                _give_up(answer.row, error)
+                _requeue_or_fail(answer.row, error)
 
     def _time_until(self, share: float) -> float:
         """Seconds until this share of the task's time is over."""
         return max(0.0, self._start + share * settings.TASK_SOFT_LIMIT - time.monotonic())
 
     def _wait_for(self, future: Future[Result], share: float) -> Result:
-        """What a thread has made.
+        """The result of a thread.
 
         Raises:
             predictions.storage.StorageUnavailableError: it hangs. The task must say so while it
@@ -211,10 +207,10 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=STORAGE_THREADS, thread_name_prefix="storage")
 
 
-def _beside(work: Callable[[], Outputs]) -> Future[Outputs]:
-    """Have a thread do it, so that the task's own can see to the database.
+def _in_daemon_thread(work: Callable[[], Outputs]) -> Future[Outputs]:
+    """Run `work` in a thread of its own, so that the task's thread is free for the database.
 
-    The thread is a daemon's: a pass that hangs must not keep a worker from ending.
+    In a daemon thread, as a pass that hangs must not keep the worker from ending.
     """
     future: Future[Outputs] = Future()
 
@@ -229,8 +225,7 @@ def _beside(work: Callable[[], Outputs]) -> Future[Outputs]:
 
 
 def _read(analyzer: Analyzer, key: str) -> Prepared:
-    with Image.open(storage.stream(key), formats=["PNG"]) as image:
-        return analyzer.prepare(np.asarray(image))
+    return analyzer.prepare(storage.pixels(key))
 
 
 def _save(
@@ -240,8 +235,8 @@ def _save(
     return analysis, lifecycle.store_pictures(prediction=row, analysis=analysis)
 
 
-def _give_up(row: Prediction, error: Exception) -> None:
-    """Decide what a fault of storage or database means for a row."""
+def _requeue_or_fail(row: Prediction, error: Exception) -> None:
+    """Give a row to another attempt after an outage, or fail it if its picture is lost."""
     if isinstance(error, storage.StorageUnavailableError | OperationalError):
         logger.warning("prediction %s must wait: %s", row.pk, type(error).__name__)
         lifecycle.requeue(prediction=row, outage=True, wait=OUTAGE_WAIT)
