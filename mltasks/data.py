@@ -28,7 +28,7 @@ from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
 # Whoever has the data knows its files: more than a visitor may send, less than fills the memory.
-_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
+FILE_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 # What to do about a file that is missing or not as it should be.
 MEND = (
     "restore it, or exclude its row and import anew (docs/data.md, “Mend or take out what it "
@@ -85,8 +85,8 @@ def read_manifest(folder: Path) -> list[Record]:
     So are tumours of no stated kind, of which nothing can be learnt; see `unnamed_tumors`.
 
     Raises:
-        DataError: the folder, the file or a column is missing, a row is malformed or in no fold,
-            or the manifest is not the one that dataset.json names.
+        DataError: the folder, the file or a column is missing, a row is malformed or in no fold
+            or group, or the manifest is not the one that dataset.json names.
     """
     path, seen = folder / MANIFEST, set[str]()
     rows = _in_use(folder)
@@ -102,6 +102,10 @@ def read_manifest(folder: Path) -> list[Record]:
             if own.fold is None:
                 raise ValueError(
                     f"{row['id']} is in no fold: split the data with manage.py dataset split"
+                )
+            if not row["group"]:
+                raise ValueError(
+                    f"{row['id']} is in no group: split the data with manage.py dataset split"
                 )
         return [_record(row, own) for row, own in known]
     except ValueError as error:
@@ -298,7 +302,7 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
         content = path.read_bytes()
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{path} is not the file of the manifest: its digest differs; {MEND}")
-        return content, decode(content, _LIMITS)
+        return content, decode(content, FILE_LIMITS)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; {MEND}") from None
     except ImageError as error:

@@ -21,6 +21,7 @@ from mltasks.data import Sample
 from mltasks.doubt import REFERENCE_NAME, Assessment, Doubt, Reference, relative_distance, tempered
 from mltasks.engines import OUTPUTS, Engine, Outputs, open_engine
 from mltasks.evaluation import bootstrap
+from mltasks.lazy import need
 from mltasks.postprocessing import sigmoid
 from mltasks.preprocessing import Floats, Pixels, mask_cells, preprocess
 from mltasks.progress import Tick, silent
@@ -366,7 +367,11 @@ def complete(
 
     Returns:
         The files to lie beside the weights, by name.
+
+    Raises:
+        ModelError: SciPy is not installed.
     """
+    need("scipy")
     engine, size = open_engine("onnx", content, threads=threads), card["input"]["size"]
     report("reference features")
     reference = fit_reference(forward(engine, learnt, size, progress).features)

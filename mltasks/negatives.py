@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from mltasks.data import DataError, picture_files
-from mltasks.images import ImageError, Limits, decode
+from mltasks.data import FILE_LIMITS, DataError, picture_files
+from mltasks.images import ImageError, decode
 from mltasks.preprocessing import Pixels, to_grey
 from mltasks.training import DataConfig
 
@@ -30,7 +30,6 @@ DRAWN_HELD_OUT = _USUAL.drawn_held_out
 SIDE = 320
 # Smaller pictures are icons; nobody uploads them.
 _LEAST_SIDE = 64
-_LIMITS = Limits(max_bytes=2**28, max_pixels=100_000_000)
 
 
 def _shape(rng: Rng) -> tuple[int, int]:
@@ -288,11 +287,14 @@ def _any(folder: Path, per_source: int, if_none: str) -> Iterator[tuple[str, Pix
 
 
 def real(folder: Path, limit: int) -> Iterator[tuple[str, Pixels]]:
-    """Pictures below `folder` as the site reads them, in grey, with the name of their source.
+    """Pictures below `folder`, decoded as the site does, in grey, with the name of their source.
 
     The source is the name of the first folder below `folder`. At most `limit` pictures of each
-    source are taken, spread evenly; what the site would not read is left out, and so are icons.
-    They are read one by one, as all of them may not fit into memory.
+    source are taken, spread evenly; what cannot be decoded is left out, and so are icons. They are
+    read one by one, as all of them may not fit into memory, so the iterator serves once.
+
+    Raises:
+        DataError: while it is used: a file is no longer there or cannot be read.
     """
     sources: dict[str, list[Path]] = {}
     for path in picture_files(folder):
@@ -319,7 +321,9 @@ def shrunk(pixels: Pixels) -> Pixels:
 
 def _read(path: Path) -> Pixels | None:
     try:
-        pixels = to_grey(decode(path, _LIMITS).pixels)
-    except (ImageError, OSError):
+        pixels = to_grey(decode(path, FILE_LIMITS).pixels)
+    except ImageError:
         return None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     return pixels if min(pixels.shape) >= _LEAST_SIDE else None

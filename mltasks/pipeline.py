@@ -67,7 +67,8 @@ class _Data:
         records: of all of the data.
         learnt, watched, held_out: slices of its parts.
         others: pictures that are no brain MRI, with their source, to learn from.
-        held_out_others: such pictures to measure on.
+        held_out_others: such pictures to measure on; their files are looked for now and read once,
+            when measured.
         masks: see `masks_digest`.
         start: the card of the network to begin with, if there is one.
         attribution: what the network is made from.

@@ -25,6 +25,7 @@ from mltasks.evaluation.curves import curves
 from mltasks.evaluation.figures import elsewhere, refusal_summary, summary
 from mltasks.evaluation.results import Results, refusals, run
 from mltasks.inference import Analyzer
+from mltasks.lazy import need
 from mltasks.preprocessing import Pixels, preprocess
 from mltasks.progress import Tick
 
@@ -123,7 +124,9 @@ def measure(
     Raises:
         DataError: a picture or mask is missing or damaged, or the network has learnt from slices
             given as being from elsewhere.
+        ModelError: scikit-learn or SciPy is not installed.
     """
+    need("sklearn", "scipy")
     strangers = _strangers(analyzer, request.elsewhere)
     load = partial(load_sample, request.folder)
     results = run(analyzer, map(load, request.records), progress=progress)

@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 Shown = tuple[Pixels, Pixels | None, int, str]
 PLAIN, STRIPPED, MOVED, OUTLINES = "unchanged", "skull stripped", "moved tumours", "outlines"
 DARK, BRIGHT = "dark tumours", "FLAIR-like, bright tumours"
+# Results of other probes are not mixed with these; one more whenever a probe changes.
+VERSION = 2
 _BATCH = 32
 _RESAMPLES = 400
 _NONE = CLASSES.index(NO_TUMOR)

@@ -59,6 +59,7 @@ def identity(plan: Plan, data: Mapping[str, Any]) -> str:
         "data": data,
         "factors": {name: list(parts) for name, parts in plan.factors.items()},
         "slices": plan.slices,
+        "probes": probes.VERSION,
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -221,6 +221,13 @@ def test_a_group_on_both_sides_is_refused(folder: Path) -> None:
         split(read_manifest(folder), 0)
 
 
+def test_a_slice_of_no_group_is_not_learnt_from(folder: Path) -> None:
+    """As a group of its own it could stand on the other side of a fold than its copies."""
+    rewrite(folder, group="")
+    with pytest.raises(DataError, match="slice0 is in no group: split the data with"):
+        read_manifest(folder)
+
+
 def test_bad_manifests_are_named(folder: Path) -> None:
     path = folder / "manifest.csv"
     rewrite(folder, label="cyst")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mltasks import negatives
+from mltasks.data import DataError
 from mltasks.images import Limits, decode
 from mltasks.preprocessing import to_grey
 
@@ -73,3 +74,14 @@ def test_as_many_are_taken_as_the_limit_allows(count: int, wanted: int) -> None:
     assert len(set(taken)) == len(taken) == wanted
     steps = np.diff([int(path.stem) for path in taken])
     assert set(steps) <= {count // wanted, -(-count // wanted)}
+
+
+def test_a_file_that_is_gone_when_it_is_needed_is_named(tmp_path: Path) -> None:
+    """Hours of training lie between: figures on fewer pictures would look like all of them."""
+    source = _source(tmp_path)
+    for number in range(3):
+        Image.new("L", (80, 80), number).save(source / f"{number}.png")
+    found = negatives.held_out_pictures(tmp_path, count=0)
+    (source / "2.png").unlink()
+    with pytest.raises(DataError, match=r"cannot read .*2\.png: No such file"):
+        list(found)
