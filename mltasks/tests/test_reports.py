@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -15,10 +16,10 @@ from django.core.management.base import CommandError
 from PIL import Image
 
 from mltasks import model_card
-from mltasks.data import data_digest, read_manifest, read_records
+from mltasks.data import Record, data_digest, read_manifest, read_records
 from mltasks.evaluation import refusal_summary, summary
 from mltasks.evaluation.curves import curves
-from mltasks.evaluation.measuring import Request, described
+from mltasks.evaluation.measuring import Request, blank_masks, described
 from mltasks.evaluation.reporting import render
 from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head
@@ -60,6 +61,20 @@ def test_a_page_says_of_whom_its_figures_are() -> None:
     assert "has learnt from these slices" not in page
     data = {"fold": 1, "learnt": True, "groups_calibrated_on": 0}
     assert "has learnt from these slices" in render(figures_of(found, data=data))
+
+
+def test_masks_that_mark_nothing_are_counted() -> None:
+    records = [
+        Record(str(number), label, "", 0, str(number), has_mask=has_mask, sha256="")
+        for number, (label, has_mask) in enumerate(
+            [("glioma", True), ("glioma", True), ("glioma", False), ("no_tumor", True)]
+        )
+    ]
+    size = np.array([0.1, np.nan, np.nan, np.nan])
+    found = results([0, 0, 0, 2], [0, 0, 0, 2], size=size)
+    assert blank_masks(records, found) == 1
+    data = {"fold": None, "learnt": False, "groups_calibrated_on": 0, "blank_masks": 1}
+    assert "1 tumour mask marks nothing" in render(figures_of(found, data=data))
 
 
 def test_what_was_learnt_from_is_told_from_what_was_held_out(slices: Path) -> None:

@@ -117,6 +117,11 @@ class Command(BaseCommand):
                     report / reporting.PICTURES,
                 )
                 reporting.write(report, figures)
+            if blank := figures["data"].get("blank_masks"):
+                self.stderr.write(
+                    f"Tumours with a mask that marks nothing: {blank}; no area could be compared "
+                    "with them."
+                )
             if options["card"]:
                 model_card.record(model, figures)
         except (DataError, ModelError, OSError) as error:
