@@ -25,6 +25,7 @@ from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head
 from mltasks.tests.test_evaluation import results
 from mltasks.tests.test_seen import HELD_OUT, LEARNT
+from tests.support.disks import full_disk
 
 FEW = "Few groups: the interval is too narrow"
 
@@ -61,6 +62,20 @@ def test_a_page_says_of_whom_its_figures_are() -> None:
     assert "has learnt from these slices" not in page
     data = {"fold": 1, "learnt": True, "groups_calibrated_on": 0}
     assert "has learnt from these slices" in render(figures_of(found, data=data))
+
+
+def test_wrong_names_are_the_first_failure() -> None:
+    found = results([0, 0, 0, 1, 1, 2, 2, 3], [1, 1, 0, 1, 0, 2, 2, 3])
+    page = render(figures_of(found))
+    first = re.search(r'<ul class="first">\s*<li>(.*?)</li>', page)
+    assert first is not None
+    text = re.sub("<.*?>", "", first[1])
+    assert text == (
+        "3 of 8 slices got a wrong name; right in the worst class, glioma: 1 of 3 (2 groups)."
+    )
+    assert "0 of 2 slices got a wrong name." in re.sub(
+        "<.*?>", "", render(figures_of(results([0, 2], [0, 2])))
+    )
 
 
 def test_masks_that_mark_nothing_are_counted() -> None:
@@ -153,6 +168,18 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_whatever_breaks_off_leaves_no_draft(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="while measuring"):
+        call_command("evaluate", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_full_disk_is_named_and_what_to_do(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, figures = "mltasks.management.commands.evaluate", figures_of(results([0, 2], [0, 2]))
+    monkeypatch.setattr(f"{command}.measure", lambda *_, **__: (figures, None))
+    monkeypatch.setattr(f"{command}.gallery.write", lambda *_: [])
+    words = rf"{options['output']} cannot be written \(.*\): make room and give the command again"
+    with full_disk(10), pytest.raises(CommandError, match=words):
         call_command("evaluate", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
