@@ -24,7 +24,7 @@ from PIL import Image
 
 from mltasks.classes import CLASSES, NO_TUMOR, TUMOR
 from mltasks.images import Decoded, ImageError, Limits, decode, orient
-from mltasks.manifest import MANIFEST, Checked, DataError, parse_row, read_rows
+from mltasks.manifest import IMPORT, MANIFEST, Checked, DataError, parse_row, read_rows
 from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
@@ -122,7 +122,7 @@ def unnamed_tumors(folder: Path) -> int:
 
 def _in_use(folder: Path) -> list[dict[str, str]]:
     """The rows of the manifest that were not excluded."""
-    rows = read_rows(folder, REQUIRED, absent="no training data")
+    rows = read_rows(folder, REQUIRED, absent="no training data", remedy=IMPORT)
     return [row for row in rows if not row.get("excluded")]
 
 
@@ -136,7 +136,7 @@ def read_records(folder: Path, fold: int | None) -> list[Record]:
             there are no such slices.
     """
     path = folder / MANIFEST
-    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
+    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate", remedy=IMPORT)
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
     rows = [_with_has_mask(folder, row) for row in rows if not row.get("excluded")]

@@ -194,7 +194,9 @@ def _fill(
                 outcome.rows.append(row)
             tick(1)
     if not outcome.rows:
-        reasons = "; ".join(f"{item.where}: {item.reason}" for item in outcome.left_out[:3])
+        first = {item.reason: item.where for item in reversed(outcome.left_out)}
+        told = list(reversed(first.items()))[:3]
+        reasons = "; ".join(f"{where}: {reason}" for reason, where in told)
         raise DataError(
             f"nothing in {request.source} could be imported ({reasons or 'no files'})"
             f"{packed(request.source)}"

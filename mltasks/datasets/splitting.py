@@ -190,12 +190,14 @@ def joined_groups(found: Gathered, progress: Progress) -> Any:
 def _read_groups(data: Dataset, rows: Sequence[Row], path: Path) -> Any:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = {
-                line["id"]: line["group"]
-                for line in csv.DictReader(stream)
-                if line["set"] == data.name
-            }
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+            lines = csv.DictReader(stream)
+            if lacking := {"set", "id", "group"}.difference(lines.fieldnames or ()):
+                raise DataError(
+                    f"{path} is no groups.csv of an audit: its first line lacks "
+                    f"{', '.join(sorted(lacking))}"
+                )
+            table = {line["id"]: line["group"] for line in lines if line["set"] == data.name}
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} as groups.csv of an audit: {error}") from None
     missing = [row.id for row in rows if row.id not in table]
     if missing:

@@ -429,7 +429,7 @@ def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
         "images/slice3.jpg": "the manifest names it, but it is missing",
         "slice4.jpg": "the digest of the image is not the one in the manifest: download it again "
         "or, if it was changed on purpose, leave the digest empty there",
-        "images/stray.png": "not in the manifest",
+        "images/stray.png": "no row of the manifest that can be used names it",
     }
     importing.run(request(tmp_path / "out", tmp_path / "again"))
     again, out = read_dataset(tmp_path / "again"), read_dataset(tmp_path / "out")
@@ -488,6 +488,20 @@ def test_a_manifest_that_excel_saved(slices: Path, tmp_path: Path) -> None:
     (copy / "manifest.csv").write_text(text, encoding="utf-8-sig")
     outcome = importing.run(request(copy, tmp_path / "out", **MADE))
     assert (outcome.layout, len(outcome.rows), outcome.left_out) == ("manifest", 44, [])
+
+
+def test_a_label_that_is_wrong_in_every_row_is_told_once(slices: Path, tmp_path: Path) -> None:
+    copy, said = shutil.copytree(slices, tmp_path / "copy"), io.StringIO()
+    text = (copy / "manifest.csv").read_text().replace(",no_tumor,", ",notumor,")
+    (copy / "manifest.csv").write_text(text)
+    given = {"output": tmp_path / "out", "stdout": said}
+    call_command("dataset", "import", copy, **given, **MADE)
+    words = "  11 at the top: unknown label 'notumor'; did you mean 'no_tumor'?"
+    assert words in said.getvalue().splitlines()
+    (copy / "manifest.csv").write_text(re.sub(r"(?m)^(slice\d+),\w+", r"\1,cyst", text))
+    words = r"\(manifest\.csv, line 2: unknown label 'cyst'; use glioma, [^;]*; images/"
+    with pytest.raises(DataError, match=words):
+        importing.run(request(copy, tmp_path / "none", **MADE))
 
 
 def test_a_manifest_that_nearly_fits(slices: Path, tmp_path: Path) -> None:

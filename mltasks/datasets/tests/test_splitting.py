@@ -227,6 +227,9 @@ def test_groups_of_an_audit_can_be_given(data: Path, tmp_path: Path) -> None:
     table.write_text("set,id,group\nDrawn,x,1\n")
     with pytest.raises(DataError, match="has no group for 30 images"):
         split(asked(data, redraw=True, groups=table))
+    (tmp_path / "report.json").write_text('{"copies": {}}\n')
+    with pytest.raises(DataError, match=r"report\.json is no groups\.csv .* lacks group, id, set"):
+        split(asked(data, redraw=True, groups=tmp_path / "report.json"))
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         split(asked(data, redraw=True, groups=tmp_path / "none.csv"))
 
