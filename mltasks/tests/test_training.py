@@ -341,10 +341,10 @@ def test_train_says_what_is_missing(
     settings: Any, tmp_path: Path, slices: Path, others: Path
 ) -> None:
     settings.TRAINING_DATA = None
-    model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny.toml"))
+    model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny-1.toml"))
     with pytest.raises(CommandError, match="give --data DIR or set TRAINING_DATA"):
         call_command("train", recipe, output=model)
-    with pytest.raises(CommandError, match=r"cannot read .*manifest\.csv"):
+    with pytest.raises(CommandError, match=r"cannot read .*manifest\.csv .*dataset import"):
         call_command("train", recipe, data=tmp_path, output=model)
     with pytest.raises(CommandError, match="no usable picture"):
         call_command("train", recipe, data=slices, negatives=slices, output=model)
@@ -354,7 +354,7 @@ def test_train_says_what_is_missing(
     shutil.copytree(others / "train", pictures / "train")
     with pytest.raises(CommandError, match=r"no usable picture in .*pictures/holdout"):
         call_command("train", recipe, data=slices, negatives=pictures, output=model)
-    odd = write_recipe(tmp_path / "odd.toml", data="fold = 7")
+    odd = write_recipe(tmp_path / "odd-1.toml", data="fold = 7")
     with pytest.raises(CommandError, match="none outside, fold 7"):
         call_command("train", str(odd), data=slices, output=model)
     odd.write_text("[network]\nsize = 33\n")
@@ -411,9 +411,23 @@ def test_a_checkpoint_of_another_run_is_refused(
     trained: Trained, slices: Path, others: Path
 ) -> None:
     folder, _, _ = trained
-    other = write_recipe(folder.parent / "other.toml", training="seed = 5")
+    other = write_recipe(folder.parent / "other-7.toml", training="seed = 5")
     with pytest.raises(CommandError, match=r"state\.npz is of a run with another .*\(seed differ"):
         call_command("train", str(other), data=slices, output=folder, negatives=others, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    trained: Trained, slices: Path, others: Path
+) -> None:
+    """Else the network of one version would take the place of the other's."""
+    folder, _, _ = trained
+    later = write_recipe(folder.parent / "tiny-8.toml")
+    before = (folder / CARD_NAME).read_bytes()
+    with pytest.raises(
+        CommandError, match=r"state\.npz is of a run of tiny-7, not of tiny-8: give"
+    ):
+        call_command("train", str(later), data=slices, output=folder, negatives=others, resume=True)
+    assert (folder / CARD_NAME).read_bytes() == before
 
 
 def test_a_checkpoint_of_other_data_is_refused(
