@@ -330,13 +330,19 @@ def _read(path: Path, sha256: str) -> tuple[bytes, Decoded]:
 
 
 def image_path(folder: Path, record: Record) -> Path:
-    """Where the image of a slice lies: as stated, else under its id with any picture's suffix."""
+    """Where the image of a slice lies: as stated, else under its id with any picture's suffix.
+
+    Raises:
+        DataError: nothing is stated, and there is no such file.
+    """
     images = folder / "images"
-    usual = images / (record.file or f"{record.id}.jpg")
-    if record.file or usual.exists():
-        return usual
-    others = (images / f"{record.id}{suffix}" for suffix in sorted(PICTURE_SUFFIXES))
-    return next((path for path in others if path.exists()), usual)
+    if record.file:
+        return images / record.file
+    for suffix in (".jpg", *sorted(PICTURE_SUFFIXES)):
+        path = images / f"{record.id}{suffix}"
+        if path.exists():
+            return path
+    raise DataError(f"the picture of {record.id} is missing in {images}; {MEND}")
 
 
 def mask_path(folder: Path, record: Record) -> Path | None:
