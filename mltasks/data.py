@@ -16,6 +16,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from PIL import Image
 
 from mltasks.classes import CLASSES, NO_TUMOR, TUMOR
 from mltasks.images import Decoded, ImageError, Limits, decode, orient
-from mltasks.manifest import MANIFEST, Checked, DataError, parse_row, read_rows
+from mltasks.manifest import IMPORT, MANIFEST, Checked, DataError, parse_row, read_rows
 from mltasks.preprocessing import Pixels, to_grey
 
 REQUIRED = ("id", "label", "plane", "fold", "group", "has_mask", "sha256")
@@ -34,6 +35,8 @@ MEND = (
     "restore it, or exclude its row and import anew (docs/data.md, “Mend or take out what it "
     "shows”)"
 )
+# A mask of no more values than this, none of them higher, is one of labels.
+_MOST_LABELS, _HIGHEST_LABEL = 16, 127
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -123,7 +126,7 @@ def unnamed_tumors(folder: Path) -> int:
 
 def _in_use(folder: Path) -> list[dict[str, str]]:
     """The rows of the manifest that were not excluded."""
-    rows = read_rows(folder, REQUIRED, absent="no training data")
+    rows = read_rows(folder, REQUIRED, absent="no training data", remedy=IMPORT)
     return [row for row in rows if not row.get("excluded")]
 
 
@@ -137,7 +140,7 @@ def read_records(folder: Path, fold: int | None) -> list[Record]:
             there are no such slices.
     """
     path = folder / MANIFEST
-    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate")
+    rows = read_rows(folder, ("id", "label"), absent="no data to evaluate", remedy=IMPORT)
     if fold is not None and "fold" not in rows[0]:
         raise DataError(f"{path} has no column fold: evaluate it without --fold")
     rows = [_with_has_mask(folder, row) for row in rows if not row.get("excluded")]
@@ -267,6 +270,10 @@ def load_sample(folder: Path, record: Record) -> Sample:
 def marked(content: bytes, picture: Decoded) -> NDArray[np.bool_]:
     """Where a mask's file says tumour: bool (height, width), upright.
 
+    A few small values, up to 127, are labels, of which 0 is the background and any other tumour.
+    All else is shades, 0 to 255 or less, of which the brighter half is tumour. So whatever is not
+    all zero marks something.
+
     Of a palette with colours, entry 0 is the background and any other tumour: the colours are for
     people, and the first may be a dark red. A palette of greys is a picture like any other; tools
     that make files smaller write it, with white as entry 0 if they like.
@@ -276,14 +283,31 @@ def marked(content: bytes, picture: Decoded) -> NDArray[np.bool_]:
         picture: what `decode` has read from it.
     """
     with Image.open(io.BytesIO(content)) as image:
-        labels = _labels(image)
-    if labels is not None:
-        # As in decoding: Pillow turns TIFF upright by itself.
-        turn = 1 if picture.format == "TIFF" else picture.orientation
-        return np.asarray(orient(labels, turn) > 0)
-    values = to_grey(picture.pixels)
-    # Some tools write 0 and 1, most 0 and 255; JPEG leaves greys between.
-    return np.asarray(values > (0 if values.max() <= 1 else 127))
+        area = _area_as_stored(image)
+    if area is None:
+        return _area(to_grey(picture.pixels))
+    # As in decoding: Pillow turns TIFF upright by itself.
+    turn = 1 if picture.format == "TIFF" else picture.orientation
+    return np.asarray(orient(area.astype(np.uint8), turn) > 0)
+
+
+def _area(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of a mask's values, 0 or more, mean tumour."""
+    highest = values.max()
+    # Tools write 0 and 1, or a number for each kind of tissue; JPEG leaves shades between.
+    is_labels = highest <= _HIGHEST_LABEL and len(np.unique(values)) <= _MOST_LABELS
+    return np.asarray(values > (0 if is_labels else highest / 2))
+
+
+def _area_as_stored(image: Image.Image) -> NDArray[np.bool_] | None:
+    """Where a mask says tumour by values that decoding changes; None if it changes none.
+
+    These are more than 8 bits, whose range it stretches, and entries of a palette with colours.
+    """
+    if image.mode.startswith(("I", "F")):
+        return _area(np.maximum(np.nan_to_num(np.asarray(image)), 0))
+    labels = _labels(image)
+    return None if labels is None else np.asarray(labels > 0)
 
 
 def _labels(image: Image.Image) -> Pixels | None:

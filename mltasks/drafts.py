@@ -12,6 +12,9 @@ GO_ON = "the last checkpoint is whole, so make room and go on with --resume"
 # What to do when something that is there already cannot be written anew.
 AGAIN = "it is as it was, so make room and give the command again"
 
+# What to do when something new cannot be written.
+ANEW = "make room and give the command again"
+
 
 @contextmanager
 def naming(target: Path, draft: Path, *, remedy: str = "") -> Iterator[None]:

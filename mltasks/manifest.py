@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import io
 import json
@@ -24,11 +25,29 @@ NEXT = "manifest.csv.next"
 PARTED = 'columns are parted by ";": save it with commas'
 
 
+# What to do where there is no data folder.
+IMPORT = "; make one of a download with manage.py dataset import"
+
+
 class DataError(ValueError):
     """The data folder is missing something; the message says what."""
 
 
-def read_rows(folder: Path, columns: Sequence[str], *, absent: str) -> list[dict[str, str]]:
+class RowError(ValueError):
+    """A row of the manifest cannot be used.
+
+    Attributes:
+        reason: why, in words that are the same for all rows of which it is true.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+
+def read_rows(
+    folder: Path, columns: Sequence[str], *, absent: str, remedy: str = ""
+) -> list[dict[str, str]]:
     """The manifest's rows, see `read_table`; refused if dataset.json names another manifest.
 
     Raises:
@@ -36,7 +55,7 @@ def read_rows(folder: Path, columns: Sequence[str], *, absent: str) -> list[dict
     """
     finish_replacement(folder)
     path = folder / MANIFEST
-    content, rows = read_table(path, columns, absent=absent)
+    content, rows = read_table(path, columns, absent=absent, remedy=remedy)
     if why := mismatch(read_info(folder), content):
         raise DataError(f"{path}: {why}")
     return rows
@@ -118,10 +137,12 @@ def parse_row(cells: Mapping[str, str], seen: set[str]) -> Checked:
     if file and not _is_file_name(file):
         raise ValueError(f"{file!r} of {name} cannot be the name of a file; rename it")
     if cells["label"] not in LABELS:
-        raise ValueError(f"unknown label {cells['label']!r} of {name}; use {', '.join(LABELS)}")
+        label, advice = f"unknown label {cells['label']!r}", _label_meant(cells["label"])
+        raise RowError(f"{label} of {name}; {advice}", f"{label}; {advice}")
     # Read as "no", a "True" would lose the mask.
     if cells["has_mask"] not in {"0", "1"}:
-        raise ValueError(f"has_mask of {name} must be 0 or 1, not {cells['has_mask']!r}")
+        must = f"must be 0 or 1, not {cells['has_mask']!r}"
+        raise RowError(f"has_mask of {name} {must}", f"has_mask {must}")
     checked = Checked(whole_number(cells, "fold"), cells["has_mask"] == "1")
     if name in seen:
         raise ValueError(f"{name} is listed twice; remove one of its rows")
@@ -129,15 +150,24 @@ def parse_row(cells: Mapping[str, str], seen: set[str]) -> Checked:
     return checked
 
 
+def _label_meant(label: str) -> str:
+    """What to write instead of an unknown label."""
+    near = difflib.get_close_matches(label.lower(), LABELS, 1)
+    return f"did you mean {near[0]!r}?" if near else f"use {', '.join(LABELS)}"
+
+
 def whole_number(cells: Mapping[str, str], column: str) -> int | None:
     """The number in a cell; None if it is empty, or there is no such column.
 
     Raises:
-        ValueError: something else than a whole number, 0 or more, is in it.
+        RowError: something else than a whole number, 0 or more, is in it.
     """
     text = cells.get(column, "").strip()
     if text and not text.isdecimal():
-        raise ValueError(f"{column} {text!r} of {cells['id']} is not a whole number")
+        what = f"{column} {text!r}"
+        raise RowError(
+            f"{what} of {cells['id']} is not a whole number", f"{what} is not a whole number"
+        )
     return int(text) if text else None
 
 

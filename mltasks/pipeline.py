@@ -194,7 +194,9 @@ def _trained(
         saved=saved,
     )
     if request.resume and run.resume():
+        _check_version(run, request.recipe.name, request.output / CHECKPOINTS)
         report(f"resumed after {len(run.history)} whole epochs")
+    run.trainer.progress["recipe"] = request.recipe.name
     weights = _tracked(run, request, watch)
     report("fitting the detector of other pictures")
     weights = detector.refit(
@@ -249,6 +251,20 @@ def _measured(
         "other_pictures": evaluation.refusal_summary(fates),
         "data": described(card, request.data, held_out, fold),
     }
+
+
+def _check_version(run: Run, recipe: str, checkpoint: Path) -> None:
+    """Refuse to go on under another name, though all that determines the run is the same.
+
+    Raises:
+        DataError: names both; a checkpoint of earlier code does not state its recipe.
+    """
+    begun = run.trainer.progress.get("recipe", recipe)
+    if begun != recipe:
+        raise DataError(
+            f"{checkpoint} is of a run of {begun}, not of {recipe}: give another --output, or go "
+            f"on with {begun} (more epochs with --epochs)"
+        )
 
 
 def _attribution(request: TrainingRequest, records: list[Record]) -> list[str]:

@@ -29,10 +29,12 @@ from mltasks.data import REQUIRED, DataError
 from mltasks.drafts import replacing
 from mltasks.manifest import (
     FORMAT,
+    IMPORT,
     INFO,
     MANIFEST,
     NEXT,
     PARTED,
+    RowError,
     finish_replacement,
     mismatch,
     parse_row,
@@ -119,11 +121,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong with one file or row, in words that say what to do."""
+    """Something wrong with one file or row, in words that say what to do.
+
+    Attributes:
+        reason: the message in words that are the same for all files and rows of which it is true;
+            empty where it has none of its own.
+    """
 
     kind: str
     where: str
     message: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +167,15 @@ def read_dataset(folder: Path) -> Dataset:
         path,
         REQUIRED,
         absent="no data set",
-        remedy="; make one of a download with manage.py dataset import",
+        remedy=IMPORT,
     )
     rows, faults, seen = list[Row](), list[Fault](), set[str]()
     for number, cells in enumerate(table, start=2):
         where = f"{MANIFEST}, line {number}"
         try:
             rows.append(_row(cells, seen))
+        except RowError as error:
+            faults.append(Fault("manifest", where, str(error), error.reason))
         except ValueError as error:
             faults.append(Fault("manifest", where, str(error)))
     info = read_info(folder)

@@ -100,8 +100,9 @@ def open_sets(folders: Sequence[Path]) -> list[Dataset]:
     names = [data.name for data in sets]
     for name in names:
         if names.count(name) > 1:
+            which = " and ".join(str(data.folder) for data in sets if data.name == name)
             raise DataError(
-                f"two sets are called {name}: give one another name in its {INFO}, or by "
+                f"{which} are all called {name}: give one another name in its {INFO}, or by "
                 "importing it with --name"
             )
     return sets

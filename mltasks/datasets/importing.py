@@ -83,6 +83,22 @@ class Outcome:
     digest: str = ""
     names: list[tuple[str, str]] = field(default_factory=list)
 
+    def patients(self) -> Counter[str]:
+        """How many images each patient has, by pseudonym; images of no stated patient are left."""
+        return Counter(row.patient for row in self.rows if row.patient)
+
+    def of_one_patient(self) -> list[tuple[str, int]]:
+        """Classes with several images that all are of one patient, and how many these are."""
+        counts = Counter(row.label for row in self.rows)
+        patients: dict[str, set[str]] = defaultdict(set)
+        for row in self.rows:
+            patients[row.label].add(row.patient or row.id)
+        return sorted(
+            (label, count)
+            for label, count in counts.items()
+            if count > 1 and len(patients[label]) == 1
+        )
+
     def groups(self) -> list[tuple[str, str, int]]:
         """Folder, reason and number of the files left out; the largest number first."""
         counts = Counter(
@@ -97,6 +113,7 @@ class Outcome:
             "taken": len(self.rows),
             "labels": dict(sorted(Counter(row.label for row in self.rows).items())),
             "masks": sum(row.has_mask for row in self.rows),
+            "patients": len(self.patients()),
             "folds_dropped": self.folds_dropped,
             "exact_copies_left_out": sum(item.copy for item in self.left_out),
             "left_out": [{"file": item.where, "why": item.reason} for item in self.left_out],
@@ -177,7 +194,9 @@ def _fill(
                 outcome.rows.append(row)
             tick(1)
     if not outcome.rows:
-        reasons = "; ".join(f"{item.where}: {item.reason}" for item in outcome.left_out[:3])
+        first = {item.reason: item.where for item in reversed(outcome.left_out)}
+        told = list(reversed(first.items()))[:3]
+        reasons = "; ".join(f"{where}: {reason}" for reason, where in told)
         raise DataError(
             f"nothing in {request.source} could be imported ({reasons or 'no files'})"
             f"{packed(request.source)}"
@@ -193,18 +212,21 @@ def _fill(
 
 def _walk(found: Found, request: Request) -> Iterator[Item | LeftOut]:
     yield from _beside(request.source, found.place)
-    ignored = {REPORT, INFO, MANIFEST}
+    # Of the project's own form these are read; a collection's own files may be called so, too.
+    ignored = {REPORT, INFO, MANIFEST} if found.layout.key == "manifest" else set()
     for thing in found.layout.walk(found.place, request.channel):
         if not (isinstance(thing, LeftOut) and thing.where in ignored):
             yield thing
 
 
 def _beside(source: Path, place: Path) -> Iterator[LeftOut]:
-    """The files on the way down to the folder that is imported."""
+    """What lies on the way down to the folder that is imported; a folder is one thing."""
     while place != source:
         for path in sorted(place.parent.iterdir()):
-            if path.is_file() and not is_litter(path):
-                where = str(path.relative_to(source))
+            where = str(path.relative_to(source))
+            if is_litter(path):
+                yield LeftOut(where, "left there by a system or a program that packs files")
+            elif path.is_file():
                 yield LeftOut(where, f"beside the folder {place.name}, which was imported")
         place = place.parent
 

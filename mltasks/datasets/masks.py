@@ -135,7 +135,15 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[str, _Move]]:
     for down in (-step, 0, step):
         for right in (-step, 0, step):
             if down or right:
-                yield "shifted", _Move(shape, "", (down, right))
+                yield f"shifted {_shift_name(down, right)}", _Move(shape, "", (down, right))
+
+
+def _shift_name(down: int, right: int) -> str:
+    """By how much and where to, as people read it."""
+    vertical = "" if not down else "down" if down > 0 else "up"
+    sideways = "" if not right else "to the right" if right > 0 else "to the left"
+    ways = " and ".join(way for way in (vertical, sideways) if way)
+    return f"by {_SHIFT:.0%} of the longer side {ways}"
 
 
 def _overlap(shape: Mask, points: Points, move: _Move) -> float:

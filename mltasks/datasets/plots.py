@@ -27,6 +27,8 @@ def likeness(counts: Mapping[str, int]) -> Plot:
         )
         axes.bar_label(bars, padding=3, fontsize=8, rotation=90 if len(edges) > _WIDE_BINS else 0)
         axes.margins(y=0.15)
+        # Nothing is more alike than 1: neither axis nor the last bin goes beyond.
+        axes.set_xlim(min(edges) - _STEP, min(1.0, max(edges) + 2 * _STEP))
         axes.ticklabel_format(axis="x", useOffset=False)
         axes.locator_params(axis="x", nbins=5)
         axes.locator_params(axis="y", integer=True)

@@ -73,7 +73,8 @@ def relate(found: Gathered, pairs: Iterable[Pair]) -> Relations:
                 _note(relations, found, Pair(1.0, first, second, 0, "pixels"))
     for pair in pairs:
         relations.turns[pair.turn] += 1
-        relations.likeness[int(pair.likeness * 500)] += 1
+        # 1 itself, and what rounding makes more, belongs to the last step below it.
+        relations.likeness[min(int(pair.likeness * 500), 499)] += 1
         for first in members[pair.first][:_MOST_EQUAL]:
             for second in members[pair.second][:_MOST_EQUAL]:
                 _note(relations, found, Pair(pair.likeness, first, second, pair.turn, pair.view))

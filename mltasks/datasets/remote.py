@@ -323,6 +323,24 @@ def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
             return False
         target.unlink()
     part = target.with_name(f".{target.name}.part")
+    begun = part.exists()
+    whole = _fetch(bucket, part, entry)
+    if begun and not whole:
+        # What an earlier pull had left may be at fault, after a power cut say, not the store.
+        whole = _fetch(bucket, part, entry)
+    if not whole:
+        raise DataError(
+            f"{entry.path} is missing or damaged in the store, at "
+            f"{bucket.where(bucket.blob(entry.sha256))}; what came of it was removed here. Pull "
+            "again: the other files are not fetched twice. If it says this again, ask whoever "
+            "has a sound copy of the set to send it with dataset push --verify"
+        )
+    part.replace(target)
+    return True
+
+
+def _fetch(bucket: Bucket, part: Path, entry: Entry) -> bool:
+    """Fetch what `part` lacks of a file; whether it is sound then, else it is removed."""
     done = part.stat().st_size if part.exists() else 0
     if done > entry.size:
         part.unlink()
@@ -336,13 +354,7 @@ def _pull_file(bucket: Bucket, waiting: Path, entry: Entry) -> bool:
                 break
             stream.write(content)
             done += len(content)
-    if part.stat().st_size != entry.size or file_digest(part) != entry.sha256:
-        part.unlink()
-        raise DataError(
-            f"{entry.path} is missing or damaged in the store, at "
-            f"{bucket.where(bucket.blob(entry.sha256))}; what came of it was removed here. Pull "
-            "again: the other files are not fetched twice. If it says this again, ask whoever "
-            "has a sound copy of the set to send it with dataset push --verify"
-        )
-    part.replace(target)
-    return True
+    if part.stat().st_size == entry.size and file_digest(part) == entry.sha256:
+        return True
+    part.unlink()
+    return False

@@ -62,6 +62,8 @@ class Outcome:
         kept, drawn: images that kept their fold, and images that got one.
         left_out: images excluded because their group lies in several existing folds.
         torn: groups that lie in several existing folds.
+        counts: of each fold that has images, how many of each class.
+        folds, groups: how many there are.
     """
 
     data: Dataset
@@ -70,6 +72,13 @@ class Outcome:
     left_out: int
     torn: int
     counts: dict[int, dict[str, int]]
+    folds: int
+    groups: int
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes in any fold."""
+        return sorted({label for counts in self.counts.values() for label in counts})
 
 
 def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
@@ -87,7 +96,7 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
     folds = _folds(data, rows, request)
     labels = _groups(data, rows, request, progress)
     if all(fold is not None for fold in before):
-        return _outcome(data, rows, before, _torn(labels, before))
+        return _outcome(data, rows, before, labels, folds)
     after = assign(labels, [(row.label, row.plane) for row in rows], before, folds, request.seed)
     names = _group_names(rows, labels)
     changed = {
@@ -99,8 +108,7 @@ def split(request: Request, *, progress: Progress = no_progress) -> Outcome:
     new_rows = [changed.get(row.id, row) for row in data.rows]
     info = {**data.info, _KEY: _policy(data, request, folds, before)}
     data = replace_rows(data, new_rows, info)
-    torn = _torn(labels, after)
-    return _outcome(data, [changed[row.id] for row in rows], before, torn)
+    return _outcome(data, [changed[row.id] for row in rows], before, labels, folds)
 
 
 def _folds(data: Dataset, rows: Sequence[Row], request: Request) -> int:
@@ -122,7 +130,7 @@ def _folds(data: Dataset, rows: Sequence[Row], request: Request) -> int:
 
 
 def _outcome(
-    data: Dataset, rows: Sequence[Row], before: Sequence[int | None], torn: int
+    data: Dataset, rows: Sequence[Row], before: Sequence[int | None], labels: Any, folds: int
 ) -> Outcome:
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -135,8 +143,10 @@ def _outcome(
         kept=kept,
         drawn=len(rows) - kept - left_out,
         left_out=left_out,
-        torn=torn,
+        torn=_torn(labels, [row.fold for row in rows]),
         counts={fold: dict(sorted(counts[fold].items())) for fold in sorted(counts)},
+        folds=folds,
+        groups=len(np.unique(labels)),
     )
 
 
@@ -180,12 +190,14 @@ def joined_groups(found: Gathered, progress: Progress) -> Any:
 def _read_groups(data: Dataset, rows: Sequence[Row], path: Path) -> Any:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = {
-                line["id"]: line["group"]
-                for line in csv.DictReader(stream)
-                if line["set"] == data.name
-            }
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+            lines = csv.DictReader(stream)
+            if lacking := {"set", "id", "group"}.difference(lines.fieldnames or ()):
+                raise DataError(
+                    f"{path} is no groups.csv of an audit: its first line lacks "
+                    f"{', '.join(sorted(lacking))}"
+                )
+            table = {line["id"]: line["group"] for line in lines if line["set"] == data.name}
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} as groups.csv of an audit: {error}") from None
     missing = [row.id for row in rows if row.id not in table]
     if missing:

@@ -108,6 +108,12 @@ def described(
     }
 
 
+def blank_masks(records: Sequence[Record], results: Results) -> int:
+    """How many of the tumours have a mask that marks nothing."""
+    stated = np.array([record.has_mask for record in records])
+    return int((stated & results.tumor & np.isnan(results.size)).sum())
+
+
 def set_digest(folder: Path) -> str:
     """The digest of a whole set, as training states it; empty if it cannot be trained on."""
     try:
@@ -130,6 +136,7 @@ def measure(
     strangers = _strangers(analyzer, request.elsewhere)
     load = partial(load_sample, request.folder)
     results = run(analyzer, map(load, request.records), progress=progress)
+    blank = blank_masks(request.records, results)
     calibration = analyzer.card.get("calibration", {})
     figures: dict[str, Any] = {
         "format": FORMAT,
@@ -140,7 +147,8 @@ def measure(
         },
         "data": described(
             analyzer.card, request.folder, request.records, request.fold, request.left_out
-        ),
+        )
+        | ({"blank_masks": blank} if blank else {}),
         "validation": summary(results) | {"fold": request.fold},
         "curves": curves(results),
         **strangers,

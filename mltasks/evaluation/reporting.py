@@ -27,6 +27,7 @@ def render(figures: dict[str, Any]) -> str:
         "slices": slices,
         "kinds": kinds,
         "by_kind": by_kind,
+        "wrong": wrong_names(slices),
         "unknown": slices["n"] - kinds["n"],
         # Which figure counts as right on the changed slices.
         "right": "accuracy" if by_kind else "tumor_or_none",
@@ -40,6 +41,28 @@ def render(figures: dict[str, Any]) -> str:
         "order": order,
     }
     return render_to_string("mltasks/report.html", context)
+
+
+def wrong_names(slices: dict[str, Any]) -> dict[str, Any]:
+    """How many slices of known kind got a wrong name, and the class with the largest share of them.
+
+    Args:
+        slices: see `figures.summary`.
+    """
+    order, counts = slices["confusion"]["order"], slices["confusion"]["counts"]
+    classes = [
+        {
+            "name": name,
+            "right": counts[place][place],
+            "n": sum(counts[place]),
+            "groups": slices["per_class"][name]["groups"],
+        }
+        for place, name in enumerate(order)
+    ]
+    there = [own for own in classes if own["n"]]
+    n, right = (sum(own[key] for own in there) for key in ("n", "right"))
+    worst = min(there, key=lambda own: own["right"] / own["n"]) if right < n else None
+    return {"n": n, "count": n - right, "worst": worst}
 
 
 def write(folder: Path, figures: dict[str, Any]) -> None:

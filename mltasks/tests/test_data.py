@@ -70,6 +70,45 @@ def test_a_mask_of_zeros_and_ones_is_a_mask(folder: Path) -> None:
     np.testing.assert_array_equal(load_sample(folder, record).mask, usual)
 
 
+LEFT, RIGHT = slice(20, 40), slice(60, 90)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+@pytest.mark.parametrize(
+    ("left", "right", "area"),
+    [
+        (0, 2, [RIGHT]),
+        (1, 4, [LEFT, RIGHT]),
+        (1, 127, [LEFT, RIGHT]),
+        (100, 240, [RIGHT]),
+        (0, 160, [RIGHT]),
+    ],
+)
+def test_a_mask_of_labels_is_told_from_one_of_shades(
+    folder: Path, mode: str, left: int, right: int, area: list[slice]
+) -> None:
+    drawn, truth = np.zeros((160, 128), np.uint16), np.zeros((160, 128), np.bool_)
+    drawn[30:60, LEFT], drawn[30:60, RIGHT] = left, right
+    for part in area:
+        truth[30:60, part] = True
+    image = Image.fromarray(drawn if mode == "I;16" else drawn.astype(np.uint8))
+    assert image.mode == mode
+    image.save(folder / "masks" / "slice0.png")
+    mask = load_sample(folder, read_manifest(folder)[0]).mask
+    assert mask is not None
+    np.testing.assert_array_equal(mask > 0, truth)
+
+
+@pytest.mark.parametrize("brightest", [90, 255])
+def test_a_mask_of_shades_is_cut_at_half_of_the_brightest(folder: Path, brightest: int) -> None:
+    """As JPEG, and tools that smooth, leave them."""
+    shades = np.tile(np.linspace(0, brightest, 128), (160, 1)).astype(np.uint8)
+    Image.fromarray(shades).save(folder / "masks" / "slice0.png")
+    mask = load_sample(folder, read_manifest(folder)[0]).mask
+    assert mask is not None
+    np.testing.assert_array_equal(mask > 0, shades > brightest / 2)
+
+
 def test_excel_may_have_saved_the_manifest(folder: Path) -> None:
     path = folder / "manifest.csv"
     path.write_text(path.read_text(), encoding="utf-8-sig")

@@ -16,10 +16,10 @@ from mltasks.training.config import DataConfig, TrainingConfig
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
-    path = tmp_path / "small.toml"
+    path = tmp_path / "small-1.toml"
     path.write_text("[network]\nsize = 64\ndecoder = [8, 8, 8, 8]\n[training]\nlearning_rate = 1\n")
     recipe = read_recipe(path)
-    assert recipe.name == "small"
+    assert recipe.name == "small-1"
     assert recipe.training.network.size == 64
     assert recipe.training.network.decoder == (8, 8, 8, 8)
     assert recipe.training.learning_rate == 1.0
@@ -90,10 +90,20 @@ def test_every_number_has_bounds() -> None:
 
 def test_what_replaces_a_value_is_checked_as_well(tmp_path: Path) -> None:
     """Before any data is read: there is none."""
-    path = tmp_path / "own.toml"
+    path = tmp_path / "own-1.toml"
     path.write_text("[network]\nsize = 64\n")
     with pytest.raises(CommandError, match=r"\[training\] epochs must be 1 or more"):
         call_command("train", str(path), data=tmp_path, output=tmp_path / "out", epochs=0)
+
+
+@pytest.mark.parametrize("name", ["plan", "plan-", "-3"])
+def test_a_name_without_a_version_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text("[network]\nsize = 64\n")
+    with pytest.raises(
+        RecipeError, match=r"the network's version, and this has none: call it .*-1"
+    ):
+        read_recipe(path)
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

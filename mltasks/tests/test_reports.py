@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -15,15 +16,16 @@ from django.core.management.base import CommandError
 from PIL import Image
 
 from mltasks import model_card
-from mltasks.data import data_digest, read_manifest, read_records
+from mltasks.data import Record, data_digest, read_manifest, read_records
 from mltasks.evaluation import refusal_summary, summary
 from mltasks.evaluation.curves import curves
-from mltasks.evaluation.measuring import Request, described
+from mltasks.evaluation.measuring import Request, blank_masks, described
 from mltasks.evaluation.reporting import render
 from mltasks.evaluation.results import KIND_UNKNOWN, Results
 from mltasks.tests.conftest import head
 from mltasks.tests.test_evaluation import results
 from mltasks.tests.test_seen import HELD_OUT, LEARNT
+from tests.support.disks import full_disk
 
 FEW = "Few groups: the interval is too narrow"
 
@@ -60,6 +62,34 @@ def test_a_page_says_of_whom_its_figures_are() -> None:
     assert "has learnt from these slices" not in page
     data = {"fold": 1, "learnt": True, "groups_calibrated_on": 0}
     assert "has learnt from these slices" in render(figures_of(found, data=data))
+
+
+def test_wrong_names_are_the_first_failure() -> None:
+    found = results([0, 0, 0, 1, 1, 2, 2, 3], [1, 1, 0, 1, 0, 2, 2, 3])
+    page = render(figures_of(found))
+    first = re.search(r'<ul class="first">\s*<li>(.*?)</li>', page)
+    assert first is not None
+    text = re.sub("<.*?>", "", first[1])
+    assert text == (
+        "3 of 8 slices got a wrong name; right in the worst class, glioma: 1 of 3 (2 groups)."
+    )
+    assert "0 of 2 slices got a wrong name." in re.sub(
+        "<.*?>", "", render(figures_of(results([0, 2], [0, 2])))
+    )
+
+
+def test_masks_that_mark_nothing_are_counted() -> None:
+    records = [
+        Record(str(number), label, "", 0, str(number), has_mask=has_mask, sha256="")
+        for number, (label, has_mask) in enumerate(
+            [("glioma", True), ("glioma", True), ("glioma", False), ("no_tumor", True)]
+        )
+    ]
+    size = np.array([0.1, np.nan, np.nan, np.nan])
+    found = results([0, 0, 0, 2], [0, 0, 0, 2], size=size)
+    assert blank_masks(records, found) == 1
+    data = {"fold": None, "learnt": False, "groups_calibrated_on": 0, "blank_masks": 1}
+    assert "1 tumour mask marks nothing" in render(figures_of(found, data=data))
 
 
 def test_what_was_learnt_from_is_told_from_what_was_held_out(slices: Path) -> None:
@@ -138,6 +168,18 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_whatever_breaks_off_leaves_no_draft(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="while measuring"):
+        call_command("evaluate", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_full_disk_is_named_and_what_to_do(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, figures = "mltasks.management.commands.evaluate", figures_of(results([0, 2], [0, 2]))
+    monkeypatch.setattr(f"{command}.measure", lambda *_, **__: (figures, None))
+    monkeypatch.setattr(f"{command}.gallery.write", lambda *_: [])
+    words = rf"{options['output']} cannot be written \(.*\): make room and give the command again"
+    with full_disk(10), pytest.raises(CommandError, match=words):
         call_command("evaluate", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 

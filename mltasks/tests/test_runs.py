@@ -195,12 +195,34 @@ def test_a_killed_run_goes_on(
     np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "pickle", "empty", "list", "array"])
-def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("bits", "is damaged"),
+        ("pickle", "is damaged"),
+        ("cut", "breaks off"),
+        ("empty", "breaks off"),
+        ("foreign", "is no checkpoint of this program"),
+        ("list", "is no checkpoint of this program"),
+        ("array", "is no checkpoint of this program"),
+        ("text", "is no checkpoint of this program"),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_named(
+    shared: Run, tmp_path: Path, damage: str, words: str
+) -> None:
     path = tmp_path / CHECKPOINT
     if damage == "cut":
         shared.trainer.save(tmp_path)
         path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "bits":
+        shared.trainer.save(tmp_path)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 40] = bytes(own ^ 255 for own in content[middle : middle + 40])
+        path.write_bytes(content)
+    elif damage == "text":
+        path.write_text("notes")
     elif damage == "foreign":
         np.savez(path, weights=np.zeros(3))
     elif damage == "pickle":
@@ -212,7 +234,7 @@ def test_a_damaged_checkpoint_is_named(shared: Run, tmp_path: Path, damage: str)
             np.save(stream, np.zeros(3))
     else:
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"state\.npz is damaged"):
+    with pytest.raises(CheckpointError, match=rf"state\.npz {words}: remove"):
         shared.trainer.restore(tmp_path)
 
 
@@ -274,7 +296,7 @@ def test_the_best_weights_are_whole_or_named(
     best.write_bytes(best.read_bytes()[:-100])
     # Said before the first of the steps that are left.
     again = Run(replace(config, epochs=9), samples, pictures, tmp_path, watched=samples[:1])
-    with pytest.raises(CheckpointError, match=r"best\.npz is damaged"):
+    with pytest.raises(CheckpointError, match=r"best\.npz breaks off"):
         again.resume()
 
 

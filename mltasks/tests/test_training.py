@@ -225,6 +225,53 @@ def test_calibrate_repeats_what_training_fitted(
         call_command("calibrate", model=tmp_path / "nowhere", data=slices)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((), "has no slice of glioma, meningioma, pituitary"),
+        (("glioma", "meningioma", "pituitary"), "fewer than 2 groups of glioma, meningioma, pitu"),
+    ],
+)
+def test_calibrate_refuses_slices_that_cannot_say_how_it_errs(
+    trained: Trained, slices: Path, tmp_path: Path, labels: tuple[str, ...], message: str
+) -> None:
+    """Fold 0 is left with its two tumour-free slices, and one of each of these classes."""
+    model = shutil.copytree(trained[0], tmp_path / "model")
+    data = shutil.copytree(slices, tmp_path / "data")
+    lines, kept = (data / "manifest.csv").read_text().splitlines(), []
+    for line in lines:
+        _, label, _, fold, *_ = line.split(",")
+        if fold != "0" or label == "no_tumor" or label in labels:
+            kept.append(line)
+            labels = tuple(name for name in labels if fold != "0" or name != label)
+    (data / "manifest.csv").write_text("\n".join(kept) + "\n")
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    with pytest.raises(CommandError, match=rf"manifest\.csv: fold 0.*{message}"):
+        call_command("calibrate", model=model, data=data)
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_calibrating_without_masks_keeps_the_thresholds_of_areas(
+    trained: Trained, slices: Path, others: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(trained[0], tmp_path / "model")
+    data = shutil.copytree(slices, tmp_path / "data")
+    text = (data / "manifest.csv").read_text()
+    (data / "manifest.csv").write_text(text.replace(",128,160,1,", ",128,160,0,"))
+    contours = {"inner": 0.77, "outer": 0.11}
+    card = json.loads((model / CARD_NAME).read_text())
+    card["thresholds"]["mask"], card["doubt"]["contours"] = 0.123, contours
+    (model / CARD_NAME).write_text(json.dumps(card))
+    told = io.StringIO()
+    given = {"model": model, "data": data, "negatives": others / "train", "stderr": told}
+    call_command("calibrate", **given, stdout=io.StringIO())
+    card = json.loads((model / CARD_NAME).read_text())
+    assert card["thresholds"]["mask"] == 0.123
+    assert card["doubt"]["contours"] == contours
+    assert "the thresholds of areas and contours stay as they were" in told.getvalue()
+    assert "only 2 glioma, 2 meningioma, 2 no_tumor, 2 pituitary" in told.getvalue()
+
+
 def test_evaluate_says_what_is_missing(trained: Trained, slices: Path, tmp_path: Path) -> None:
     def evaluate(data: Path = slices, output: Path = tmp_path / "report", **options: Any) -> None:
         chosen = {"model": trained[0], "data": data, "output": output, "drawn": 0, **options}
@@ -294,10 +341,10 @@ def test_train_says_what_is_missing(
     settings: Any, tmp_path: Path, slices: Path, others: Path
 ) -> None:
     settings.TRAINING_DATA = None
-    model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny.toml"))
+    model, recipe = tmp_path / "model", str(write_recipe(tmp_path / "tiny-1.toml"))
     with pytest.raises(CommandError, match="give --data DIR or set TRAINING_DATA"):
         call_command("train", recipe, output=model)
-    with pytest.raises(CommandError, match=r"cannot read .*manifest\.csv"):
+    with pytest.raises(CommandError, match=r"cannot read .*manifest\.csv .*dataset import"):
         call_command("train", recipe, data=tmp_path, output=model)
     with pytest.raises(CommandError, match="no usable picture"):
         call_command("train", recipe, data=slices, negatives=slices, output=model)
@@ -307,7 +354,7 @@ def test_train_says_what_is_missing(
     shutil.copytree(others / "train", pictures / "train")
     with pytest.raises(CommandError, match=r"no usable picture in .*pictures/holdout"):
         call_command("train", recipe, data=slices, negatives=pictures, output=model)
-    odd = write_recipe(tmp_path / "odd.toml", data="fold = 7")
+    odd = write_recipe(tmp_path / "odd-1.toml", data="fold = 7")
     with pytest.raises(CommandError, match="none outside, fold 7"):
         call_command("train", str(odd), data=slices, output=model)
     odd.write_text("[network]\nsize = 33\n")
@@ -364,9 +411,23 @@ def test_a_checkpoint_of_another_run_is_refused(
     trained: Trained, slices: Path, others: Path
 ) -> None:
     folder, _, _ = trained
-    other = write_recipe(folder.parent / "other.toml", training="seed = 5")
+    other = write_recipe(folder.parent / "other-7.toml", training="seed = 5")
     with pytest.raises(CommandError, match=r"state\.npz is of a run with another .*\(seed differ"):
         call_command("train", str(other), data=slices, output=folder, negatives=others, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    trained: Trained, slices: Path, others: Path
+) -> None:
+    """Else the network of one version would take the place of the other's."""
+    folder, _, _ = trained
+    later = write_recipe(folder.parent / "tiny-8.toml")
+    before = (folder / CARD_NAME).read_bytes()
+    with pytest.raises(
+        CommandError, match=r"state\.npz is of a run of tiny-7, not of tiny-8: give"
+    ):
+        call_command("train", str(later), data=slices, output=folder, negatives=others, resume=True)
+    assert (folder / CARD_NAME).read_bytes() == before
 
 
 def test_a_checkpoint_of_other_data_is_refused(

@@ -204,8 +204,8 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe; keys that it leaves out have their defaults.
 
     Raises:
-        RecipeError: the file is missing or not TOML, or has an unknown key or a value of the wrong
-            type or out of bounds.
+        RecipeError: the file is missing or not TOML, its name states no version, or it has an
+            unknown key or a value of the wrong type or out of bounds.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -213,6 +213,12 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"cannot read the recipe {path} ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
+    family, _, version = path.stem.rpartition("-")
+    if not family or not version:
+        raise RecipeError(
+            f"{path}: what follows the last hyphen of a recipe's name is the network's version, "
+            f"and this has none: call it {path.stem.strip('-') or 'mine'}-1.toml, say"
+        )
     try:
         return parse_recipe(values, name=path.stem)
     except RecipeError as error:

@@ -58,6 +58,10 @@ def find_strategy() -> Any:
     return tf.distribute.get_strategy()
 
 
+# What may be wrong with a checkpoint.
+_DAMAGED, _FOREIGN = "is damaged", "is no checkpoint of this program"
+
+
 @contextmanager
 def _precision(config: TrainingConfig) -> Iterator[None]:
     """Layers built inside compute in the recipe's precision; weights are always float32."""
@@ -223,16 +227,16 @@ class Trainer:
         try:
             about, progress = (json.loads(str(values[name])) for name in ("about", "progress"))
         except (KeyError, ValueError) as error:
-            raise _damaged(path) from error
+            raise _unfit(path, _FOREIGN) from error
         if not (isinstance(about, dict) and isinstance(progress, dict)):
-            raise _damaged(path)
+            raise _unfit(path, _FOREIGN)
         if about != self._identity():
             raise CheckpointError(_other_run(path, about, self._identity()))
         for kind, variables in self._groups().items():
             for index, variable in enumerate(variables):
                 value = values.get(f"{kind} {index}")
                 if value is None or value.shape != tuple(variable.shape):
-                    raise _damaged(path)
+                    raise _unfit(path, _DAMAGED)
                 variable.assign(value)
         self.progress = progress
         return True
@@ -267,13 +271,28 @@ def read_arrays(path: Path) -> Weights:
             return {name: arrays[name] for name in arrays.files}
     # The third is of a file that holds one array without a name.
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path) from error
+        raise _unfit(path, _what_is_wrong(path, error)) from error
 
 
-def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is damaged, missing or not of this program: remove {path.parent} and train anew"
-    )
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """Why a file could not be read as arrays."""
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    # The list of what a zip file holds is at its end.
+    if path.stat().st_size == 0 or (_begins_as_zip(path) and not zipfile.is_zipfile(path)):
+        return "breaks off"
+    return _DAMAGED if zipfile.is_zipfile(path) else _FOREIGN
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _unfit(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{path} {what}: remove {path.parent} and train anew")
 
 
 def _other_run(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -74,6 +74,7 @@ class TestRegister:
                 "model.json",
                 "model.onnx",
                 "reference.npz",
+                "MODEL_CARD.md",
                 "report/index.html",
             )
         }
@@ -459,7 +460,7 @@ class TestOrphans:
         kept = {name for name in stored() if version.artifact in name}
         assert sweeping.check_orphans() == {"removed": 0, "lost": 0}
         monkeypatch.setattr(sweeping, "MODEL_ORPHAN_AGE", timedelta(seconds=-5))
-        assert sweeping.check_orphans() == {"removed": 5, "lost": 0}
+        assert sweeping.check_orphans() == {"removed": 6, "lost": 0}
         assert stored() == kept
 
     def test_what_a_new_upload_goes_on_with_is_young(self, make: Make) -> None:
@@ -469,7 +470,7 @@ class TestOrphans:
             artifacts.upload(folder=folder, sums=sums_of(folder), anew=True)
         make_old(days=2)
         artifacts.upload(folder=used, sums=sums_of(used), anew=True)
-        assert sweeping.check_orphans() == {"removed": 5, "lost": 0}
+        assert sweeping.check_orphans() == {"removed": 6, "lost": 0}
         assert artifacts.is_complete(sums_of(used))
 
     def test_a_network_registered_during_the_check_is_not_missed(
@@ -549,6 +550,19 @@ class TestCommand:
         with pytest.raises(CommandError, match="ONNX Runtime cannot load the model"):
             run("register", make("2"))
         assert not ModelVersion.objects.exists()
+
+    def test_one_without_a_card_is_no_candidate(
+        self, run: Callable[..., str], tmp_path: Path
+    ) -> None:
+        """As after `calibrate`: no figure would say how it errs."""
+        shipped = settings.BASE_DIR / "models" / "tumorsite-5"
+        left = shutil.ignore_patterns("MODEL_CARD.md")
+        folder = shutil.copytree(shipped, tmp_path / "model", ignore=left)
+        with pytest.raises(CommandError, match=r"has no MODEL_CARD\.md.*evaluate --card"):
+            run("register", folder)
+        assert not ModelVersion.objects.exists()
+        shutil.copy(shipped / "MODEL_CARD.md", folder)
+        assert "Registered: tumorsite 5" in run("register", folder)
 
     def test_bundled(
         self, run: Callable[..., str], make: Make, settings: Settings, one: ModelVersion

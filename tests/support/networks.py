@@ -17,6 +17,7 @@ from mltasks.classes import CLASSES
 from mltasks.data import Sample, load_samples, read_manifest
 from mltasks.doubt import REFERENCE_NAME, Reference
 from mltasks.preprocessing import preprocess
+from mltasks.release import MODEL_CARD_NAME
 
 SIZE, CELLS = 64, 8
 # Nothing is foreign to it, and it stands by all it says.
@@ -123,6 +124,7 @@ def write_network(
         **changes,
     }
     (folder / "model.json").write_text(json.dumps(card))
+    (folder / MODEL_CARD_NAME).write_text("# Drawn\n")
     (folder / "report").mkdir()
     (folder / "report" / "index.html").write_text("<p>As measured.</p>")
     (folder / "checkpoints").mkdir()

@@ -29,23 +29,25 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     copies: dict[str, Path] = {}
     for path in files_below(folder / _MASKS) if (folder / _MASKS).is_dir() else ():
         (masks if path.parent.name == "masks" else copies)[path.stem] = path
-    taken = set[str]()
+    # Left out or taken: why an image is left out is said once, and goes for its copy and mask.
+    there = set[str]()
     for path in files_below(folder):
         where = path.relative_to(folder)
         if where.parts[0] == _MASKS:
             continue
-        found = _item(path, where, masks) if where.parts[0] == _CLASSES else _foreign(where)
-        if isinstance(found, Item):
-            taken.add(found.id)
-        yield found
+        if where.parts[0] == _CLASSES:
+            there.add(path.stem)
+            yield _item(path, where, masks)
+        else:
+            yield _foreign(where)
     for path in copies.values():
         where = path.relative_to(folder)
         if not is_picture(path):
             yield LeftOut(str(where), "not a picture")
-        elif path.stem not in taken:
+        elif path.stem not in there:
             yield LeftOut(str(where), f"it has no counterpart in {_CLASSES}, which tells the class")
     for stem, path in masks.items():
-        if stem not in taken:
+        if stem not in there:
             yield LeftOut(str(path.relative_to(folder)), "a mask without an image")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _PARTS = {
 }
 _PLANES = {"axial", "coronal", "sagittal"}
 _MASKS = {"mask", "masks", "segmentation", "segmentations"}
+# As in 0_mask.png beside 0.jpg; a slice with several tumours may have several.
+_MASK_NAME = re.compile(r"[_ -]masks?([_ -]?\d+)?$", re.IGNORECASE)
 # Folders below a class that are not named after a patient.
 _NO_PATIENT = {
     *_PARTS, *_PLANES, *_MASKS, "image", "images", "slices", "raw", "original", "augmented",
@@ -191,6 +194,8 @@ def _unfit(where: PurePath) -> str:
         return "not a picture"
     if _MASKS.intersection(map(_key, where.parts[:-1])):
         return "in a folder of masks, which this layout does not take"
+    if _MASK_NAME.search(where.stem):
+        return "named as a mask, which this layout does not take"
     return ""
 
 

@@ -23,7 +23,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
     data = read_dataset(folder)
     named = set[str]()
     for fault in data.faults:
-        yield LeftOut(fault.where, fault.message)
+        yield LeftOut(fault.where, fault.reason or fault.message)
     for row in data.rows:
         named |= {row.image, row.mask} if row.has_mask else {row.image}
         yield _item(folder, row)
@@ -32,7 +32,7 @@ def _walk(folder: Path, channel: str) -> Iterator[Item | LeftOut]:
             for path in files_below(folder / place):
                 where = path.relative_to(folder).as_posix()
                 if where not in named:
-                    yield LeftOut(where, "not in the manifest")
+                    yield LeftOut(where, "no row of the manifest that can be used names it")
 
 
 def _item(folder: Path, row: Row) -> Item | LeftOut:

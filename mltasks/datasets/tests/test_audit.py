@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sys
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,14 +19,17 @@ import numpy as np
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mltasks.data import DataError
-from mltasks.datasets import audit, importing, shortcuts
-from mltasks.datasets.form import BRIDGE, read_dataset, replace_rows
-from mltasks.datasets.gathering import gather
+from mltasks.datasets import audit, importing, plots, shortcuts
+from mltasks.datasets.copies import Pair
+from mltasks.datasets.form import BRIDGE, Dataset, Row, read_dataset, replace_rows
+from mltasks.datasets.gathering import Gathered, gather
 from mltasks.datasets.items import Mask
 from mltasks.datasets.masks import check_mask, fit, misplaced
+from mltasks.datasets.relations import relate
 from mltasks.datasets.tests.conftest import (
     LIMITS,
     MADE,
@@ -305,6 +310,10 @@ def test_copies_across_sets(faulty: Path, tmp_path: Path) -> None:
     assert figures["copy_search"] == {}
     with pytest.raises(DataError, match="the same folder is given twice"):
         audit.audit(audit.Request([faulty, faulty], tmp_path / "report", LIMITS))
+    again = shutil.copytree(faulty, tmp_path / "again")
+    words = f"{faulty} and {again} are all called BRISC 2025: give one"
+    with pytest.raises(DataError, match=words):
+        audit.audit(audit.Request([faulty, again], tmp_path / "report", LIMITS))
 
 
 def test_the_command_and_its_errors(faulty: Path, tmp_path: Path, capsys: Any) -> None:
@@ -387,8 +396,27 @@ def test_the_better_place_is_named() -> None:
     assert fit(*shape("mirrored"))[1] == "mirrored left to right"
     assert fit(*shape("upside down"))[1] == "upside down"
     pixels, mask = shape("sound")
+    where = fit(pixels, np.roll(mask, (8, 8), (0, 1)))[1]
+    assert where == "shifted by 8% of the longer side up and to the left"
     moved = [misplaced(mask, np.random.default_rng(seed)) for seed in range(20)]
     assert np.mean([check_mask(pixels, wrong) is not None for wrong in moved]) > 0.8
+
+
+def test_no_pair_is_more_alike_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(
+        "mltasks.datasets.plots.drawn", lambda title, alt, draw: drawings.append(draw)
+    )
+    found = Gathered(
+        sets=[], rows=[Row(name, "glioma", "") for name in "ab"], set_of=[0, 0], numbers=[0, 1]
+    )
+    found.sets.append(Dataset(Path("set"), found.rows, {}, "", []))
+    counts = relate(found, [Pair(1.0, 0, 1, 0, "whole")]).likeness
+    plots.likeness({f"{step / 500:.3f}": count for step, count in counts.items()})
+    axes = Figure().subplots()
+    drawings[0](axes)
+    assert axes.get_xlim()[1] == 1
+    assert max(bar.get_extents().x1 for bar in axes.patches) <= axes.transData.transform((1, 0))[0]
 
 
 def test_shortcuts_are_measured_group_wise(monkeypatch: pytest.MonkeyPatch) -> None:

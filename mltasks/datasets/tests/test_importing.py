@@ -77,6 +77,8 @@ def test_brisc_leaves_out_what_does_not_fit(brisc: Path, tmp_path: Path) -> None
     assert "damaged or incomplete" in reasons["brisc2025_train_00010_pi_ax_t1.jpg"]
     assert reasons["Thumbs.db"] == reasons["README.md"] == "not part of BRISC 2025"
     assert len(read_dataset(tmp_path / "out").rows) == 24 - 6
+    # What is said of an image goes for its copy and its mask.
+    assert len(out) == 6 + 2
 
 
 def test_a_mask_that_is_no_picture_is_named(brisc: Path, tmp_path: Path) -> None:
@@ -120,11 +122,13 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     save(picture(9), source / "Training" / "glioma_tumor" / "image(3).PNG")
     save(picture(10), source / "Training" / "else" / "a.jpg")
     (source / "Training" / "glioma" / "labels.txt").write_text("x")
+    for name in ("Te gl (1)_mask.png", "Te gl (1)_mask_1.png", "unmasked.png"):
+        save(picture(11), source / "Training" / "glioma" / name)
     with pytest.raises(DataError, match="--name, --licence, --citation must be given"):
         importing.run(request(source, tmp_path / "out"))
     importing.run(request(source, tmp_path / "out", **MADE))
     rows = {row.id: row for row in read_dataset(tmp_path / "out").rows}
-    assert len(rows) == 9
+    assert len(rows) == 10
     row = rows["testing_notumor_te_gl_1"]
     assert (row.label, row.part, row.origin) == (
         "no_tumor",
@@ -138,6 +142,10 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
         "meningioma, meningioma_tumor, pituitary, pituitary_tumor, notumor, no_tumor, no, healthy, "
         "normal, yes",
         "Training/glioma/labels.txt": "not a picture",
+        **dict.fromkeys(
+            ("Training/glioma/Te gl (1)_mask.png", "Training/glioma/Te gl (1)_mask_1.png"),
+            "named as a mask, which this layout does not take",
+        ),
     }
 
 
@@ -218,6 +226,19 @@ def test_a_folder_for_each_patient_of_a_class(tmp_path: Path) -> None:
     for path in (tmp_path / "out").rglob("*"):
         assert "meyer" not in path.name.lower()
         assert path.is_dir() or b"meyer" not in path.read_bytes().lower()
+
+
+def test_patients_are_counted_and_a_class_of_one_is_told(tmp_path: Path) -> None:
+    source, said, warned = tmp_path / "set", io.StringIO(), io.StringIO()
+    for number in range(3):
+        save(picture(number), source / "glioma" / "512x512" / f"{number}.jpg")
+        save(picture(number + 5), source / "no" / f"p{number // 2}" / f"{number}.jpg")
+    given = {"output": tmp_path / "out", "stdout": said, "stderr": warned}
+    call_command("dataset", "import", source, **given, **MADE)
+    assert "Patients: 3, the largest of 3 slices" in said.getvalue()
+    [line] = warned.getvalue().splitlines()
+    assert line.startswith("All 3 slices of glioma count as one patient's")
+    assert json.loads((tmp_path / "out" / "import.json").read_text())["patients"] == 3
 
 
 def test_a_folder_that_has_grown_is_not_taken_twice(tmp_path: Path) -> None:
@@ -408,7 +429,7 @@ def test_a_manifest_as_it_is(slices: Path, tmp_path: Path) -> None:
         "images/slice3.jpg": "the manifest names it, but it is missing",
         "slice4.jpg": "the digest of the image is not the one in the manifest: download it again "
         "or, if it was changed on purpose, leave the digest empty there",
-        "images/stray.png": "not in the manifest",
+        "images/stray.png": "no row of the manifest that can be used names it",
     }
     importing.run(request(tmp_path / "out", tmp_path / "again"))
     again, out = read_dataset(tmp_path / "again"), read_dataset(tmp_path / "out")
@@ -455,6 +476,7 @@ def test_a_collection_with_a_manifest_of_its_own(brisc: Path, tmp_path: Path) ->
     )
     outcome = importing.run(request(brisc, tmp_path / "out"))
     assert (outcome.layout, len(outcome.rows)) == ("brisc", 24)
+    assert left_out(tmp_path / "out") == {"manifest.csv": "not part of BRISC 2025"}
     shutil.rmtree(brisc / "classification_task")
     with pytest.raises(DataError, match=r"none of the known .*brisc2025/manifest\.csv lacks .*id"):
         importing.run(request(brisc, tmp_path / "none"))
@@ -466,6 +488,20 @@ def test_a_manifest_that_excel_saved(slices: Path, tmp_path: Path) -> None:
     (copy / "manifest.csv").write_text(text, encoding="utf-8-sig")
     outcome = importing.run(request(copy, tmp_path / "out", **MADE))
     assert (outcome.layout, len(outcome.rows), outcome.left_out) == ("manifest", 44, [])
+
+
+def test_a_label_that_is_wrong_in_every_row_is_told_once(slices: Path, tmp_path: Path) -> None:
+    copy, said = shutil.copytree(slices, tmp_path / "copy"), io.StringIO()
+    text = (copy / "manifest.csv").read_text().replace(",no_tumor,", ",notumor,")
+    (copy / "manifest.csv").write_text(text)
+    given = {"output": tmp_path / "out", "stdout": said}
+    call_command("dataset", "import", copy, **given, **MADE)
+    words = "  11 at the top: unknown label 'notumor'; did you mean 'no_tumor'?"
+    assert words in said.getvalue().splitlines()
+    (copy / "manifest.csv").write_text(re.sub(r"(?m)^(slice\d+),\w+", r"\1,cyst", text))
+    words = r"\(manifest\.csv, line 2: unknown label 'cyst'; use glioma, [^;]*; images/"
+    with pytest.raises(DataError, match=words):
+        importing.run(request(copy, tmp_path / "none", **MADE))
 
 
 def test_a_manifest_that_nearly_fits(slices: Path, tmp_path: Path) -> None:
@@ -501,8 +537,12 @@ def test_archives_that_unpack_into_folders_of_their_own(
     assert len(data.rows) == 24
     assert data.info["source"]["folder"] == "brisc2025"
     assert data.rows[0].origin.startswith("classification_task/")
+    litter = "left there by a system or a program that packs files"
     assert left_out(data.folder) == {
-        "archive/licence.txt": "beside the folder brisc2025, which was imported"
+        "__MACOSX": litter,
+        "archive/.DS_Store": litter,
+        "archive/.cache": litter,
+        "archive/licence.txt": "beside the folder brisc2025, which was imported",
     }
     # Three folders down, and where there are two folders, nobody guesses.
     deep = tmp_path / "one"

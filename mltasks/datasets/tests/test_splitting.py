@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections import defaultdict
 from dataclasses import replace
@@ -226,8 +227,21 @@ def test_groups_of_an_audit_can_be_given(data: Path, tmp_path: Path) -> None:
     table.write_text("set,id,group\nDrawn,x,1\n")
     with pytest.raises(DataError, match="has no group for 30 images"):
         split(asked(data, redraw=True, groups=table))
+    (tmp_path / "report.json").write_text('{"copies": {}}\n')
+    with pytest.raises(DataError, match=r"report\.json is no groups\.csv .* lacks group, id, set"):
+        split(asked(data, redraw=True, groups=tmp_path / "report.json"))
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         split(asked(data, redraw=True, groups=tmp_path / "none.csv"))
+
+
+def test_folds_that_stay_empty_or_lack_a_class_are_told(data: Path, tmp_path: Path) -> None:
+    table, said = tmp_path / "groups.csv", io.StringIO()
+    lines = [f"Drawn,{row.id},{row.label == 'glioma'}\n" for row in read_dataset(data).rows]
+    table.write_text("set,id,group\n" + "".join(lines))
+    call_command("dataset", "split", data, groups=table, stdout=said)
+    assert "only 2 groups: 2 of 5 folds are filled" in said.getvalue()
+    assert "8 glioma; without meningioma, no_tumor, pituitary" in said.getvalue()
+    assert "7 pituitary; without glioma" in said.getvalue()
 
 
 def test_a_patient_is_kept_whole_whatever_an_audit_said(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from mltasks.drafts import ANEW
 from mltasks.engines import ENGINES, ModelError
 from mltasks.inference import load_analyzer
 from mltasks.management.data import limits
@@ -55,7 +57,7 @@ class Command(BaseCommand):
             options["output"].parent.mkdir(parents=True, exist_ok=True)
             output = options["output"].open("w", encoding="utf-8")
         except OSError as error:
-            raise CommandError(f"cannot write the results: {error}") from error
+            raise self._unwritten(options["output"], error) from error
         written = [path for path in (options["output"], options["areas"]) if path is not None]
         total = sum(1 for _ in find_files(options["paths"], written=written))
         streamer = Streamer(
@@ -70,6 +72,12 @@ class Command(BaseCommand):
                 for done in streamer.run(find_files(options["paths"], written=written)):
                     bar.update(done)
         except OSError as error:  # Whatever cannot be read has its line: this is the output's disk.
-            raise CommandError(f"cannot write the results: {error}") from error
+            raise self._unwritten(options["output"], error) from error
         counts = ", ".join(f"{count} {status}" for status, count in streamer.counts.items())
         self.stdout.write(f"{total} files: {counts} -> {options['output']}")
+
+    def _unwritten(self, output: Path, error: OSError) -> CommandError:
+        """What to say when file or folders of the results cannot be written."""
+        path, why = error.filename or output, error.strerror or error
+        remedy = f": {ANEW}" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else ""
+        return CommandError(f"cannot write the results to {path} ({why}){remedy}")

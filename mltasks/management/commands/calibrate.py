@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,19 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from mltasks import fitting, release
-from mltasks.data import DataError, load_sample, load_samples, read_manifest
+from mltasks.classes import CLASSES
+from mltasks.data import DataError, Record, load_sample, load_samples, read_manifest
 from mltasks.engines import ModelError
 from mltasks.folds import set_aside, split
 from mltasks.inference import read_model
 from mltasks.management.data import data_folder
+from mltasks.manifest import MANIFEST
 from mltasks.negatives import learnt_pictures, stated_data
+
+# Each half of the groups judges what was fitted to the other.
+_LEAST_GROUPS = 2
+# With fewer, no threshold can promise 95%, see `mltasks.conformal`.
+_ENOUGH_SLICES = 19
 
 
 class Command(BaseCommand):
@@ -49,6 +58,7 @@ class Command(BaseCommand):
             records = read_manifest(folder)
             release.check_unseen(card, records, options["fold"])
             learnt, held_out = split(records, options["fold"])
+            self._check(folder, held_out, options["fold"])
             wanted = stated_data(card)
             # As in training: what the reference is made of, and how other pictures were chosen.
             learnt, _ = set_aside(learnt, wanted.watch)
@@ -62,15 +72,23 @@ class Command(BaseCommand):
                 unit="pass",
                 file=sys.stderr,
             ) as bar:
+                samples = load_samples(folder, held_out)
+                areas = _areas(card)
                 extras = fitting.complete(
                     card,
                     content,
                     learnt=(load_sample(folder, record).pixels for record in thinned),
-                    held_out=load_samples(folder, held_out),
+                    held_out=samples,
                     others=[pixels for _, pixels in others],
                     threads=options["threads"],
                     report=bar.set_description_str,
                     progress=bar.update,
+                )
+            if areas is not None and all(sample.mask is None for sample in samples):
+                card["thresholds"]["mask"], card["doubt"]["contours"] = areas
+                self.stderr.write(
+                    f"No slice of fold {options['fold']} has an expert's mask: the thresholds of "
+                    "areas and contours stay as they were."
                 )
             dropped = release.recalibrate(model, card, content, extras)
         except (DataError, ModelError, OSError) as error:
@@ -90,3 +108,33 @@ class Command(BaseCommand):
                 "--negatives NEGATIVES/holdout --output REPORT --card (and --elsewhere, --bodies, "
                 "to state those figures, too)"
             )
+
+    def _check(self, folder: Path, held_out: Sequence[Record], fold: int) -> None:
+        """Refuse slices that cannot say how the network errs; say which are few.
+
+        Raises:
+            DataError: a class is missing, or has too few groups.
+        """
+        manifest = folder / MANIFEST
+        slices = Counter(record.label for record in held_out)
+        groups = Counter(label for label, _ in {(own.label, own.group) for own in held_out})
+        what = f"{manifest}: fold {fold}, on which the answers would be calibrated,"
+        advice = "split the data anew, or add slices"
+        if missing := [name for name in CLASSES if name not in slices]:
+            raise DataError(f"{what} has no slice of {', '.join(missing)}: {advice}")
+        if lone := [name for name in CLASSES if groups[name] < _LEAST_GROUPS]:
+            raise DataError(
+                f"{what} has fewer than {_LEAST_GROUPS} groups of {', '.join(lone)}, so that "
+                f"nothing could be tried on others than it was fitted to: {advice}"
+            )
+        if few := [f"{slices[name]} {name}" for name in CLASSES if slices[name] < _ENOUGH_SLICES]:
+            self.stderr.write(
+                f"{what} has only {', '.join(few)}: with fewer than {_ENOUGH_SLICES} slices of a "
+                "class, sets of answers that hold the right one in 95% of cases always hold it."
+            )
+
+
+def _areas(card: dict[str, Any]) -> tuple[float, dict[str, Any]] | None:
+    """The thresholds of areas and contours of an earlier calibration, if there was one."""
+    contours = card.get("doubt", {}).get("contours")
+    return None if contours is None else (card["thresholds"]["mask"], contours)

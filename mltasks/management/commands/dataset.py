@@ -127,6 +127,16 @@ class Command(BaseCommand):
             f"{options['output']}: {report['taken']} images ({labels}), {report['masks']} masks; "
             f"digest {outcome.digest}"
         )
+        if patients := outcome.patients():
+            self.stdout.write(
+                f"Patients: {len(patients)}, the largest of {max(patients.values())} slices"
+            )
+        for label, count in outcome.of_one_patient():
+            self.stderr.write(
+                f"All {count} slices of {label} count as one patient's, so they will lie in one "
+                "fold. Was the folder between class and pictures named after something else, a "
+                "size or a sequence say? Then move the pictures up and import anew."
+            )
         if outcome.folds_dropped:
             self.stdout.write(
                 f"{outcome.folds_dropped} new images lost the fold that they came with: "
@@ -181,7 +191,13 @@ class Command(BaseCommand):
             )
         for fold, counts in outcome.counts.items():
             labels = ", ".join(f"{count} {label}" for label, count in counts.items())
-            self.stdout.write(f"fold {fold}: {labels}")
+            lacking = ", ".join(name for name in outcome.labels if name not in counts)
+            self.stdout.write(f"fold {fold}: {labels}{lacking and f'; without {lacking}'}")
+        if len(outcome.counts) < outcome.folds:
+            self.stdout.write(
+                f"only {outcome.groups} groups: {len(outcome.counts)} of {outcome.folds} folds are "
+                "filled"
+            )
         self.stdout.write(
             f"{outcome.kept} images kept their fold, {outcome.drawn} got one, "
             f"{outcome.left_out} would tie folds together and are excluded; "

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mltasks import model_card, other_bodies, seen
 from mltasks.data import DataError, Record, load_sample, read_records
-from mltasks.drafts import replacing_folder
+from mltasks.drafts import ANEW, replacing_folder
 from mltasks.engines import ENGINES, ModelError
 from mltasks.evaluation import gallery, reporting
 from mltasks.evaluation.measuring import Request, described, measure, set_digest
@@ -106,7 +106,7 @@ class Command(BaseCommand):
             )
             if options["card"]:
                 model_card.check(analyzer.card, described(analyzer.card, folder, chosen, fold))
-            with replacing_folder(options["output"]) as report:
+            with replacing_folder(options["output"], remedy=ANEW) as report:
                 with tqdm(total=request.passes, unit="picture", file=sys.stderr) as bar:
                     figures, results = measure(
                         analyzer, read_model(model)[1], request, progress=bar.update
@@ -120,6 +120,11 @@ class Command(BaseCommand):
                     report / reporting.PICTURES,
                 )
                 reporting.write(report, figures)
+            if blank := figures["data"].get("blank_masks"):
+                self.stderr.write(
+                    f"Tumours with a mask that marks nothing: {blank}; no area could be compared "
+                    "with them."
+                )
             if options["card"]:
                 model_card.record(model, figures)
         except (DataError, ModelError, OSError) as error:

@@ -17,6 +17,7 @@ from mltasks import gate
 from mltasks.data import DataError
 from mltasks.inference import ModelError, load_analyzer
 from mltasks.management.data import data_folder
+from mltasks.release import MODEL_CARD_NAME
 from predictions.models import ModelVersion
 from predictions.services import artifacts, registry, shadowing
 from predictions.services.gate import compare, held_out
@@ -130,8 +131,14 @@ class Command(BaseCommand):
             raise CommandError(f"The object store does not answer: {error}") from None
 
     def register(self, *, folder: Path, **_: Any) -> None:
-        # One that cannot run at all is no candidate.
+        # One that cannot run at all is no candidate, nor one of which nobody can read how it errs.
         load_analyzer(folder).warm_up()
+        if not (folder / MODEL_CARD_NAME).is_file():
+            raise CommandError(
+                f"{folder} has no {MODEL_CARD_NAME}, which says how the network errs: calibrate "
+                "takes it away with the figures. Measure anew with manage.py evaluate --card on "
+                "the fold that training held out; whoever does not have it writes the file by hand"
+            )
         version = registry.restore(folder=folder, actor=who())
         stage = version.get_stage_display().lower()
         self.stdout.write(f"Registered: {version} ({version.artifact[:12]}), {stage}")
