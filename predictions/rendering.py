@@ -6,15 +6,17 @@ import functools
 import io
 import re
 import zlib
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mltasks.images import encode_png
-from mltasks.inference import Analysis
 from predictions import outlines
+
+if TYPE_CHECKING:
+    from mltasks.inference import Analysis
 
 THUMBNAIL_SIDE = 240
 # Attention is coarse by nature, nine cells a side; more pixels than this would only pretend to know

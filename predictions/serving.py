@@ -146,10 +146,14 @@ class Serving:
         """Load what was promoted, and swap it in if no task runs."""
         promoted = production_model()
         with self._guard:
-            if self._next is not None and self._next.version.pk != promoted.pk:
-                # Rolled back before it ever answered.
+            # Rolled back before it ever answered.
+            dropped = self._next is not None and self._next.version.pk != promoted.pk
+            if dropped:
                 self._next = None
             ready = self._next or self._present
+        if dropped:
+            lifecycle.reassign_queued(to=promoted)
+            _wake_waiting()
         if ready is not None and ready.version.pk == promoted.pk:
             self._failed = None
         elif self._retry_due(promoted):
@@ -174,11 +178,7 @@ class Serving:
         self._failed = None
         cache.delete(FAULT_KEY)
         logger.info("%s is loaded and warm, and answers from the next pass on", version)
-        # Rows that waited for it may have used up their messages; one message serves them all.
-        waiting = Prediction.objects.filter(status=Status.QUEUED).order_by("id")
-        pk = waiting.values_list("pk", flat=True).first()
-        if pk is not None:
-            lifecycle.enqueue(pk)
+        _wake_waiting()
 
     def _note_failure(self, version: ModelVersion, error: Exception) -> None:
         first = self._failed != version.pk
@@ -217,3 +217,11 @@ class Serving:
             version = self._present.version
         logger.info("%s answers from now on", version)
         lifecycle.reassign_queued(to=version)
+
+
+def _wake_waiting() -> None:
+    """Rows that waited may have used up their messages; one message serves them all."""
+    waiting = Prediction.objects.filter(status=Status.QUEUED).order_by("id")
+    pk = waiting.values_list("pk", flat=True).first()
+    if pk is not None:
+        lifecycle.enqueue(pk)

@@ -59,7 +59,7 @@ def scan_seconds(constants: Constants) -> float:
 
 
 def parts(scans: float, peak: float, constants: Constants) -> list[Part]:
-    """Every part, the first to fail first.
+    """Every part, in the order in which they fail.
 
     Args:
         scans: per day.

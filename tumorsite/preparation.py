@@ -11,6 +11,7 @@ import logging
 import pkgutil
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from errno import ENOENT
 from io import StringIO
 from pathlib import Path
@@ -94,12 +95,25 @@ def collect_static() -> Iterator[str]:
     yield "static files collected"
 
 
+@contextmanager
+def _hushed(name: str) -> Iterator[None]:
+    """Nothing below a warning from this logger. Machines that read the log are told all."""
+    told = logging.getLogger(name)
+    before = told.level
+    if values.LOG_FORMAT != "json":
+        told.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
+
+
 def register_model() -> Iterator[str]:
     """The network that came with the code, by the rule of `registry.follow_bundle`."""
-    # It logs what the lines below say as well.
-    logging.getLogger("predictions.services.registry").setLevel(logging.WARNING)
     output = StringIO()
-    call_command("model", "bundled", stdout=output)
+    # It logs what the line below says as well.
+    with _hushed("predictions.services.registry"):
+        call_command("model", "bundled", stdout=output)
     yield output.getvalue().strip()
 
 
@@ -107,8 +121,9 @@ def seed_pages() -> Iterator[str]:
     """The first pages. Once there are some they are the editors', who may also delete them."""
     if not LearnIndexPage.objects.exists():
         # It logs three lines for each page.
-        logging.getLogger("wagtail").setLevel(logging.WARNING)
-        yield f"{len(seeding.seed())} pages made"
+        with _hushed("wagtail"):
+            made = seeding.seed()
+        yield f"{len(made)} pages made"
 
 
 def set_site_address() -> Iterator[str]:

@@ -149,6 +149,7 @@ class TestFollowing:
         row = upload(1)
         release("2")
         process.poll()
+        late = upload(2)
         registry.rollback()
         assert str(process.next().version) == "tumorsite 1"
         assert answered_by(row) == ("queued", "tumorsite 1")
@@ -156,6 +157,7 @@ class TestFollowing:
         assert str(process.present.version) == "tumorsite 1"
         process.poll()
         assert process._next is None, "its memory is free again"
+        assert answered_by(late) == ("queued", "tumorsite 1"), "it waits for nobody now"
         assert answered_by(answer(row)) == ("succeeded", "tumorsite 1")
 
     def test_one_rolled_back_while_it_is_loaded_never_answers(

@@ -60,14 +60,15 @@ class FloodFilter(logging.Filter):
 
 
 class HealthFilter(logging.Filter):
-    """Drops what Django says of each answer of the health page: that is asked again and again.
+    """Drops what Django says of each 503 of the health page: that is asked again and again.
 
-    `tumorsite.health` says once which part does not answer, and when it does again.
+    `tumorsite.health` says once which part does not answer, and when it does again. An exception
+    of the page's own is told.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         match = getattr(getattr(record, "request", None), "resolver_match", None)
-        return getattr(match, "view_name", None) != "health"
+        return bool(record.exc_info) or getattr(match, "view_name", None) != "health"
 
 
 def route_of(request: Any) -> str:

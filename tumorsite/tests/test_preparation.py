@@ -82,8 +82,7 @@ def test_without_a_default_site_there_is_no_address_to_set() -> None:
 
 def test_the_first_network_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    # Also puts back the level that the step sets.
-    caplog.set_level(logging.NOTSET, logger="predictions.services.registry")
     [line] = register_model()
     assert line.startswith("In production: tumorsite")
     assert "tumorsite" not in caplog.text
+    assert logging.getLogger("predictions.services.registry").level == logging.NOTSET
