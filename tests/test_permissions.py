@@ -91,6 +91,7 @@ MATRIX: dict[str, Row] = {
     "wagtail_serve": Row(EVERYBODY, arguments=("page",)),
     # Each sees their own records only; see the tests below.
     "history": PUBLIC,
+    "visit": PUBLIC,
     "export": PUBLIC,
     "delete_many": Row(EVERYBODY, method="post"),
     "compare": Row(("owner",), data={"result": "both"}),

@@ -194,6 +194,42 @@ def test_what_the_site_asks_to_send_later_is_sent_by_itself(visit: Visit) -> Non
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
 
 
+def test_signing_in_elsewhere_takes_the_uploads_along(visit: Visit, site: Site) -> None:
+    page, held = visit(), list[Route]()
+    names = [f"{number}.png" for number in range(8)]
+    files = [acts.payload(mri_png(seed=50 + n), name) for n, name in enumerate(names)]
+    page.set_input_files("#images", files[:2])
+    items = page.locator("[data-uploads] li")
+    expect(items.nth(1)).to_contain_text(acts.ANSWER)
+    page.route("**/scans/", lambda route: held.append(route), times=2)  # noqa: PLW0108  # as above
+    page.set_input_files("#images", files[2:])
+    expect(items).to_have_count(8)
+    other = page.context.new_page()
+    acts.sign_in(other, site)
+    page.route(
+        "**/scans/",
+        lambda route: route.fulfill(status=409, json={"error": "", "code": "session_gone"}),
+        times=2,
+    )
+    for route in held:
+        route.continue_()
+    for number in range(8):
+        expect(items.nth(number)).to_contain_text(acts.ANSWER)
+    other.goto("/scans/")
+    expect(other.locator("main")).not_to_contain_text("belong to this browser")
+    for name in names:
+        expect(other.get_by_text(name).first).to_be_visible()
+
+
+def test_what_is_missed_for_a_moment_is_not_called_deleted(visit: Visit) -> None:
+    page = visit()
+    page.route("**/state.json", lambda route: route.fulfill(status=404), times=1)
+    files = [acts.payload(mri_png(seed=60 + n), f"{n}.png") for n in range(2)]
+    page.set_input_files("#images", files)
+    for number in range(2):
+        expect(page.locator("[data-uploads] li").nth(number)).to_contain_text(acts.ANSWER)
+
+
 def test_what_is_no_brain_is_told_so(visit: Visit) -> None:
     page = visit()
     page.set_input_files("#images", [acts.payload(png(64, 64, seed=1))])
