@@ -12,7 +12,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.forms import WHAT_IT_NEEDS
-from accounts.tests.support import PASSWORD, add_second_factor, sign_in, verified
+from accounts.tests.support import PASSWORD, add_second_factor, confirm, sign_in, verified
 from tests.support.records import make_user
 
 pytestmark = pytest.mark.django_db
@@ -119,6 +119,7 @@ def test_messages_have_the_words_of_the_pages(client: Client) -> None:
     assert "We have sent a mail to ada@example.org: open the link in it" in text
     assert "You are signed in as ada@example.org." in text
     user = EmailAddress.objects.get().user
+    confirm(client)
     EmailAddress.objects.update(verified=True)
     EmailAddress.objects.create(user=user, email="lovelace@example.org", verified=True)
     for action, email, words in (
