@@ -82,6 +82,8 @@ def own(*arguments: str, method: str = "get", **data: str) -> Row:
 MATRIX: dict[str, Row] = {
     "home": PUBLIC,
     "live": PUBLIC,
+    "robots": PUBLIC,
+    "favicon": PUBLIC,
     "health": PUBLIC,
     "model": PUBLIC,
     "how_it_works": PUBLIC,

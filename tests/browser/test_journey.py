@@ -40,6 +40,7 @@ def test_the_page_waits_without_reload_and_becomes_the_result(visit: Visit, site
     page.wait_for_timeout(1500)
     assert page.evaluate("() => window.stayed") is True
     expect(page.locator("[data-late]")).to_be_visible()
+    assert page.locator("main").inner_text().count("You may leave") == 1
     expect(page.locator("[data-usual]")).to_be_hidden()
     expect(page.locator("[data-announce]")).not_to_be_empty()
     address = page.url
@@ -96,12 +97,12 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
     expect(items).to_have_count(4)
     for number in (1, 3):
         expect(items.nth(number)).to_contain_text("not a picture we can read")
-        expect(items.nth(number).locator(".upload-film")).to_have_text("Not readable")
+        expect(items.nth(number).locator(".upload-film")).to_have_text("Not accepted")
     for number in (0, 2):
         expect(items.nth(number).get_by_role("link", name=re.compile("Open"))).to_be_visible()
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
     expect(page.locator("[data-upload-summary]")).to_have_text(
-        re.compile("^4 files: 2 answered, 2 not readable$")
+        re.compile("^4 files: 2 answered, 2 not accepted$")
     )
     page.get_by_role("link", name="See them in your history").click()
     page.wait_for_url("**/scans/")
@@ -144,6 +145,7 @@ def test_a_file_is_checked_and_shown_before_any_of_it_is_sent(visit: Visit) -> N
     expect(item).to_contain_text("up to 20 MB are possible")
     page.set_input_files("#images", [acts.payload(b"hello", "notes.txt", "text/plain")])
     expect(page.locator("[data-uploads] li").nth(1)).to_contain_text("not a picture we can read")
+    expect(page.locator("[data-upload-summary]")).to_have_text("2 files: 2 not accepted")
     assert "POST" not in posted
     held: list[Route] = []
     page.route("**/scans/", lambda route: held.append(route), times=1)  # noqa: PLW0108  # Playwright marks its handlers, and a built-in one cannot be

@@ -36,12 +36,12 @@ const mostBytes = Number(form.dataset.bytes);
 
 /**
  * What has become of a file, in the order in which it is counted.
- * @typedef {"answered" | "rejected" | "unreadable" | "failed" | "deleted" | ""} Outcome
+ * @typedef {"answered" | "rejected" | "refused" | "failed" | "deleted" | ""} Outcome
  */
 const OUTCOMES = /** @type {const} */ ([
   ["answered", "answered"],
   ["rejected", "not a brain MRI"],
-  ["unreadable", "not readable"],
+  ["refused", "not accepted"],
   ["failed", "not analysed"],
   ["deleted", "deleted"],
   ["", "on the way"],
@@ -143,7 +143,7 @@ class Upload {
 
   /**
    * In the picture's place.
-   * @param {"format" | "unreadable"} kind
+   * @param {"format" | "refused"} kind
    * @param {string} text
    */
   mark(kind, text) {
@@ -169,7 +169,7 @@ class Upload {
    * @param {Outcome} outcome
    */
   fail(message, again, outcome = "failed") {
-    if (outcome === "unreadable") this.mark("unreadable", "Not readable");
+    if (outcome === "refused") this.mark("refused", "Not accepted");
     this.became(outcome);
     this.progress.hidden = true;
     this.say(message, "error");
@@ -268,7 +268,7 @@ class Upload {
       this.fail("The site did not take this page’s form. Reload it and choose the picture again.", false);
     } else if (request.status === 413) {
       const words = message ?? "That is too large for the site. Save it as PNG or JPEG.";
-      this.fail(words, false);
+      this.fail(words, false, "refused");
     } else if (request.status === 429 && retryAfter(request)) {
       this.later(retryAfter(request));
     } else if (request.status === 429) {
@@ -276,7 +276,7 @@ class Upload {
     } else if (request.status >= 500 || !message) {
       this.fail(message ?? "The site cannot take it at the moment. Try again soon.", true);
     } else {
-      this.fail(message, false, request.status === 422 ? "unreadable" : "failed");
+      this.fail(message, false, request.status === 422 ? "refused" : "failed");
     }
   }
 
@@ -407,7 +407,7 @@ function take(files) {
   for (const file of taken) {
     const upload = new Upload(file, alone);
     const problem = fault(file);
-    if (problem) upload.fail(problem, false, file.size > mostBytes ? "failed" : "unreadable");
+    if (problem) upload.fail(problem, false, "refused");
     else enqueue(upload);
   }
   if (chosen.length > most) {
