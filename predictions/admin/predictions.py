@@ -72,7 +72,8 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
     search_help_text = (
-        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
+        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address. "
+        "File names are not searched: they are their owners' alone."
     )
     ordering = ("-id",)
     actions = ("mark_as_reviewed", "analyse_again")

@@ -155,7 +155,8 @@ class ReviewAdmin(RecordAdmin):
     list_select_related = ("prediction", "reviewer")
     search_fields = ("prediction__id",)
     search_help_text = (
-        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address."
+        "Id of the result or of its scan, SHA-256 of the pixels, or the owner's address. "
+        "File names are not searched: they are their owners' alone."
     )
     raw_id_fields = ("prediction",)
     radio_fields: ClassVar = {"verdict": admin.VERTICAL}
