@@ -61,7 +61,7 @@ class AccountAdapter(DefaultAccountAdapter):
     error_messages: ClassVar = {
         **DefaultAccountAdapter.error_messages,
         "email_password_mismatch": "The e-mail address or the password is not correct.",
-        # Said at sign-up alone, which cannot hide it: an address has one account.
+        # Said at sign-up alone. To hide it there, sign-up would have to end with a mail.
         "email_taken": _TAKEN,
         "too_many_login_attempts": _TOO_MANY,
     }

@@ -13,8 +13,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.services.adoption import adopt_visitor
+from accounts.services.adoption import adopt_late, adopt_visitor
 from predictions.owners import SESSION_KEY
+from predictions.services.ownership import stored
 
 
 @receiver(user_logged_in)
@@ -23,6 +24,11 @@ def take_scans_along(request: HttpRequest, user: User, **kwargs: Any) -> None:
     visitor = request.session.pop(SESSION_KEY, None)
     if visitor:
         adopt_visitor(visitor=UUID(visitor), user=user)
+
+
+@receiver(stored)
+def take_late_scans_along(visitor: UUID, **kwargs: Any) -> None:
+    adopt_late(visitor=visitor)
 
 
 @receiver(post_delete, sender=EmailAddress)

@@ -133,6 +133,15 @@ def _sniff(data: bytes) -> str:
     )
 
 
+def begins_like_a_picture(data: bytes) -> bool:
+    """Whether a file that begins like this is of a format that we read."""
+    try:
+        _sniff(data)
+    except ImageError:
+        return False
+    return True
+
+
 def _check_inert(data: bytes) -> None:
     """Refuse files that are a picture and a web page at once.
 

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,17 @@ from PIL import Image
 from mltasks.classes import CLASSES
 from mltasks.data import PICTURE_SUFFIXES
 from mltasks.drafts import replacing
-from mltasks.images import Decoded, ImageError, Limits, decode, unorient
+from mltasks.images import (
+    Decoded,
+    ImageError,
+    Limits,
+    Pixels,
+    begins_like_a_picture,
+    decode,
+    unorient,
+)
 from mltasks.inference import Analysis, Analyzer
-from mltasks.postprocessing import Mask
+from mltasks.postprocessing import Box, Mask, bounding_box
 
 _ORIENTATION_TAG = 0x0112
 # A batch is closed early when its pictures have more pixels than this together.
@@ -50,7 +59,9 @@ class Unread:
     message: str
 
 
-def find_files(paths: Sequence[Path], *, written: Sequence[Path] = ()) -> Iterator[Path | Unread]:
+def find_files(
+    paths: Sequence[Path], *, written: Sequence[Path] = (), passed_over: Counter[str] | None = None
+) -> Iterator[Path | Unread]:
     """The files given, and every picture in the folders given and below, in a stable order.
 
     A path that does not exist is yielded too, so that it gets its line with an error.
@@ -59,13 +70,14 @@ def find_files(paths: Sequence[Path], *, written: Sequence[Path] = ()) -> Iterat
         paths: files and folders.
         written: files and folders of the results. They are left out of the folders, so that no
             run analyses what another wrote; if one is given by itself, it is an error.
+        passed_over: counts, by their suffix, the files in the folders that are no pictures.
     """
     results = {_real(path) for path in written}
     for path in paths:
         if _real(path) in results:
             yield Unread(path, "The results are written here: choose another place for them.")
         elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where it may not look
-            yield from _below(path, results)
+            yield from _below(path, results, Counter() if passed_over is None else passed_over)
         else:
             yield path
 
@@ -82,7 +94,9 @@ def _same(one: Path, two: Path) -> bool:
         return False
 
 
-def _below(top: Path, results: Collection[Path]) -> Iterator[Path | Unread]:
+def _below(
+    top: Path, results: Collection[Path], passed_over: Counter[str]
+) -> Iterator[Path | Unread]:
     """Every picture in a folder and below, and every folder there that cannot be listed."""
     errors: list[OSError] = []
     for folder, subfolders, names in os.walk(top, onerror=errors.append):
@@ -92,11 +106,26 @@ def _below(top: Path, results: Collection[Path]) -> Iterator[Path | Unread]:
             continue
         subfolders.sort()
         for name in sorted(names):
-            is_picture = os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 - faster
-            if is_picture and place / name not in results:
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - faster
+            if place / name in results:
+                continue
+            if suffix in PICTURE_SUFFIXES or (not suffix and _is_picture(Path(folder, name))):
                 yield Path(folder, name)
+            else:
+                passed_over[suffix or "without a suffix"] += 1
     for error in errors:
         yield Unread(Path(error.filename or top), f"The folder cannot be read: {error.strerror}.")
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file whose name does not say it is a picture, by its first bytes."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return begins_like_a_picture(file.read(64))
+    except OSError:
+        return False
 
 
 def _real(path: str | Path) -> Path:
@@ -104,9 +133,14 @@ def _real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def _stored(area: Mask, picture: Decoded) -> Pixels:
+    """The area, 0 or 1, on the grid of the file's own pixels."""
+    return unorient(area.astype(np.uint8), picture.orientation)
+
+
 def save_area(area: Mask, picture: Decoded, target: Path) -> None:
     """Write the area as a 0/255 PNG on the file's own pixel grid, with its orientation tag."""
-    stored = unorient(area.astype(np.uint8) * 255, picture.orientation)
+    stored = _stored(area, picture) * np.uint8(255)
     exif = Image.Exif()
     if picture.orientation != 1:
         exif[_ORIENTATION_TAG] = picture.orientation
@@ -114,6 +148,23 @@ def save_area(area: Mask, picture: Decoded, target: Path) -> None:
         Image.fromarray(np.ascontiguousarray(stored)).save(
             draft, "PNG", exif=exif.tobytes() if picture.orientation != 1 else b""
         )
+
+
+def _stored_box(analysis: Analysis, picture: Decoded) -> Box | None:
+    """The box on the grid of the file's own pixels, as that of the area's file."""
+    if analysis.bounding_box is None or picture.orientation == 1:
+        return analysis.bounding_box
+    return bounding_box(_stored(analysis.area, picture) > 0)
+
+
+def _stored_point(analysis: Analysis, picture: Decoded) -> tuple[int, int] | None:
+    if analysis.hottest_point is None or picture.orientation == 1:
+        return analysis.hottest_point
+    x, y = analysis.hottest_point
+    grid = np.zeros((picture.height, picture.width), np.bool_)
+    grid[y, x] = True
+    row, column = np.argwhere(_stored(grid, picture))[0]
+    return int(column), int(row)
 
 
 class Streamer:
@@ -205,19 +256,19 @@ class Streamer:
                 return
         self._write(
             {
-                "path": _printable(item.path),
+                "path": str(item.path),
                 "status": analysis.status,
                 "label": analysis.label,
                 "probabilities": {name: analysis.probabilities[name] for name in CLASSES},
-                "area_mask": None if mask_path is None else _printable(mask_path),
+                "area_mask": None if mask_path is None else str(mask_path),
                 "area_fraction": analysis.area_fraction,
                 "seconds": round(time.perf_counter() - started, 6),
                 "model": f"{self._analyzer.name} {self._analyzer.version}",
                 "error": analysis.reason or None,
                 "brain_score": analysis.brain_score,
                 "uncertainty": analysis.uncertainty,
-                "hottest_point": analysis.hottest_point,
-                "bounding_box": analysis.bounding_box,
+                "hottest_point": _stored_point(analysis, item.picture),
+                "bounding_box": _stored_box(analysis, item.picture),
                 "prediction_set": list(analysis.prediction_set),
                 "flagged": analysis.flagged,
                 "committed": analysis.committed,
@@ -230,7 +281,7 @@ class Streamer:
         self._write(
             dict.fromkeys(_FIELDS)
             | {
-                "path": _printable(path),
+                "path": str(path),
                 "status": "error",
                 "seconds": round(seconds, 6),
                 "model": f"{self._analyzer.name} {self._analyzer.version}",
@@ -240,6 +291,7 @@ class Streamer:
 
     def _write(self, line: dict[str, Any]) -> None:
         self.counts[line["status"]] += 1
+        # In ASCII: bytes of a name that are no UTF-8 come as \\udcXX, as Python itself reads them.
         self._output.write(json.dumps(line) + "\n")
         self._output.flush()
 
@@ -253,8 +305,3 @@ def _describe(error: Exception) -> str:
 def _safe(stem: str) -> str:
     """A file name that every system accepts; the number before it makes it unique."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:_LONGEST_STEM]
-
-
-def _printable(path: Path) -> str:
-    """The path as text; bytes of its name that are no UTF-8 are replaced."""
-    return os.fsencode(path).decode("utf-8", "replace")

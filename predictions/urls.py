@@ -9,6 +9,7 @@ urlpatterns = [
     path("model/", submission.about_model, name="model"),
     # GET shows the history, POST submits a scan.
     path("scans/", history.scans, name="history"),
+    path("scans/visit.json", submission.visit, name="visit"),
     path("scans/export.csv", history.export, name="export"),
     path("scans/delete/", history.delete_many, name="delete_many"),
     path("scans/compare/", history.compare, name="compare"),

@@ -82,6 +82,8 @@ def own(*arguments: str, method: str = "get", **data: str) -> Row:
 MATRIX: dict[str, Row] = {
     "home": PUBLIC,
     "live": PUBLIC,
+    "robots": PUBLIC,
+    "favicon": PUBLIC,
     "health": PUBLIC,
     "model": PUBLIC,
     "how_it_works": PUBLIC,
@@ -91,6 +93,7 @@ MATRIX: dict[str, Row] = {
     "wagtail_serve": Row(EVERYBODY, arguments=("page",)),
     # Each sees their own records only; see the tests below.
     "history": PUBLIC,
+    "visit": PUBLIC,
     "export": PUBLIC,
     "delete_many": Row(EVERYBODY, method="post"),
     "compare": Row(("owner",), data={"result": "both"}),

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # An answer is given again for this long, so that a flood of requests asks the parts only once.
 FRESH_SECONDS = 1.0
+# One that says what is wrong, only so long: another process of the site may just have said that all
+# is well, on which somebody relies.
+BAD_SECONDS = 0.1
 # While one request asks the parts, others get the last answer, if it is no older than this.
 STALE_SECONDS = 10.0
 ANSWER_SECONDS, ALL_SECONDS = 2, 0.8
@@ -129,18 +132,22 @@ class Health:
 
     def check(self) -> dict[str, str]:
         """Each part's state, at most a moment old."""
-        age = time.monotonic() - self.asked_at
-        if age < FRESH_SECONDS:
+        if self._is_fresh():
             return self.states
-        if not self._asking.acquire(blocking=age > STALE_SECONDS):
+        stale = time.monotonic() - self.asked_at > STALE_SECONDS
+        if not self._asking.acquire(blocking=stale):
             return self.states
         try:
-            if time.monotonic() - self.asked_at >= FRESH_SECONDS:
+            if not self._is_fresh():
                 self.states = self._ask()
                 self.asked_at = time.monotonic()
             return self.states
         finally:
             self._asking.release()
+
+    def _is_fresh(self) -> bool:
+        good = all(state == "ok" for state in self.states.values())
+        return time.monotonic() - self.asked_at < (FRESH_SECONDS if good else BAD_SECONDS)
 
     def _ask(self) -> dict[str, str]:
         limit = time.monotonic() + LONGEST_WAIT

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.utils.cache import patch_vary_headers
 
 from tumorsite.http import problem
 from tumorsite.throttle import client_address, retry_after
@@ -84,3 +86,19 @@ class UploadLimitMiddleware:
     def _read(request: HttpRequest, left: int) -> None:
         while left > 0 and (chunk := request.read(min(left, 1024 * 1024))):
             left -= len(chunk)
+
+
+class SteadySessionMiddleware(SessionMiddleware):
+    """Leaves the cookie of a session that has ended to the request that ended it.
+
+    Signing in gives the browser a new session. Requests that were under way with the one before
+    may be answered later, and Django's own would then take away the new cookie.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        session = request.session
+        if session.accessed and session.is_empty() and not session.modified:
+            patch_vary_headers(response, ("Cookie",))
+            return response
+        answered: HttpResponse = super().process_response(request, response)
+        return answered

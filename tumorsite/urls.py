@@ -22,6 +22,8 @@ urlpatterns = [
     path("health/", health.health, name="health"),
     path("health/live/", health.live, name="live"),
     path("", include("predictions.urls")),
+    path("robots.txt", views.robots, name="robots"),
+    path("favicon.ico", views.Favicon.as_view(), name="favicon"),
     path("how-it-works/", _page("how_it_works"), name="how_it_works"),
     path("privacy/", _page("privacy"), name="privacy"),
     path("terms/", _page("terms"), name="terms"),

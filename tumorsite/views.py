@@ -7,7 +7,9 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost, PermissionDenied, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.templatetags.static import static
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
 from tumorsite.http import problem
@@ -77,6 +79,23 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(sys.exception(), OperationalError | InterfaceError):
         return problem(request, 503, NO_DATABASE)
     return problem(request, 500, "Something went wrong on our side. What was stored is kept.")
+
+
+PRIVATE = ("account", "admin", "cms", "health", "results", "scans", "training")
+
+
+@require_safe
+def robots(request: HttpRequest) -> HttpResponse:
+    """Search engines have no business with records and forms; there they would only find 404s."""
+    lines = ["User-agent: *", *(f"Disallow: /{place}/" for place in PRIVATE)]
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain")
+
+
+class Favicon(RedirectView):
+    """For those who ask for the icon by its old name without having read a page."""
+
+    def get_redirect_url(self) -> str:
+        return static("icons/favicon.svg")
 
 
 class SignIn(RedirectView):

@@ -28,6 +28,12 @@ def adopt_visitor(*, visitor: UUID, user: User) -> int:
     return adopt(visitor=visitor, user=adoption.user)
 
 
+def adopt_late(*, visitor: UUID) -> int:
+    """Move what a visitor's upload has stored after they had signed in."""
+    adoption = Adoption.objects.select_related("user").filter(visitor=visitor).first()
+    return adopt(visitor=visitor, user=adoption.user) if adoption else 0
+
+
 def adopt_strays() -> int:
     """Move scans that were stored after their visitor had signed in, and forget old sessions."""
     moved = 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
@@ -22,6 +24,7 @@ from predictions.services.deletion import delete_scans
 
 logger = logging.getLogger(__name__)
 
+MAIL_END = b"-" * 79 + b"\n"
 FINISH = "accounts.tasks.finish_erasures"
 
 
@@ -45,6 +48,9 @@ def request_erasure(*, user: User) -> None:
     if user.is_superuser and set(administrators.select_for_update()) == {user}:
         raise LastAdministratorError
     _clean_logs(user)
+    addresses = EmailAddress.objects.filter(user=user).values_list("email", flat=True)
+    forgotten = {user.email, *addresses}
+    transaction.on_commit(lambda: _remove_written_mails(forgotten))
     EmailAddress.objects.filter(user=user).delete()
     Authenticator.objects.filter(user=user).delete()
     sessions = UserSession.objects.filter(user=user)
@@ -81,6 +87,25 @@ def _clean_logs(user: User) -> None:
     # Entries about rows that are gone can be recognised by their text only.
     LogEntry.objects.filter(object_repr__iexact=user.email).update(object_repr=label)
     ModelLogEntry.objects.filter(label__iexact=user.email).update(label=label)
+
+
+def _remove_written_mails(addresses: set[str]) -> None:
+    """Without a mail server mails lie in a folder: those to the person go."""
+    folder = Path(getattr(settings, "EMAIL_FILE_PATH", "."))
+    if not settings.EMAIL_BACKEND.endswith(".filebased.EmailBackend") or not folder.is_dir():
+        return
+    names = [address.lower().encode() for address in addresses]
+    for file in folder.glob("*.log"):
+        try:
+            # Django puts what is sent within a second into one file now and then.
+            mails = file.read_bytes().split(MAIL_END)
+            kept = [mail for mail in mails if not any(name in mail.lower() for name in names)]
+            if not any(kept):
+                file.unlink()
+            elif len(kept) < len(mails):
+                file.write_bytes(MAIL_END.join(kept))
+        except OSError:
+            logger.warning("a mail written to a file could not be removed")
 
 
 def finish_erasures() -> int:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +17,7 @@ from accounts.tasks import adopt_strays as adopt_strays_task
 from accounts.tests.support import PASSWORD, SECRET, add_second_factor, sign_in, totp
 from predictions.models import ModelVersion, Scan
 from predictions.owners import SESSION_KEY
+from tests.support.pictures import png
 from tests.support.records import make_user, submit
 
 pytestmark = [pytest.mark.data_layer, pytest.mark.django_db]
@@ -94,6 +96,15 @@ def test_an_upload_on_its_way_follows(visitor: UUID) -> None:
     assert adopt_strays() == 1
     assert owners().count(ada) == 2
     assert adopt_strays() == 0
+
+
+def test_an_upload_that_ends_after_the_sign_in_follows_at_once(
+    client: Client, visitor: UUID
+) -> None:
+    ada = make_user()
+    adopt_visitor(visitor=visitor, user=ada)
+    client.post("/scans/", {"images": [SimpleUploadedFile("late.png", png(seed=1))]})
+    assert owners() == [ada, ada]
 
 
 def test_old_sessions_are_forgotten(visitor: UUID) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -13,9 +14,10 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.core.mail import send_mail
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from wagtail.models import ModelLogEntry, Page
 
 from accounts.models import User
@@ -44,6 +46,27 @@ def ada() -> User:
 @pytest.fixture
 def answered(ada: User, model: ModelVersion) -> Prediction:
     return finish(submit(owner=ada))
+
+
+def test_mails_that_lie_in_a_folder_go_too(
+    ada: User,
+    settings: Settings,
+    tmp_path: Path,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = tmp_path
+    EmailAddress.objects.create(user=ada, email="Lovelace@example.org")
+    receivers = [ada.email, "lovelace@example.org", "bob@example.org"]
+    for receiver in receivers:
+        send_mail("Verify your address", "https://…", None, [receiver])
+    mails = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    (tmp_path / "together.log").write_bytes(mails)
+    with django_capture_on_commit_callbacks(execute=True):
+        request_erasure(user=ada)
+    left = "".join(file.read_text() for file in tmp_path.iterdir())
+    assert [receiver for receiver in receivers if receiver in left.lower()] == ["bob@example.org"]
+    assert left.count("https://") == 2
 
 
 def test_the_whole_way(

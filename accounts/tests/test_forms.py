@@ -6,13 +6,15 @@ import re
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.core import mail
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.forms import WHAT_IT_NEEDS
-from accounts.tests.support import PASSWORD, add_second_factor, sign_in, verified
+from accounts.tests.support import PASSWORD, add_second_factor, confirm, sign_in, verified
 from tests.support.records import make_user
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +114,44 @@ def test_a_mail_is_offered_only_where_it_would_be_sent(client: Client) -> None:
     assert "Send the verification e-mail again" in text
 
 
+def test_the_address_is_asked_for_before_a_second_factor_is(client: Client) -> None:
+    user = make_user()
+    client.force_login(user)
+    address = EmailAddress.objects.create(user=user, email=user.email, primary=True)
+    text = page(client, "mfa_index")
+    assert f"First verify your address {user.email}" in text
+    form = {"email": re.findall(r'name="email" value="(.*?)"', text)[0], "action_send": ""}
+    client.post(reverse("account_email"), form)
+    assert len(mail.outbox) == 1
+    EmailAddress.objects.filter(pk=address.pk).update(verified=True)
+    assert "First verify" not in page(client, "mfa_index")
+
+
+@pytest.mark.parametrize(
+    ("reported", "words"), [(True, "signs in alone"), (False, "second factor only"), (None, "")]
+)
+def test_a_passkey_says_whether_it_signs_in_alone(
+    client: Client, reported: bool | None, words: str
+) -> None:
+    user = verified()
+    results = {} if reported is None else {"credProps": {"rk": reported}}
+    data = {"name": "Laptop", "credential": {"clientExtensionResults": results}}
+    Authenticator.objects.create(user=user, type=Authenticator.Type.WEBAUTHN, data=data)
+    client.force_login(user)
+    confirm(client)
+    text = page(client, "mfa_list_webauthn")
+    for said in ("signs in alone", "second factor only"):
+        assert (said in text) is (said == words)
+
+
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_mails_call_a_passkey_a_passkey(change: str) -> None:
+    for part in ("subject", "message"):
+        text = render_to_string(f"mfa/email/webauthn_{change}_{part}.txt")
+        assert f"asskey {change}" in text or f"passkey was {change}" in text
+        assert "key" not in text.lower().replace("passkey", "")
+
+
 def test_messages_have_the_words_of_the_pages(client: Client) -> None:
     """E-mail, verified and main, where the library says email, confirmed and primary."""
     form = {"email": "ada@example.org", "password1": PASSWORD, "password2": PASSWORD}
@@ -119,6 +159,7 @@ def test_messages_have_the_words_of_the_pages(client: Client) -> None:
     assert "We have sent an e-mail to ada@example.org: open the link in it" in text
     assert "You are signed in as ada@example.org." in text
     user = EmailAddress.objects.get().user
+    confirm(client)
     EmailAddress.objects.update(verified=True)
     EmailAddress.objects.create(user=user, email="lovelace@example.org", verified=True)
     for action, email, words in (

@@ -8,6 +8,7 @@ import re
 from importlib import import_module
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.conf import settings as site
@@ -73,6 +74,30 @@ def test_a_second_factor_is_asked_for_at_sign_in(
 def test_optional_means_optional(client: Client, staff: User) -> None:
     client.force_login(staff)
     assert client.get("/admin/").status_code == 200
+
+
+def test_an_address_is_added_with_the_password_alone(client: Client) -> None:
+    user = verified()
+    client.force_login(user)
+    form = {"email": "thief@example.org", "action_add": ""}
+    answer = client.post(reverse("account_email"), form, follow=True)
+    assert answer.redirect_chain[0][0].startswith(reverse("account_reauthenticate"))
+    assert EmailAddress.objects.get() == EmailAddress.objects.get_primary(user)
+    again = {"password": PASSWORD, "next": reverse("account_email")}
+    client.post(reverse("account_reauthenticate"), again)
+    assert EmailAddress.objects.filter(user=user, email="thief@example.org").exists()
+
+
+def test_who_has_no_password_gives_the_second_factor(client: Client) -> None:
+    user = verified()
+    user.set_unusable_password()
+    user.save()
+    add_second_factor(user)
+    client.force_login(user)
+    asked = client.get(reverse("account_reauthenticate"), {"next": "/account/"}, follow=True)
+    assert asked.redirect_chain == [(f"{reverse('mfa_reauthenticate')}?next=%2Faccount%2F", 302)]
+    answer = client.post(asked.request["PATH_INFO"], {"code": totp(SECRET), "next": "/account/"})
+    assert answer["Location"] == "/account/"
 
 
 @pytest.mark.parametrize(

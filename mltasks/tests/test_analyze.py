@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,7 @@ def test_names_of_any_bytes(stub: Stub, tmp_path: Path) -> None:
     (line,) = run(tmp_path, path, areas=tmp_path / "areas")
     assert line["status"] == "ok"
     assert Path(line["area_mask"]).exists()
+    assert Path(line["path"]) == path
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -220,6 +222,61 @@ def test_areas_line_up_with_the_files_own_pixels(tmp_path: Path, orientation: in
         found = np.array(mask)
     np.testing.assert_array_equal(found // 255, stored)
     np.testing.assert_array_equal(orient(found, orientation) > 0, upright)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_box_and_point_are_on_the_mask_s_own_grid(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    found = stub._found
+
+    def with_point(image: Pixels) -> Analysis:
+        return replace(found(image), hottest_point=(3, 1))
+
+    monkeypatch.setattr(stub, "_found", with_point)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey(40, 30).save(tmp_path / "turned.jpg", exif=exif.tobytes())
+    (line,) = run(tmp_path, tmp_path / "turned.jpg", areas=tmp_path / "areas")
+    with Image.open(line["area_mask"]) as mask:
+        pixels = np.array(mask)
+    left, top, right, bottom = line["bounding_box"]
+    assert pixels.shape == (30, 40)
+    assert pixels[top:bottom, left:right].min() == 255
+    assert pixels.sum() == (bottom - top) * (right - left) * 255
+    x, y = line["hottest_point"]
+    upright = np.zeros(orient(pixels, orientation).shape, np.uint8)
+    upright[1, 3] = 1
+    assert unorient(upright, orientation)[y, x] == 1
+
+
+def test_what_was_passed_over_is_said(stub: Stub, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.gif", "b.GIF", "notes.txt", "Makefile"):
+        (folder / name).write_bytes(b"no picture")
+    os.mkfifo(folder / "pipe")
+    kinds = ".gif 2, without a suffix 2, .txt 1"
+    said = f"5 files passed over, as they are no pictures by name: {kinds}"
+    output = tmp_path / "results.jsonl"
+    with pytest.raises(CommandError, match=f"^no pictures found; {said}$"):
+        call_command("analyze", folder, output=output)
+    assert not output.exists()
+    grey(40, 30).save(folder / "nameless", "PNG")
+    heard = io.StringIO()
+    call_command("analyze", folder, output=output, stdout=heard)
+    assert heard.getvalue().splitlines()[1] == said
+    assert json.loads(output.read_text())["path"] == str(folder / "nameless")
+
+
+def test_standard_output(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey(40, 30).save(tmp_path / "one.png")
+    written, said = io.StringIO(), io.StringIO()
+    call_command("analyze", "one.png", output=Path("-"), stdout=written, stderr=said)
+    assert json.loads(written.getvalue())["path"] == "one.png"
+    assert said.getvalue() == "1 files: 1 ok, 0 rejected, 0 error -> -\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "one.png"]
 
 
 def test_the_shipped_model_end_to_end(tmp_path: Path) -> None:
@@ -264,6 +321,7 @@ def test_a_full_disk_for_the_results_is_said(stub: Stub, tmp_path: Path) -> None
 
 def test_clear_errors(tmp_path: Path, stub: Stub) -> None:
     (tmp_path / "file").write_text("in the way")
+    grey(40, 30).save(tmp_path / "one.png")
     with pytest.raises(CommandError, match="cannot write the results"):
         call_command("analyze", str(tmp_path), output=tmp_path / "file" / "results.jsonl")
 

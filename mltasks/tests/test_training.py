@@ -424,7 +424,7 @@ def test_a_checkpoint_of_another_version_is_refused(
     later = write_recipe(folder.parent / "tiny-8.toml")
     before = (folder / CARD_NAME).read_bytes()
     with pytest.raises(
-        CommandError, match=r"state\.npz is of a run of tiny-7, not of tiny-8: give"
+        CommandError, match=r"checkpoints is of a run of tiny-7, not of tiny-8: give"
     ):
         call_command("train", str(later), data=slices, output=folder, negatives=others, resume=True)
     assert (folder / CARD_NAME).read_bytes() == before

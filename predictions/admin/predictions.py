@@ -80,7 +80,10 @@ class PredictionAdmin(OwnerMixin, RecordAdmin):
     )  # fmt: skip
     list_select_related = ("scan__owner", "model_version")
     search_fields = ("id",)
-    search_help_text = "Id of the result or of its scan, or the owner's address."
+    search_help_text = (
+        "Id of the result or of its scan, or the owner's address. "
+        "File names are not searched: they are their owners' alone."
+    )
     ordering = ("-id",)
     actions = ("mark_as_reviewed", "analyse_again")
 

@@ -153,7 +153,10 @@ class ReviewAdmin(RecordAdmin):
     list_filter = ("created_at", "verdict", "corrected_label")
     list_select_related = ("prediction", "reviewer")
     search_fields = ("prediction__id",)
-    search_help_text = "Id of the result or of its scan, or the owner's address."
+    search_help_text = (
+        "Id of the result or of its scan, or the owner's address. "
+        "File names are not searched: they are their owners' alone."
+    )
     raw_id_fields = ("prediction",)
     radio_fields: ClassVar = {"verdict": admin.VERTICAL}
     change_form_template = "admin/predictions/review/form.html"

@@ -27,7 +27,10 @@ from predictions.services.deletion import delete_scans
 class ScanAdmin(OwnerMixin, RecordAdmin):
     list_filter = (RecentFilter,)
     search_fields = ("id",)
-    search_help_text = "Id of the scan, or the owner's address."
+    search_help_text = (
+        "Id of the scan, or the owner's address. "
+        "File names are not searched: they are their owners' alone."
+    )
     ordering = ("-id",)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.dispatch import Signal
+
 from predictions.models import Scan
 
 if TYPE_CHECKING:
     from accounts.models import User
+
+# Sent with `visitor` once a scan of theirs is recorded: they may have signed in meanwhile.
+stored = Signal()
 
 
 def adopt(*, visitor: UUID, user: User) -> int:

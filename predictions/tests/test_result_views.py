@@ -235,6 +235,19 @@ class TestStates:
 
 
 class TestDelete:
+    def test_twice_says_what_has_happened(self, visitor_client: Client, mine: Prediction) -> None:
+        form = {"scan": str(mine.scan_id), "confirmed": "1"}
+        visitor_client.post("/scans/delete/", form)
+        for client in (visitor_client, Client()):
+            for method in ("get", "post"):
+                answer = getattr(client, method)(f"/results/{mine.pk}/delete/")
+                assert answer.status_code == 404
+                assert "It has been deleted already" in answer.content.decode()
+            answer = client.post("/scans/delete/", form, follow=True)
+            assert "They are not in your history any more." in answer.content.decode()
+        answer = visitor_client.post("/scans/delete/", {}, follow=True)
+        assert "No scan was chosen." in answer.content.decode()
+
     def test_asks_first(self, visitor_client: Client, mine: Prediction) -> None:
         answer = visitor_client.get(f"/results/{mine.pk}/delete/")
         assert answer.status_code == 200

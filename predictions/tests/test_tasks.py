@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from signal import SIGCONT, SIGSTOP
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from predictions.services.deletion import delete_scans
 from predictions.serving import Loaded
 from predictions.tasks import analyze_prediction
 from predictions.telemetry import BatchTimer
+from tests.settings import TEST_VALKEY
 from tests.support.pictures import png
 from tests.support.records import analysis, make_model, rejection, start, submit
 
@@ -412,3 +414,29 @@ def test_the_scheduled_tasks_do_their_service(
     assert done == [
         "sweep", "erase_deleted", "check_orphans", "expire_anonymous", "expire_accesses",
     ]  # fmt: skip
+
+
+def test_a_broker_that_hangs_holds_nobody_up(
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    """The sweeper sends what was not sent."""
+    tasks.sweep.delay()
+    gave_up = threading.Event()
+
+    def free() -> None:
+        gave_up.set()
+        TEST_VALKEY.signal(SIGCONT)
+
+    # Half of what an attempt took with the workers' patience.
+    timer = threading.Timer(10, free)
+    TEST_VALKEY.signal(SIGSTOP)
+    timer.start()
+    try:
+        for _ in range(2):
+            with django_capture_on_commit_callbacks(execute=True):
+                tasks.sweep.delay_on_commit()
+        assert not gave_up.is_set()
+    finally:
+        timer.cancel()
+        TEST_VALKEY.signal(SIGCONT)
+    tasks.sweep.delay()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
-from predictions import storage
+from predictions import owners, storage
 from predictions.models import ModelVersion, Prediction, Scan
 from predictions.owners import SESSION_KEY
 from predictions.services import submission
@@ -86,13 +90,17 @@ class TestTaken:
         answer = post(client, file(), file(b"", name="empty.png"), json=False)
         assert answer["Location"] == "/scans/"
 
-    def test_each_upload_keeps_the_visit_as_long_as_the_scan(
-        self, client: Client, settings: Settings
+    def test_the_visit_lasts_as_long_as_the_scan(
+        self, client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings.ANONYMOUS_RETENTION_DAYS = 90
-        for seed in range(2):
-            cookie = post(client, file(png(seed=seed))).cookies["sessionid"]
+        for day in range(2):
+            at = timezone.now() + timedelta(days=day)
+            monkeypatch.setattr(owners.timezone, "now", lambda at=at: at)
+            cookie = post(client, file(png(seed=day))).cookies["sessionid"]
             assert cookie["max-age"] == 91 * 86400
+            again = post(client, file(png(seed=9 + day)))
+            assert not again.cookies, "it might come after the cookie of a sign-in"
         assert client.session.get_expiry_age() > 90 * 86400
 
     def test_an_account_owns_it_and_starts_no_visit(self, client: Client) -> None:
@@ -100,6 +108,69 @@ class TestTaken:
         client.force_login(user)
         post(client, file())
         assert Scan.objects.get().owner == user
+        assert SESSION_KEY not in client.session
+
+
+@pytest.mark.usefixtures("model")
+class TestSessionGone:
+    """The browser has signed in, or out, while this request was under way."""
+
+    @pytest.fixture
+    def late(self, client: Client) -> Client:
+        """Sends the cookie of a session that there is no more."""
+        post(client, file())
+        Session.objects.all().delete()
+        return client
+
+    def test_a_script_is_told_to_come_again(self, late: Client) -> None:
+        answer = post(late, file(png(seed=1)))
+        assert answer.status_code == 409
+        assert answer.json()["code"] == "session_gone"
+        assert not answer.cookies, "it would take the place of the new session"
+        assert Scan.objects.count() == 1
+
+    def test_a_page_without_scripts_begins_anew(self, late: Client) -> None:
+        answer = post(late, file(png(seed=1)), json=False)
+        assert late.get(answer["Location"]).status_code == 200
+        assert len(set(Scan.objects.values_list("visitor", flat=True))) == 2
+
+    def test_what_only_looks_leaves_the_cookie(self, late: Client) -> None:
+        for path in ("/", "/scans/", Prediction.objects.get().get_absolute_url()):
+            assert "sessionid" not in late.get(path).cookies
+
+    @pytest.mark.parametrize("json", [True, False])
+    def test_it_goes_while_the_visit_is_renewed(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, json: bool
+    ) -> None:
+        post(client, file())
+
+        def gone(*args: Any) -> None:
+            Session.objects.all().delete()
+
+        session = client.session
+        del session[owners.RENEWED_KEY]
+        session.save()
+        monkeypatch.setattr(SessionBase, "set_expiry", gone)
+        answer = post(client, file(png(seed=1)), json=json)
+        assert answer.status_code == 409
+        assert "signed in or out" in answer.content.decode()
+        assert Scan.objects.count() == 1
+
+    def test_a_script_gets_session_and_token_beforehand(self, late: Client) -> None:
+        strict = Client(enforce_csrf_checks=True)
+        strict.cookies = late.cookies
+        token = strict.get(reverse("visit"), headers=JSON).json()["token"]
+        answer = strict.post(
+            "/scans/", {"images": [file()]}, headers={**JSON, "x-csrftoken": token}
+        )
+        assert answer.status_code == 201
+        assert "sessionid" not in answer.cookies
+        visitor = strict.session[SESSION_KEY]
+        assert Scan.objects.filter(visitor=visitor).count() == 1
+
+    def test_an_account_gets_the_token_alone(self, client: Client) -> None:
+        client.force_login(make_user())
+        assert client.get(reverse("visit"), headers=JSON).json()["token"]
         assert SESSION_KEY not in client.session
 
 

@@ -86,7 +86,9 @@ def delete_many(request: HttpRequest) -> HttpResponse:
     chosen = scans_of(owner_of(request)).filter(pk__in=ids)
     shown = with_latest(chosen)
     if not shown:
-        messages.info(request, "No scan was chosen.")
+        # Said of strangers' scans as well, so it tells nothing of them.
+        gone = "They are not in your history any more." if ids else "No scan was chosen."
+        messages.info(request, gone)
         return redirect("history")
     if "confirmed" not in request.POST:
         return render(request, "predictions/confirm_delete.html", {"scans": shown})

@@ -30,7 +30,9 @@ from predictions.services.lifecycle import cancel as cancel_prediction
 from predictions.services.registry import NoModelError
 from predictions.services.submission import run_again
 from predictions.views.submission import throttled
+from tumorsite.http import problem
 
+GONE = "It has been deleted already, perhaps in another tab, or it is not yours to see."
 # Longer than this, and whoever waits is told that it is not as usual.
 LATE_SECONDS = 10
 
@@ -141,12 +143,15 @@ def again(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delete(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     """GET asks, POST deletes the scan with every run on it."""
-    prediction = owned_or_404(request, prediction_id)
+    try:
+        prediction = owned_or_404(request, prediction_id)
+    except Http404:
+        return problem(request, 404, GONE)
     if request.method == "GET":
         shown = with_latest([prediction.scan])
         if not shown:
             # Deleted in another tab since it was looked up.
-            raise Http404
+            return problem(request, 404, GONE)
         context = {
             "scans": shown,
             "action": request.path,

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -19,8 +20,9 @@ from mltasks.images import ImageError
 from predictions.front_figures import front_figures
 from predictions.model_figures import model_figures
 from predictions.models import Prediction
-from predictions.owners import owner_of
+from predictions.owners import SessionGoneError, begin_visit, owner_of, session_is_gone
 from predictions.selectors import recent_scans
+from predictions.services.ownership import stored
 from predictions.services.registry import NoModelError, in_production
 from predictions.services.submission import BusyError, display_name, submit_scan
 from predictions.storage import StorageUnavailableError
@@ -36,6 +38,10 @@ MOST_IN_LINE = 50
 NOT_NOW = "The site cannot store pictures at the moment. Nothing was saved; please try again soon."
 NO_MODEL = "No network is in service at the moment. Please try again later."
 BUSY = "Many large pictures are being read at the moment. Please try again in a minute."
+SESSION_GONE = (
+    "You have signed in or out meanwhile, perhaps in another tab. Nothing was saved: reload the "
+    "page and send the picture again."
+)
 NO_RECORDS = "The site cannot record pictures at the moment. Please try again in a minute."
 # Faults of the site that pass, and what is said of each.
 PASSING: dict[type[Exception], str] = {
@@ -85,7 +91,14 @@ def submit(request: HttpRequest) -> HttpResponse:
     faults: list[tuple[str, str]] = []
     # Without an answer, the gravest of the faults: waiting helps if it is the store's.
     status = 0
-    owner = owner_of(request, create=True)
+    try:
+        # A new session in its place could undo a sign-in, whose cookie the browser has by now. A
+        # page without scripts has its session once more.
+        if wants_json(request) and session_is_gone(request):
+            raise SessionGoneError
+        owner = begin_visit(request)
+    except SessionGoneError:
+        return _session_gone(request)
     for file in files:
         try:
             queued.append(_submit_one(file, owner.user, owner.visitor))
@@ -97,7 +110,30 @@ def submit(request: HttpRequest) -> HttpResponse:
             said = next(words for kind, words in PASSING.items() if isinstance(error, kind))
             faults.append((display_name(file.name or ""), said))
             status = max(status, 503)
+    if owner.visitor and queued:
+        stored.send(sender=submit, visitor=owner.visitor)
     return _answer(request, queued, faults, 201 if queued else status)
+
+
+@never_cache
+@require_safe
+def visit(request: HttpRequest) -> HttpResponse:
+    """What the page's script asks for before it sends pictures: a session, and the form's token.
+
+    The session is there within milliseconds. Begun with the first upload, it would take seconds,
+    in which the same browser may sign in elsewhere.
+    """
+    try:
+        begin_visit(request)
+    except SessionGoneError:
+        return _session_gone(request)
+    return JsonResponse({"token": get_token(request)})
+
+
+def _session_gone(request: HttpRequest) -> HttpResponse:
+    if wants_json(request):
+        return JsonResponse({"error": SESSION_GONE, "code": "session_gone"}, status=409)
+    return _answer(request, [], [("", SESSION_GONE)], 409)
 
 
 def _submit_one(file: UploadedFile, user: Any, visitor: Any) -> Prediction:

@@ -54,7 +54,7 @@ def note_complaints(page: Page, own: str, complaints: list[str]) -> None:
 
     def said(message: Any) -> None:
         # Pages not found and pictures refused are answers, which tests look at themselves.
-        expected = re.match(r"Failed to load resource: .* (404|422|429) ", message.text)
+        expected = re.match(r"Failed to load resource: .* (403|404|409|422|429) ", message.text)
         if message.type in {"error", "warning"} and not expected:
             complaints.append(f"{message.type} on {page.url}: {message.text}")
 

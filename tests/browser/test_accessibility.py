@@ -102,6 +102,11 @@ def test_axe_finds_nothing_in_the_admin_s_pages_of_records(
     ):
         page.goto(f"/admin/predictions/{path}")
         found += accessibility_faults(page, ADMIN)
+        if path in {"prediction/", "scan/"}:
+            wide = page.locator("#changelist .results").evaluate(
+                "e => e.scrollWidth - e.clientWidth"
+            )
+            assert wide == 0, f"{path} is cut off in a window of 1280 pixels"
     assert found == []
 
 

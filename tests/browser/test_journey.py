@@ -40,6 +40,7 @@ def test_the_page_waits_without_reload_and_becomes_the_result(visit: Visit, site
     page.wait_for_timeout(1500)
     assert page.evaluate("() => window.stayed") is True
     expect(page.locator("[data-late]")).to_be_visible()
+    assert page.locator("main").inner_text().count("You may leave") == 1
     expect(page.locator("[data-usual]")).to_be_hidden()
     expect(page.locator("[data-announce]")).not_to_be_empty()
     address = page.url
@@ -96,12 +97,12 @@ def test_several_at_once_with_a_bad_one_among_them(visit: Visit) -> None:
     expect(items).to_have_count(4)
     for number in (1, 3):
         expect(items.nth(number)).to_contain_text("not a picture we can read")
-        expect(items.nth(number).locator(".upload-film")).to_have_text("Not readable")
+        expect(items.nth(number).locator(".upload-film")).to_have_text("Not accepted")
     for number in (0, 2):
         expect(items.nth(number).get_by_role("link", name=re.compile("Open"))).to_be_visible()
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
     expect(page.locator("[data-upload-summary]")).to_have_text(
-        re.compile("^4 files: 2 answered, 2 not readable$")
+        re.compile("^4 files: 2 answered, 2 not accepted$")
     )
     page.get_by_role("link", name="See them in your history").click()
     page.wait_for_url("**/scans/")
@@ -144,6 +145,7 @@ def test_a_file_is_checked_and_shown_before_any_of_it_is_sent(visit: Visit) -> N
     expect(item).to_contain_text("up to 20 MB are possible")
     page.set_input_files("#images", [acts.payload(b"hello", "notes.txt", "text/plain")])
     expect(page.locator("[data-uploads] li").nth(1)).to_contain_text("not a picture we can read")
+    expect(page.locator("[data-upload-summary]")).to_have_text("2 files: 2 not accepted")
     assert "POST" not in posted
     held: list[Route] = []
     page.route("**/scans/", lambda route: held.append(route), times=1)  # noqa: PLW0108  # Playwright marks its handlers, and a built-in one cannot be
@@ -192,6 +194,42 @@ def test_what_the_site_asks_to_send_later_is_sent_by_itself(visit: Visit) -> Non
         expect(page.locator("[data-upload-status]")).to_contain_text(f"{name}: The site accepts")
     for number in range(2):
         expect(items.nth(number)).to_contain_text(acts.ANSWER)
+
+
+def test_signing_in_elsewhere_takes_the_uploads_along(visit: Visit, site: Site) -> None:
+    page, held = visit(), list[Route]()
+    names = [f"{number}.png" for number in range(8)]
+    files = [acts.payload(mri_png(seed=50 + n), name) for n, name in enumerate(names)]
+    page.set_input_files("#images", files[:2])
+    items = page.locator("[data-uploads] li")
+    expect(items.nth(1)).to_contain_text(acts.ANSWER)
+    page.route("**/scans/", lambda route: held.append(route), times=2)  # noqa: PLW0108  # as above
+    page.set_input_files("#images", files[2:])
+    expect(items).to_have_count(8)
+    other = page.context.new_page()
+    acts.sign_in(other, site)
+    page.route(
+        "**/scans/",
+        lambda route: route.fulfill(status=409, json={"error": "", "code": "session_gone"}),
+        times=2,
+    )
+    for route in held:
+        route.continue_()
+    for number in range(8):
+        expect(items.nth(number)).to_contain_text(acts.ANSWER)
+    other.goto("/scans/")
+    expect(other.locator("main")).not_to_contain_text("belong to this browser")
+    for name in names:
+        expect(other.get_by_text(name).first).to_be_visible()
+
+
+def test_what_is_missed_for_a_moment_is_not_called_deleted(visit: Visit) -> None:
+    page = visit()
+    page.route("**/state.json", lambda route: route.fulfill(status=404), times=1)
+    files = [acts.payload(mri_png(seed=60 + n), f"{n}.png") for n in range(2)]
+    page.set_input_files("#images", files)
+    for number in range(2):
+        expect(page.locator("[data-uploads] li").nth(number)).to_contain_text(acts.ANSWER)
 
 
 def test_what_is_no_brain_is_told_so(visit: Visit) -> None:

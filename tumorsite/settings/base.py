@@ -52,7 +52,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tumorsite.middleware.ThrottleMiddleware",
     "tumorsite.middleware.UploadLimitMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "tumorsite.middleware.SteadySessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

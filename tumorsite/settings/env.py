@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tumorsite.settings.parsers import (
     boolean,
+    bucket,
     choice,
     earlier_keys,
     headers,
@@ -105,7 +106,7 @@ TABLE: tuple[Setting, ...] = (
         "queue's. Empty means the server `make run` starts.",
         secret=True,
     ),
-    Setting("S3_BUCKET", text, "", "Bucket for scans and pictures; empty means a local folder."),
+    Setting("S3_BUCKET", bucket, "", "Bucket for scans and pictures; empty means a local folder."),
     Setting(
         "S3_ENDPOINT_URL",
         url("http", "https", optional=True),
@@ -282,7 +283,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "DATASET_BUCKET",
-        text,
+        bucket,
         "",
         "Bucket for data sets, at the S3 address and with the S3 key given above.",
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 # Django's own check asks for as many.
 KEY_LENGTH = 50
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
+_BUCKET = re.compile(r"[a-zA-Z0-9.\-_]{1,255}|arn:[^\s/?#]+(/[^\s?#]+)?")
 _HOST_NAME = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[a-f0-9:.]+\]", re.IGNORECASE)
 
 
@@ -70,6 +71,16 @@ def host_names(value: str) -> list[str]:
             "commas"
         )
     return found
+
+
+def bucket(value: str) -> str:
+    """As the library for S3 would have it, which says so only once it is used."""
+    if value and not _BUCKET.fullmatch(value):
+        raise ValueError(
+            "must be the name of a bucket, of letters, digits, dots and hyphens, or the ARN of an "
+            "access point"
+        )
+    return value
 
 
 def path(value: str) -> Path:

@@ -59,8 +59,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
     "retry_on_timeout": True,
 }
-# A web request must not hang on a broker that is away: the sweeper sends the message later.
+# Nobody waits for a broker that is away or hangs: the sweeper sends the message later.
 CELERY_TASK_PUBLISH_RETRY = False
+PUBLISH_OPTIONS = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "retry_on_timeout": False,
+    "max_retries": 1,
+    "interval_start": 0,
+}
 CELERY_BEAT_SCHEDULE_FILENAME = str(values.DATA_DIR / "run" / "schedule")
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {"task": "predictions.tasks.sweep", "schedule": values.SWEEP_SECONDS},

@@ -159,3 +159,12 @@ def test_whoever_signs_in_comes_back_to_the_whole_address(client: Client) -> Non
     assert len(links) == 2
     for link in links:
         assert parse_qs(urlsplit(html.unescape(link)).query)["next"] == [place]
+
+
+def test_what_browsers_and_search_engines_ask_for_unasked(client: Client) -> None:
+    icon = client.get("/favicon.ico")
+    assert (icon.status_code, icon["Location"]) == (302, "/static/icons/favicon.svg")
+    robots = client.get("/robots.txt")
+    assert robots["Content-Type"] == "text/plain"
+    for place in ("results", "scans", "account", "admin"):
+        assert f"Disallow: /{place}/" in robots.content.decode().splitlines()

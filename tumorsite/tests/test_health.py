@@ -92,6 +92,24 @@ def test_without_a_broker_nothing_is_known_of_workers(
     assert said["parts"]["worker"] == "unknown while the broker is away"
 
 
+def test_what_was_wrong_a_moment_ago_is_asked_again() -> None:
+    """Another process may have said just now that all is well."""
+    well = threading.Event()
+
+    def starting() -> None:
+        if not well.is_set():
+            raise health.NoWorkerError("none yet")
+
+    parts = _parts(worker=starting)
+    assert parts.check()["worker"] == "none yet"
+    well.set()
+    parts.asked_at -= health.FRESH_SECONDS / 2
+    assert parts.check()["worker"] == "ok"
+    asked = parts.asked_at = parts.asked_at - health.FRESH_SECONDS / 2
+    parts.check()
+    assert parts.asked_at == asked, "a good answer is kept a little longer"
+
+
 def test_a_part_that_hangs_is_named_and_asked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)

@@ -66,6 +66,9 @@ def test_the_page_of_settings_is_the_table() -> None:
         ("EMAIL_URL", "smtp://host:abc"),
         ("EMAIL_URL", "smtps://"),
         ("S3_ENDPOINT_URL", "localhost:9000"),
+        ("S3_BUCKET", "our scans"),
+        ("S3_BUCKET", "s3://bucket"),
+        ("DATASET_BUCKET", "bucket/data"),
         ("SITE_URL", "tumorsite.example"),
         ("SITE_URL", "https://"),
         ("SITE_URL", "https://[::1"),
@@ -96,6 +99,8 @@ def test_a_bad_value_names_its_setting_but_is_not_repeated(name: str, value: str
     ("name", "value"),
     [
         ("DATABASE_URL", "sqlite:////srv/db.sqlite3"),
+        ("S3_BUCKET", "my.bucket-1_x"),
+        ("S3_BUCKET", "arn:aws:s3:eu-central-1:123456789012:accesspoint/scans"),
         ("DATABASE_URL", "postgres:///tumorsite"),
         ("DATABASE_URL", "postgresql://u:p%40@[::1]:5432/x?sslmode=require"),
         ("BROKER_URL", "rediss://:password@host:6379/3"),

@@ -287,7 +287,10 @@ def test_a_wrong_model_is_named(
 
 def test_a_database_that_is_away_is_named(refused: Callable[..., str]) -> None:
     said = refused(DATABASE_URL="postgres://nobody:secret@127.0.0.1:9/none")
-    assert "TumorSite cannot start: The database cannot be used" in said.splitlines()[-1]
+    assert (
+        "TumorSite cannot start: The database of DATABASE_URL cannot be used"
+        in said.splitlines()[-1]
+    )
     assert "Traceback" not in said
     assert "secret" not in said
 

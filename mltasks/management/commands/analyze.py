@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 from argparse import ArgumentParser
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from mltasks.inference import load_analyzer
 from mltasks.management.data import limits
 from mltasks.stream import Streamer, find_files, holds
 
+STANDARD_OUTPUT = Path("-")
+
 
 class Command(BaseCommand):
     """Writes one JSON object a line, and the affected areas as PNG files."""
@@ -27,7 +31,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-        parser.add_argument("--output", type=Path, required=True, help="JSON lines file to write")
+        parser.add_argument(
+            "--output",
+            type=Path,
+            required=True,
+            help="JSON lines file to write; - is standard output",
+        )
         parser.add_argument("--areas", type=Path, help="folder for the area masks (0/255 PNG)")
         parser.add_argument("--model", type=Path, help="model folder; default is MODEL_DIR")
         parser.add_argument("--engine", choices=ENGINES, help="default is INFERENCE_ENGINE")
@@ -46,38 +55,60 @@ class Command(BaseCommand):
             )
         except ModelError as error:
             raise CommandError(str(error)) from error
-        if holds(options["paths"], options["output"]):
+        output = None if options["output"] == STANDARD_OUTPUT else options["output"]
+        if output and holds(options["paths"], output):
             raise CommandError(
-                f"{options['output']} is one of the files to analyse: choose another place for "
-                "the results"
+                f"{output} is one of the files to analyse: choose another place for the results"
             )
+        written = [path for path in (output, options["areas"]) if path is not None]
+        passed_over = Counter[str]()
+        found = find_files(options["paths"], written=written, passed_over=passed_over)
+        total = sum(1 for _ in found)
+        passed = _listed(passed_over)
+        if not total:
+            raise CommandError("; ".join(filter(None, ("no pictures found", passed))))
         try:
-            if options["areas"] is not None:
-                options["areas"].mkdir(parents=True, exist_ok=True)
-            options["output"].parent.mkdir(parents=True, exist_ok=True)
-            output = options["output"].open("w", encoding="utf-8")
+            # Whatever cannot be read has its line: an error is the output's disk.
+            with self._opened(output, options["areas"]) as lines:
+                streamer = Streamer(
+                    analyzer,
+                    lines,
+                    areas=options["areas"],
+                    batch=max(1, chosen("batch", "INFERENCE_BATCH")),
+                    limits=limits(),
+                )
+                with tqdm(total=total, unit="file", file=sys.stderr) as bar:
+                    for done in streamer.run(find_files(options["paths"], written=written)):
+                        bar.update(done)
         except OSError as error:
-            raise self._unwritten(options["output"], error) from error
-        written = [path for path in (options["output"], options["areas"]) if path is not None]
-        total = sum(1 for _ in find_files(options["paths"], written=written))
-        streamer = Streamer(
-            analyzer,
-            output,
-            areas=options["areas"],
-            batch=max(1, chosen("batch", "INFERENCE_BATCH")),
-            limits=limits(),
-        )
-        try:
-            with output, tqdm(total=total, unit="file", file=sys.stderr) as bar:
-                for done in streamer.run(find_files(options["paths"], written=written)):
-                    bar.update(done)
-        except OSError as error:  # Whatever cannot be read has its line: this is the output's disk.
-            raise self._unwritten(options["output"], error) from error
+            raise self._unwritten(output, error) from error
         counts = ", ".join(f"{count} {status}" for status, count in streamer.counts.items())
-        self.stdout.write(f"{total} files: {counts} -> {options['output']}")
+        summary = self.stdout if output else self.stderr
+        summary.write(f"{total} files: {counts} -> {options['output']}", lambda text: text)
+        if passed:
+            summary.write(passed, lambda text: text)
 
-    def _unwritten(self, output: Path, error: OSError) -> CommandError:
+    def _opened(self, output: Path | None, areas: Path | None) -> AbstractContextManager[Any]:
+        """Where the lines go, and before, the folders for them and for the areas."""
+        if areas is not None:
+            areas.mkdir(parents=True, exist_ok=True)
+        if output is None:
+            return nullcontext(self.stdout)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return output.open("w", encoding="utf-8")
+
+    def _unwritten(self, output: Path | None, error: OSError) -> CommandError:
         """What to say when file or folders of the results cannot be written."""
-        path, why = error.filename or output, error.strerror or error
+        path = error.filename or output or "standard output"
+        why = error.strerror or error
         remedy = f": {ANEW}" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else ""
         return CommandError(f"cannot write the results to {path} ({why}){remedy}")
+
+
+def _listed(passed_over: Counter[str]) -> str:
+    """What was in the folders besides pictures, in one line; "" if nothing was."""
+    if not passed_over:
+        return ""
+    kinds = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    listed = ", ".join(f"{kind} {count}" for kind, count in kinds)
+    return f"{passed_over.total()} files passed over, as they are no pictures by name: {listed}"

@@ -17,6 +17,9 @@ const INSTEAD = /** @type {const} */ ([
 const AT_A_TIME = 2;
 // A longer wait is nothing to keep a page open for.
 const LONGEST_WAIT = 120;
+// The session or the form's token has changed, as somebody signed in or out in another tab.
+const RENEWALS = 3;
+const RENEWAL_PAUSE = 1500;
 const LONG_LIST = 6;
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-upload]"));
@@ -27,17 +30,18 @@ const head = /** @type {HTMLElement} */ (document.querySelector("[data-upload-he
 const summary = /** @type {HTMLElement} */ (head.querySelector("[data-upload-summary]"));
 const above = /** @type {HTMLElement} */ (head.querySelector("[data-upload-done]"));
 const below = /** @type {HTMLElement} */ (document.querySelector(".actions[data-upload-done]"));
+const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken"));
 const most = Number(form.dataset.most);
 const mostBytes = Number(form.dataset.bytes);
 
 /**
  * What has become of a file, in the order in which it is counted.
- * @typedef {"answered" | "rejected" | "unreadable" | "failed" | "deleted" | ""} Outcome
+ * @typedef {"answered" | "rejected" | "refused" | "failed" | "deleted" | ""} Outcome
  */
 const OUTCOMES = /** @type {const} */ ([
   ["answered", "answered"],
   ["rejected", "not a brain MRI"],
-  ["unreadable", "not readable"],
+  ["refused", "not accepted"],
   ["failed", "not analysed"],
   ["deleted", "deleted"],
   ["", "on the way"],
@@ -53,6 +57,8 @@ let delayed = 0;
 let leaving = false;
 // Two first requests at once would start two sessions, of which the browser keeps only one.
 let known = false;
+/** @type {Promise<void> | null} */
+let renewing = null;
 
 /** @param {number} bytes */
 function megabytes(bytes) {
@@ -98,6 +104,7 @@ class Upload {
   constructor(file, alone) {
     this.file = file;
     this.alone = alone;
+    this.renewals = 0;
     this.item = element("li", "upload-item");
     this.words = element("p", "small muted", "Waiting to be sent");
     this.progress = element("progress", "");
@@ -136,7 +143,7 @@ class Upload {
 
   /**
    * In the picture's place.
-   * @param {"format" | "unreadable"} kind
+   * @param {"format" | "refused"} kind
    * @param {string} text
    */
   mark(kind, text) {
@@ -162,7 +169,7 @@ class Upload {
    * @param {Outcome} outcome
    */
   fail(message, again, outcome = "failed") {
-    if (outcome === "unreadable") this.mark("unreadable", "Not readable");
+    if (outcome === "refused") this.mark("refused", "Not accepted");
     this.became(outcome);
     this.progress.hidden = true;
     this.say(message, "error");
@@ -199,6 +206,18 @@ class Upload {
     }, seconds * 1000);
   }
 
+  renew() {
+    this.renewals += 1;
+    delayed += 1;
+    this.progress.value = 0;
+    this.say("You have signed in or out in another tab. This one will be sent again…");
+    renewing ??= pause(RENEWAL_PAUSE).then(visit).finally(() => (renewing = null));
+    renewing.then(() => {
+      delayed -= 1;
+      this.again();
+    });
+  }
+
   /** @returns {Promise<void>} done when there is an answer, or none will come */
   send() {
     const body = new FormData();
@@ -206,7 +225,6 @@ class Upload {
     const request = new XMLHttpRequest();
     request.open("POST", form.action);
     request.setRequestHeader("Accept", "application/json");
-    const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken"));
     request.setRequestHeader("X-CSRFToken", token.value);
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => {
@@ -243,11 +261,14 @@ class Upload {
       return;
     }
     const message = answer.errors?.[0]?.message ?? answer.error;
-    if (request.status === 403) {
-      this.fail("This page has been open too long. Reload it and choose the picture again.", false);
+    const changed = request.status === 403 || answer.code === "session_gone";
+    if (changed && this.renewals < RENEWALS) {
+      this.renew();
+    } else if (changed) {
+      this.fail("The site did not take this page’s form. Reload it and choose the picture again.", false);
     } else if (request.status === 413) {
       const words = message ?? "That is too large for the site. Save it as PNG or JPEG.";
-      this.fail(words, false);
+      this.fail(words, false, "refused");
     } else if (request.status === 429 && retryAfter(request)) {
       this.later(retryAfter(request));
     } else if (request.status === 429) {
@@ -255,7 +276,7 @@ class Upload {
     } else if (request.status >= 500 || !message) {
       this.fail(message ?? "The site cannot take it at the moment. Try again soon.", true);
     } else {
-      this.fail(message, false, request.status === 422 ? "unreadable" : "failed");
+      this.fail(message, false, request.status === 422 ? "refused" : "failed");
     }
   }
 
@@ -328,10 +349,29 @@ function sendNext() {
   while (sending < (known ? AT_A_TIME : 1) && waiting.length) {
     sending += 1;
     const next = /** @type {Upload} */ (waiting.shift());
-    // In another tab, too: it waits until the first request has brought the session.
-    if (known || !navigator.locks) next.send();
-    else navigator.locks.request("first-upload", () => next.send());
+    // In another tab, too: it waits until this one has the session.
+    if (known) next.send();
+    else if (navigator.locks) navigator.locks.request("first-upload", visit).then(() => next.send());
+    else visit().then(() => next.send());
   }
+}
+
+/** Have a session before anything is sent with it, and the token that goes with it. */
+async function visit() {
+  try {
+    const response = await fetch(form.dataset.visit ?? "", {
+      headers: { Accept: "application/json" },
+      signal: AbortSignal.timeout(15_000),
+    });
+    if (response.ok) token.value = (await response.json()).token;
+  } catch {
+    // The upload itself will say what is wrong.
+  }
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** How many are not with the site yet, wherever they wait. */
@@ -367,7 +407,7 @@ function take(files) {
   for (const file of taken) {
     const upload = new Upload(file, alone);
     const problem = fault(file);
-    if (problem) upload.fail(problem, false, file.size > mostBytes ? "failed" : "unreadable");
+    if (problem) upload.fail(problem, false, "refused");
     else enqueue(upload);
   }
   if (chosen.length > most) {

@@ -4,6 +4,8 @@
 const FIRST = 300;
 const SLOWEST = 3000;
 const AFTER_TROUBLE = 5000;
+// For moments of a sign-in in another tab, the browser has neither the old session nor the new one.
+const TO_BE_SURE = 2000;
 
 /**
  * @typedef {object} State
@@ -47,6 +49,7 @@ const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(
  */
 export async function watch(url, on) {
   let interval = FIRST;
+  let missed = false;
   for (;;) {
     await pause(interval);
     await visible();
@@ -57,9 +60,15 @@ export async function watch(url, on) {
         signal: AbortSignal.timeout(15_000),
       });
       if (response.status === 404) {
-        on.gone?.();
-        return;
+        if (missed) {
+          on.gone?.();
+          return;
+        }
+        missed = true;
+        interval = TO_BE_SURE;
+        continue;
       }
+      missed = false;
       if (!response.ok) {
         interval = 1000 * Number(response.headers.get("Retry-After")) || AFTER_TROUBLE;
         on.trouble?.();

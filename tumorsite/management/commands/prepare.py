@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
 from tumorsite import preparation
+from tumorsite.settings.values import values
 
 
 class Command(BaseCommand):
@@ -32,7 +33,8 @@ class Command(BaseCommand):
                     self.stdout.write(line)
         except (DatabaseError, InterfaceError) as error:
             reason = " ".join(str(error).split())
-            raise CommandError(f"The database cannot be used: {reason}") from None
+            which = "of DATABASE_URL" if values.DATABASE_URL else "in DATA_DIR"
+            raise CommandError(f"The database {which} cannot be used: {reason}") from None
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise CommandError(f"{error.strerror or error}{where}") from None
