@@ -164,8 +164,8 @@ def test_messages_have_the_words_of_the_pages(client: Client) -> None:
     EmailAddress.objects.create(user=user, email="lovelace@example.org", verified=True)
     for action, email, words in (
         ("action_remove", "ada@example.org", "You cannot remove your main address,"),
-        ("action_primary", "lovelace@example.org", "Your main address is another one now."),
-        ("action_remove", "ada@example.org", "The address ada@example.org is removed."),
+        ("action_primary", "lovelace@example.org", "You have changed your main address."),
+        ("action_remove", "ada@example.org", "The address ada@example.org has been removed."),
     ):
         form = {"email": email, action: ""}
         text = client.post(reverse("account_email"), form, follow=True).content.decode()

@@ -407,7 +407,7 @@ class TestCancel:
         ]
 
 
-class TestRebind:
+class TestReassignQueued:
     @pytest.fixture
     def successor(self, model: ModelVersion) -> ModelVersion:
         ModelVersion.objects.filter(pk=model.pk).update(stage="retired")
@@ -450,7 +450,7 @@ def test_ids_of_tasks_fit_their_column() -> None:
     assert len(str(uuid4())) <= field.max_length  # type: ignore[operator]
 
 
-def test_no_more_rows_are_lent_than_one_pass_takes(model: ModelVersion) -> None:
+def test_no_more_rows_are_reassigned_than_one_pass_takes(model: ModelVersion) -> None:
     rows = [submit(seed=number) for number in range(3)]
     other = make_model("2", stage="candidate")
     lifecycle.reassign_some(to=other, limit=2)

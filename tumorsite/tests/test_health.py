@@ -73,6 +73,18 @@ def test_the_part_that_fails_is_told_once_and_by_the_health_page_alone(
     ]
 
 
+def test_a_fault_of_the_page_itself_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> dict[str, str]:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(health.current, "check", broken)
+    assert Client(raise_request_exception=False).get("/health/").status_code == 500
+    [record] = [one for one in caplog.records if one.name == "django.request"]
+    assert record.exc_info
+
+
 def test_a_missing_worker_is_told_in_words(ask: Callable[..., tuple[int, dict]]) -> None:
     def nobody() -> None:
         raise health.NoWorkerError("no inference worker with a loaded model answers")
