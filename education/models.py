@@ -45,12 +45,13 @@ class Picture(AbstractImage):
 
     def generate_rendition_file(self, filter: Filter, *, source: File | None = None) -> File:  # noqa: A002  # Wagtail's name
         """Smaller ones of a lossless WebP are lossless, too: who chose it had a drawing, say."""
+        wanted = filter
         if filter.spec.endswith("|format-webp"):
             # A handle of its own: Wagtail makes several sizes at once, in threads that share one.
             with self.file.storage.open(self.file.name) as original:
                 if is_lossless(original):
-                    filter = Filter(f"{filter.spec}-lossless")  # noqa: A001
-        return super().generate_rendition_file(filter, source=source)
+                    wanted = Filter(f"{filter.spec}-lossless")
+        return super().generate_rendition_file(wanted, source=source)
 
 
 class PictureRendition(AbstractRendition):

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TextIO
 
 import numpy as np
@@ -106,7 +106,7 @@ def _below(
             continue
         subfolders.sort()
         for name in sorted(names):
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - faster
+            suffix = PurePath(name).suffix.lower()
             if place / name in results:
                 continue
             if suffix in PICTURE_SUFFIXES or (not suffix and _is_picture(Path(folder, name))):

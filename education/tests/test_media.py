@@ -6,13 +6,14 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from django.contrib.contenttypes.models import ContentType
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import ExifTags, Image, ImageCms
 from pytest_django import Settings
 from wagtail.documents.models import Document
+from wagtail.images.models import Filter
 from wagtail.models import ReferenceIndex, UploadedFile
 
 from education.models import Picture, TumourPage
@@ -235,6 +236,22 @@ def test_a_lossless_webp_stays_lossless(
     smaller = picture.get_rendition("width-40|format-webp")
     with smaller.file.open() as stored:
         assert is_lossless(stored) is kept
+
+
+def test_sizes_made_at_once_share_no_file(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wagtail hands the original to threads; the first to close the picture's own would end all."""
+    with picture.file.storage.open(picture.file.name) as stored:
+        original = File(io.BytesIO(stored.read()), name=picture.file.name)
+
+    def opened() -> None:
+        raise AssertionError("the file that the threads share was opened")
+
+    monkeypatch.setattr(picture, "open_file", opened)
+    made = picture.generate_rendition_file(Filter("width-40|format-webp"), source=original)
+    made.seek(0)
+    assert made.read(12)[8:] == b"WEBP"
 
 
 def test_what_is_no_webp_is_no_lossless_one() -> None:
