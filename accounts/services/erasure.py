@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from allauth.account.models import EmailAddress
@@ -94,12 +95,14 @@ def _remove_written_mails(addresses: set[str]) -> None:
     folder = Path(getattr(settings, "EMAIL_FILE_PATH", "."))
     if not settings.EMAIL_BACKEND.endswith(".filebased.EmailBackend") or not folder.is_dir():
         return
-    names = [address.lower().encode() for address in addresses]
+    # As whole addresses: there may be an ann@example.org beside joann@example.org.
+    whole = "|".join(re.escape(address) for address in addresses)
+    names = re.compile(rf"(?<![\w.+-])(?:{whole})(?![\w-]|\.\w)".encode(), re.IGNORECASE)
     for file in folder.glob("*.log"):
         try:
             # Django puts what is sent within a second into one file now and then.
             mails = file.read_bytes().split(MAIL_END)
-            kept = [mail for mail in mails if not any(name in mail.lower() for name in names)]
+            kept = [mail for mail in mails if not names.search(mail)]
             if not any(kept):
                 file.unlink()
             elif len(kept) < len(mails):

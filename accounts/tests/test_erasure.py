@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -57,7 +58,8 @@ def test_mails_that_lie_in_a_folder_go_too(
     settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     settings.EMAIL_FILE_PATH = tmp_path
     EmailAddress.objects.create(user=ada, email="Lovelace@example.org")
-    receivers = [ada.email, "lovelace@example.org", "bob@example.org"]
+    others = ["bob@example.org", f"m{ada.email}", f"{ada.email}.au"]
+    receivers = [ada.email, "lovelace@example.org", *others]
     for receiver in receivers:
         send_mail("Verify your address", "https://…", None, [receiver])
     mails = b"".join(file.read_bytes() for file in tmp_path.iterdir())
@@ -65,8 +67,8 @@ def test_mails_that_lie_in_a_folder_go_too(
     with django_capture_on_commit_callbacks(execute=True):
         request_erasure(user=ada)
     left = "".join(file.read_text() for file in tmp_path.iterdir())
-    assert [receiver for receiver in receivers if receiver in left.lower()] == ["bob@example.org"]
-    assert left.count("https://") == 2
+    assert set(re.findall(r"^To: (.*)$", left, re.MULTILINE)) == set(others)
+    assert left.count("https://") == 2 * len(others)
 
 
 def test_the_whole_way(
