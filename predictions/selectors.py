@@ -29,6 +29,8 @@ from predictions.owners import Owner
 from predictions.services.registry import in_production
 
 PAGE_SIZE = 24
+# Scans that one page of a filtered history looks at: some tenths of a second at most.
+LOOK_AT = 50_000
 # As many stand side by side on the front page.
 RECENT = 4
 # What a row's network has that lists have no use for.
@@ -153,13 +155,25 @@ class Filters:
         )
 
     def apply(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
-        if self.text:
-            scans = scans.filter(**_name_contains(self.text))
-        # Ids begin with the time: a stretch of the index that pages are read from anyway.
+        return self.of_content(self.of_days(scans))
+
+    @property
+    def look_at_each(self) -> bool:
+        """Whether each scan has to be looked at; days are a stretch of the index."""
+        return bool(self.text or self.status or self.label)
+
+    def of_days(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
+        """Those of the days asked for: ids begin with the time."""
         if self.since:
             scans = scans.filter(pk__gte=_first_id_of_day(self.since, self.zone))
         if self.until and self.until < date.max:
             scans = scans.filter(pk__lt=_first_id_of_day(self.until + timedelta(days=1), self.zone))
+        return scans
+
+    def of_content(self, scans: QuerySet[Scan]) -> QuerySet[Scan]:
+        """Those with the name, state and finding asked for."""
+        if self.text:
+            scans = scans.filter(**_name_contains(self.text))
         doubted = self.status in Doubt.values
         for name, value, what in (
             ("status", self.status, _DISPLAY_STATUS),
@@ -182,11 +196,17 @@ def _name_contains(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a history, and the ids from which the pages beside it go on."""
+    """One page of a history, and the ids from which the pages beside it go on.
+
+    Attributes:
+        stopped_at: the upload of the last scan looked at, if looking ended before the page was full
+            and there are more to look at.
+    """
 
     scans: list[Scan]
     older_than: UUID | None
     newer_than: UUID | None
+    stopped_at: datetime | None = None
 
 
 def history_page(
@@ -200,24 +220,40 @@ def history_page(
     """A page of scans, newest first, each with its newest prediction as `scan.latest`.
 
     Keyset pagination: a page starts at an id, so the last page costs what the first one does.
-    Two queries, however many scans there are.
+    Two queries, however many scans there are, and one more where each has to be looked at: a page
+    ends after `LOOK_AT` of these, though it may have found nothing.
     """
-    scans = filters.apply(scans_of(owner))
-    if newer_than is not None:
-        rows = list(scans.filter(pk__gt=newer_than).order_by("id")[: size + 1])
-        more_newer, rows = len(rows) > size, rows[:size][::-1]
-        more_older = True
-    else:
-        if older_than is not None:
-            scans = scans.filter(pk__lt=older_than)
-        rows = list(scans[: size + 1])
-        more_older, rows = len(rows) > size, rows[:size]
-        more_newer = older_than is not None
+    backwards, start = newer_than is None, newer_than or older_than
+    scans = filters.of_days(scans_of(owner))
+    if not backwards:
+        scans = scans.filter(pk__gt=start).order_by("id")
+    elif start is not None:
+        scans = scans.filter(pk__lt=start)
+    last = _last_to_look_at(scans) if filters.look_at_each else None
+    if last is not None:
+        scans = scans.filter(pk__gte=last.pk) if backwards else scans.filter(pk__lte=last.pk)
+    found = list(filters.of_content(scans)[: size + 1])
+    rows, full = found[:size], len(found) > size
+    end = rows[-1] if full else last
+    ahead = end.pk if end else None
+    behind = None
+    if start is not None and rows:
+        behind = rows[0].pk
+    elif start is not None and last is not None:
+        # The page behind this one begins with the start itself.
+        behind = UUID(int=start.int + (-1 if backwards else 1))
     return Page(
-        scans=with_latest(rows),
-        older_than=rows[-1].pk if rows and more_older else None,
-        newer_than=rows[0].pk if rows and more_newer else None,
+        scans=with_latest(rows if backwards else reversed(rows)),
+        older_than=ahead if backwards else behind,
+        newer_than=behind if backwards else ahead,
+        stopped_at=last.created_at if last and not full else None,
     )
+
+
+def _last_to_look_at(scans: QuerySet[Scan]) -> Scan | None:
+    """The last of the first `LOOK_AT` scans; None if there are no more than these."""
+    ends = list(scans.only("created_at")[LOOK_AT - 1 : LOOK_AT + 1])
+    return ends[0] if len(ends) == 2 else None
 
 
 def latest_runs(runs: Iterable[Prediction]) -> dict[UUID, Prediction]:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
 
@@ -96,12 +96,11 @@ def backward(owner: Owner, filters: Filters, size: int, start: UUID) -> list[UUI
     """Every id newer than `start`, by going to newer pages until there is none."""
     found: list[UUID] = []
     page = history_page(owner, filters, newer_than=start, size=size)
-    while page.scans:
+    while True:
         found = [scan.pk for scan in page.scans] + found
         if page.newer_than is None:
-            break
+            return found
         page = history_page(owner, filters, newer_than=page.newer_than, size=size)
-    return found
 
 
 @pytest.mark.data_layer
@@ -160,6 +159,8 @@ class TestPages:
             rows(visitor, count, model)
             for older_than in (None, scans_of(owner)[0].pk):
                 with django_assert_num_queries(2):
+                    history_page(owner, Filters(), older_than=older_than)
+                with django_assert_num_queries(3):
                     page = history_page(
                         owner, Filters(text="slice", status="queued"), older_than=older_than
                     )
@@ -285,6 +286,65 @@ class TestFilters:
         page = visitor_client.get("/scans/?q=slice").content.decode()
         assert f"older={older}" in page
         assert "q=slice" in page
+
+
+@pytest.mark.data_layer
+class TestFewMatches:
+    """A page with filters looks at so many scans at most, and the next one goes on from there."""
+
+    @pytest.fixture(autouse=True)
+    def _look_at_five(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(selectors, "LOOK_AT", 5)
+
+    @pytest.fixture
+    def every(self, visitor: UUID, model: ModelVersion) -> list[UUID]:
+        return rows(visitor, 23, model)
+
+    @pytest.mark.parametrize("size", [1, 3, 4, 5, 6])
+    @pytest.mark.parametrize(
+        "matches", [[], [0], [22], [4], [5], [4, 5], [0, 1, 2, 3, 4], [3, 11, 12, 20], [10, 14, 15]]
+    )
+    def test_every_match_once_both_ways(
+        self, owner: Owner, every: list[UUID], size: int, matches: list[int]
+    ) -> None:
+        expected = [every[n] for n in matches]
+        Scan.objects.filter(pk__in=expected).update(name="looked for")
+        filters = Filters(text="looked")
+        assert forward(owner, filters, size) == expected
+        assert backward(owner, filters, size, first_uuid7(datetime(2000, 1, 1, tzinfo=UTC))) == (
+            expected
+        )
+
+    def test_pages_say_how_far_they_looked(self, owner: Owner, every: list[UUID]) -> None:
+        Scan.objects.filter(pk=every[7]).update(name="looked for")
+        filters = Filters(text="looked")
+        first = history_page(owner, filters)
+        assert (first.scans, first.older_than, first.newer_than) == ([], every[4], None)
+        assert first.stopped_at == Scan.objects.get(pk=every[4]).created_at
+        second = history_page(owner, filters, older_than=first.older_than)
+        assert ([scan.pk for scan in second.scans], second.older_than) == ([every[7]], every[9])
+        # Back from an empty page, the one before shows what it did.
+        third = history_page(owner, filters, older_than=second.older_than)
+        assert third.scans == []
+        again = history_page(owner, filters, newer_than=third.newer_than)
+        assert ([scan.pk for scan in again.scans], again.older_than) == ([every[7]], every[7])
+
+    def test_all_is_looked_at_where_no_more_are_left(self, owner: Owner, every: list[UUID]) -> None:
+        page = history_page(owner, Filters(text="nothing"), older_than=every[17])
+        assert (page.stopped_at, page.older_than, page.newer_than) == (None, None, None)
+        days = Filters(since=timezone.now().date() - timedelta(days=1))
+        assert len(history_page(owner, days).scans) == 23
+
+    def test_an_empty_page_leads_on(self, visitor_client: Client, every: list[UUID]) -> None:
+        answer = visitor_client.get("/scans/?q=nothing")
+        page = " ".join(answer.content.decode().split())
+        assert "Nothing found yet" in page
+        assert "Nothing matches" not in page
+        assert f"older={every[4]}&amp;q=nothing" in page
+        assert "Export as CSV" in page
+        assert visitor_client.get(f"/scans/?q=nothing&older={every[4]}").status_code == 200
+        end = visitor_client.get(f"/scans/?q=nothing&older={every[19]}", follow=True)
+        assert end.redirect_chain == [("/scans/?q=nothing", 302)]
 
 
 def uploaded(visitor: UUID, model: ModelVersion, moment: str) -> str:

@@ -19,6 +19,7 @@ from predictions.models import Label, Prediction
 from predictions.owners import Owner, owner_of
 from predictions.presentation import NOT_A_DIAGNOSIS, describe
 from predictions.selectors import (
+    LOOK_AT,
     STATES,
     Filters,
     export_rows,
@@ -48,7 +49,7 @@ def scans(request: HttpRequest) -> HttpResponse:
     )
     query = request.GET.copy()
     paged = [query.pop(key, None) for key in ("older", "newer")]
-    if any(paged) and not page.scans:
+    if any(paged) and not page.scans and not page.stopped_at:
         # What stood on this page has been deleted in another tab.
         return redirect(f"{request.path}?{query.urlencode()}")
     context = {
@@ -61,6 +62,7 @@ def scans(request: HttpRequest) -> HttpResponse:
         "query": query.urlencode(),
         "states": STATES,
         "labels": Label.choices,
+        "looked_at": LOOK_AT,
     }
     return render(request, "predictions/history.html", context)
 
