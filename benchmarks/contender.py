@@ -59,13 +59,9 @@ def _function(model: Path, threads: int, inputs: Path) -> Work:
 
 def _keras(model: Path, threads: int, inputs: Path) -> Work:
     _tensorflow(threads)
-    from mltasks.network import build_network
-    from mltasks.onnx_export import load_into
-    from mltasks.tensorflow_engine import config_of
+    from mltasks.tensorflow_engine import keras_network
 
-    content = model.read_bytes()
-    network = build_network(config_of(content), folded=True)
-    load_into(network, content)
+    network = keras_network(model.read_bytes())
     return lambda batch: network.predict(batch, batch_size=len(batch), verbose=0)["class_logits"]
 
 

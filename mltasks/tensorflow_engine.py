@@ -1,12 +1,14 @@
-"""The forward pass in TensorFlow, for workers with a GPU."""
+"""The network in Keras, made of its ONNX file, and its forward pass for workers with a GPU."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mltasks.drafts import naming
 from mltasks.engines import ModelError, Outputs
 from mltasks.lazy import tensorflow_module
 from mltasks.network import STAGES, NetworkConfig, build_network
@@ -32,15 +34,43 @@ def config_of(content: bytes) -> NetworkConfig:
     return NetworkConfig(size=size, decoder=decoder, repeats=repeats)
 
 
+def keras_network(weights: bytes) -> Any:
+    """The Keras model of an ONNX file, folded; see `build_network`.
+
+    Raises:
+        ModelError: the file holds another network, or Keras is not installed.
+    """
+    model = build_network(config_of(weights), folded=True)
+    load_into(model, weights)
+    return model
+
+
+def write_keras(folder: Path) -> None:
+    """Write the network of a model folder once more, for those who go on with it in Keras.
+
+    Raises:
+        ModelError: it holds another network, or there is no room.
+    """
+    network = keras_network((folder / "model.onnx").read_bytes())
+    target = folder / "model.keras"
+    # Keras goes by the end of the name.
+    draft = folder / ".part.keras"
+    try:
+        with naming(target, draft, remedy="make room, and pull to another folder"):
+            network.save(draft)
+            draft.replace(target)
+    except OSError as error:
+        raise ModelError(str(error)) from None
+
+
 class TensorFlowEngine:
     """TensorFlow, on the GPU where there is one."""
 
     def __init__(self, weights: bytes) -> None:
         tf = tensorflow_module()
-        config = config_of(weights)
-        self.sides: tuple[int, int] | None = (config.size, config.size)
-        model = build_network(config, folded=True)
-        load_into(model, weights)
+        model = keras_network(weights)
+        size: int = model.input_shape[1]
+        self.sides: tuple[int, int] | None = (size, size)
         self._function = tf.function(model, autograph=False, reduce_retracing=True)
 
     def forward(self, batch: Floats) -> Outputs:

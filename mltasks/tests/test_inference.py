@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from mltasks.inference import (
     load_analyzer,
 )
 from mltasks.preprocessing import Pixels
+from mltasks.tensorflow_engine import write_keras
 from mltasks.tests.conftest import head
 from tests.support.phantom import drawn_head
 
@@ -200,6 +202,27 @@ def test_engines_agree_on_the_shipped_model(analyzer: Analyzer) -> None:
         assert one.area_fraction == pytest.approx(two.area_fraction, abs=1e-4)
         # Half a grey level, plus rounding.
         assert np.abs(one.attention.astype(int) - two.attention).max() <= 1
+
+
+def test_a_keras_file_needs_no_code_of_ours(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "model.onnx", tmp_path)
+    write_keras(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.keras"}
+    images = np.random.default_rng(1).normal(size=(2, 288, 288, 1)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import keras, numpy as np; model = keras.models.load_model('model.keras'); "
+        "answer = model(np.load('images.npy')); "
+        "np.savez('answer.npz', **{name: np.asarray(part) for name, part in answer.items()})"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    answer = np.load(tmp_path / "answer.npz")
+    reference = load_analyzer(SHIPPED).engine.forward(images)
+    for name in ("class_logits", "attention", "features"):
+        np.testing.assert_allclose(answer[name], getattr(reference, name), atol=1e-3)
+    np.testing.assert_allclose(answer["mask"][..., 0], reference.mask, atol=1e-3)
+    np.testing.assert_allclose(answer["brain"][:, 0], reference.brain, atol=1e-3)
 
 
 def test_the_onnx_process_never_imports_tensorflow() -> None:

@@ -546,6 +546,13 @@ class TestCommand:
         with pytest.raises(CommandError, match="exists already"):
             run("pull", "1", "--output", target)
 
+    def test_pull_for_keras_says_what_is_no_network(
+        self, run: Callable[..., str], one: ModelVersion, tmp_path: Path
+    ) -> None:
+        with pytest.raises(CommandError, match="not an ONNX file"):
+            run("pull", "--output", tmp_path / "pulled", "--keras")
+        assert not list((tmp_path / "pulled").glob("*.keras"))
+
     def test_one_that_cannot_run_is_no_candidate(self, run: Callable[..., str], make: Make) -> None:
         with pytest.raises(CommandError, match="ONNX Runtime cannot load the model"):
             run("register", make("2"))

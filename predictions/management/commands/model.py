@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from mltasks import gate
 from mltasks.data import DataError
 from mltasks.inference import ModelError, load_analyzer
+from mltasks.lazy import need
 from mltasks.management.data import data_folder
 from mltasks.release import MODEL_CARD_NAME
 from predictions.models import ModelVersion
@@ -109,6 +110,11 @@ class Command(BaseCommand):
         one = step("pull", self.pull, "Copy a network from the store to a folder.")
         one.add_argument("model", nargs="?", help=f"{ONE}; the one in production if not given")
         one.add_argument("--output", type=Path, help="a new folder; ./NAME-VERSION if not given")
+        one.add_argument(
+            "--keras",
+            action="store_true",
+            help="with model.keras, which keras.models.load_model reads without this code",
+        )
 
         step("bundled", self.bundled, "Register the network of MODEL_DIR, as each start does.")
 
@@ -207,7 +213,10 @@ class Command(BaseCommand):
         version = registry.rollback(actor=who(), note=reason)
         self.stdout.write(f"Back in production: {version} ({version.artifact[:12]})")
 
-    def pull(self, *, model: str | None, output: Path | None, **_: Any) -> None:
+    def pull(self, *, model: str | None, output: Path | None, keras: bool, **_: Any) -> None:
+        if keras:
+            need("keras", "tensorflow", "onnx")
+            from mltasks.tensorflow_engine import write_keras
         version = registry.find(model) if model else registry.in_production()
         if version is None:
             raise CommandError("No network is in production: name one.")
@@ -215,6 +224,8 @@ class Command(BaseCommand):
         if target.exists():
             raise CommandError(f"{target} exists already: name a new folder with --output")
         artifacts.fetch(artifact=version.artifact, target=target)
+        if keras:
+            write_keras(target)
         self.stdout.write(f"{version} is in {target}; check it with: sha256sum -c SHA256SUMS")
 
     def shadow(self, *, model: str | None, report: bool, **_: Any) -> None:
