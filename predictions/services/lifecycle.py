@@ -115,7 +115,8 @@ def claim(
     if fresh:
         queued = queued.filter(attempt=0)
     # Most rows were claimed in a batch of another message: their own messages need no lock.
-    if not queued.exists():
+    # Asked for in order, or SQLite may look at every row there is once it has statistics.
+    if queued.values("pk").first() is None:
         return []
     with transaction.atomic():
         wanted = queued.filter(pk=prediction_id).first()

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -98,6 +99,25 @@ class TestClaim:
         assert len(rows) == 4
         assert waiting[3].pk in {row.pk for row in rows}
         assert Prediction.objects.filter(status=Status.QUEUED).count() == 2
+
+    def test_never_looks_at_every_row_there_is(self, queued: Prediction) -> None:
+        """As of a million rows that have all been answered: then no index seems to help SQLite."""
+        if connection.vendor != "sqlite":
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+            cursor.execute(
+                "UPDATE sqlite_stat1 SET stat = '1000000 ' || "
+                "CASE idx WHEN 'prediction_status' THEN '1000000 1' ELSE '1' END "
+                "WHERE tbl = 'predictions_prediction'"
+            )
+            cursor.execute("ANALYZE sqlite_schema")
+        with CaptureQueriesContext(connection) as asked:
+            start(queued, limit=8)
+        with connection.cursor() as cursor:
+            for query in asked:
+                cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+                assert "SCAN predictions_prediction" not in str(cursor.fetchall()), query["sql"]
 
     def test_takes_no_more_pixels_than_the_largest_picture_has(
         self, model: ModelVersion, settings: Settings
