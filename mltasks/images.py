@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from mltasks.preprocessing import Pixels
+from mltasks.preprocessing import Pixels, to_grey
 
 # What a picture of each format starts with.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -83,7 +83,7 @@ class Decoded:
     Attributes:
         pixels: uint8, (height, width) if grey or (height, width, 3) if coloured, turned upright.
         orientation: EXIF orientation 1–8 of the file (1: its rows are the picture's rows).
-        format: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
+        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP" or "DICOM".
         stored_size: width and height of the file's own pixel grid.
     """
 
@@ -109,6 +109,9 @@ def _sniff(data: bytes) -> str:
     """
     if not data:
         raise ImageError("empty", "This file is empty.")
+    # First, as some scanners write what is a TIFF and DICOM at once.
+    if data[128:132] == b"DICM":
+        return "DICOM"
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -121,15 +124,11 @@ def _sniff(data: bytes) -> str:
         )
     if b"<svg" in head:
         raise ImageError("svg", "SVG drawings are not accepted: a scan is a PNG, JPEG or TIFF.")
-    if data[128:132] == b"DICM":
-        raise ImageError(
-            "dicom", "DICOM files cannot be read yet: export the slice as PNG or JPEG."
-        )
     if data.startswith(b"%PDF"):
         raise ImageError("pdf", "This is a PDF document: export the picture as PNG or JPEG.")
     raise ImageError(
         "not_an_image",
-        "This file is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.",
+        "This file is not a picture we can read. Please use JPEG, PNG, WebP, TIFF, BMP or DICOM.",
     )
 
 
@@ -244,15 +243,7 @@ def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
         raise _too_many_pixels(max_pixels) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
         raise _unread(data, format_name) from None
-    width, height = image.size
-    if width * height > max_pixels:
-        raise _too_many_pixels(max_pixels)
-    if min(width, height) < _SHORTEST_SIDE:
-        raise ImageError(
-            "too_small",
-            f"This picture is only {width}×{height} pixels: "
-            f"each side needs {_SHORTEST_SIDE} or more.",
-        )
+    check_size(*image.size, max_pixels)
     if format_name == "JPEG":
         # Cameras put previews and depth behind the picture; the first is what people see.
         return image
@@ -265,6 +256,22 @@ def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
             "several_pages", "This TIFF holds several pages: save the wanted slice as one picture."
         )
     return image
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture for its size, before any pixel is made.
+
+    Raises:
+        ImageError: it is too large or too small.
+    """
+    if width * height > max_pixels:
+        raise _too_many_pixels(max_pixels)
+    if min(width, height) < _SHORTEST_SIDE:
+        raise ImageError(
+            "too_small",
+            f"This picture is only {width}×{height} pixels: "
+            f"each side needs {_SHORTEST_SIDE} or more.",
+        )
 
 
 def _check_whole(data: bytes) -> None:
@@ -320,6 +327,20 @@ def _too_many_pixels(max_pixels: int) -> ImageError:
     )
 
 
+def _content(source: bytes | Path | BinaryIO, most: int) -> bytes:
+    """The bytes of a file, if there are not too many."""
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, Path):
+        with source.open("rb") as stream:
+            data = stream.read(most + 1)
+    else:
+        data = source.read(most + 1)
+    if len(data) > most:
+        raise ImageError("too_large", f"This file is larger than {most / 2**20:g} MB.")
+    return data
+
+
 def decode(
     source: bytes | Path | BinaryIO,
     limits: Limits,
@@ -340,16 +361,10 @@ def decode(
             people what to do.
         OSError: the path cannot be read.
     """
-    if isinstance(source, bytes):
-        data = source
-    elif isinstance(source, Path):
-        with source.open("rb") as stream:
-            data = stream.read(limits.max_bytes + 1)
-    else:
-        data = source.read(limits.max_bytes + 1)
-    if len(data) > limits.max_bytes:
-        raise ImageError("too_large", f"This file is larger than {limits.max_bytes / 2**20:g} MB.")
+    data = _content(source, limits.max_bytes)
     format_name = _sniff(data)
+    if format_name == "DICOM":
+        return _dicom(data, limits.max_pixels)
     _check_inert(data)
     image = _open(data, format_name, limits.max_pixels)
     # Reading the EXIF of a PNG may decode all of it, and forgets how its pixels were stored.
@@ -380,6 +395,17 @@ def decode(
             "Please save it as PNG with 8 bits, or 16 bits of grey.",
         )
     return Decoded(np.ascontiguousarray(pixels), orientation, format_name, stored_size)
+
+
+def _dicom(data: bytes, max_pixels: int) -> Decoded:
+    # Imported here, as it builds upon what is above.
+    from mltasks import dicom
+
+    pixels = dicom.read(data, max_pixels)
+    stored_size = (pixels.shape[1], pixels.shape[0])
+    if pixels.ndim == 3 and _is_grey(pixels):
+        pixels = to_grey(pixels)
+    return Decoded(np.ascontiguousarray(pixels), 1, "DICOM", stored_size)
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:

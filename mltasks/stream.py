@@ -35,6 +35,7 @@ _ORIENTATION_TAG = 0x0112
 # A batch is closed early when its pictures have more pixels than this together.
 _BATCH_PIXELS = 40_000_000
 _LONGEST_STEM = 80
+_SUFFIXES = PICTURE_SUFFIXES | {".dcm", ".dicom", ".ima"}
 # Of a line, in this order.
 _FIELDS = (
     *("path", "status", "label", "probabilities", "area_mask", "area_fraction", "seconds"),
@@ -109,7 +110,9 @@ def _below(
             suffix = PurePath(name).suffix.lower()
             if place / name in results:
                 continue
-            if suffix in PICTURE_SUFFIXES or (not suffix and _is_picture(Path(folder, name))):
+            # On hospitals' CDs many a file has no suffix, or is named by numbers with dots.
+            nameless = not suffix or suffix[1:].isdigit()
+            if suffix in _SUFFIXES or (nameless and _is_picture(Path(folder, name))):
                 yield Path(folder, name)
             else:
                 passed_over[suffix or "without a suffix"] += 1
@@ -123,7 +126,7 @@ def _is_picture(path: Path) -> bool:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
         with path.open("rb") as file:
-            return begins_like_a_picture(file.read(64))
+            return begins_like_a_picture(file.read(256))
     except OSError:
         return False
 

@@ -21,6 +21,7 @@ from mltasks.preprocessing import Pixels
 from mltasks.stream import save_area
 from mltasks.tests.conftest import head
 from mltasks.tests.test_inference import SHIPPED
+from tests.support.dicom import dicom
 from tests.support.disks import full_disk
 
 KEYS = [
@@ -267,6 +268,24 @@ def test_what_was_passed_over_is_said(stub: Stub, tmp_path: Path) -> None:
     call_command("analyze", folder, output=output, stdout=heard)
     assert heard.getvalue().splitlines()[1] == said
     assert json.loads(output.read_text())["path"] == str(folder / "nameless")
+
+
+def test_dicom_files_by_whatever_name(stub: Stub, tmp_path: Path) -> None:
+    pixels = np.arange(1200, dtype=np.uint16).reshape(30, 40)
+    names = ("1.3.12.2.1107.5.2", "IM000001", "slice.dcm")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(dicom(pixels))
+    (folder / "ct.dcm").write_bytes(dicom(pixels, Modality="CT"))
+    (folder / "notes.2026").write_text("no picture")
+    lines = {Path(line["path"]).name: line for line in run(tmp_path, folder, areas=tmp_path / "a")}
+    assert lines.pop("ct.dcm")["error"].startswith("This DICOM file is a CT scan.")
+    assert sorted(lines) == sorted(names)
+    for line in lines.values():
+        assert line["status"] == "ok"
+        with Image.open(line["area_mask"]) as mask:
+            assert mask.size == (40, 30)
 
 
 def test_standard_output(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

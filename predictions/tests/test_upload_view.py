@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
@@ -21,6 +22,7 @@ from predictions import owners, storage
 from predictions.models import ModelVersion, Prediction, Scan
 from predictions.owners import SESSION_KEY
 from predictions.services import submission
+from tests.support.dicom import NAME, dicom
 from tests.support.pictures import png
 from tests.support.records import finish, make_user
 
@@ -52,6 +54,19 @@ class TestTaken:
         answer = post(client, file(), json=False)
         assert answer.status_code == 302
         assert answer["Location"] == Prediction.objects.get().get_absolute_url()
+
+    def test_of_a_dicom_file_only_its_pixels_are_kept(self, client: Client) -> None:
+        pixels = np.linspace(0, 255, 1200).reshape(30, 40).astype(np.uint8)
+        content = dicom(pixels, WindowCenter=128, WindowWidth=256)
+        assert NAME.encode() in content
+        assert post(client, file(content, "IM000001")).status_code == 201
+        scan = Scan.objects.get()
+        assert np.abs(storage.pixels(scan.image_key).astype(int) - pixels).max() <= 1
+        assert scan.facts == {
+            "format": "DICOM", "orientation": 1, "stored_size": [40, 30], "colour": False,
+        }  # fmt: skip
+        for name, _ in storage.walk(scan.prefix):
+            assert b"Erika" not in storage.get(name)
 
     def test_several_go_to_the_history(self, client: Client) -> None:
         answer = post(client, file(png(seed=1)), file(png(seed=2)), json=False)

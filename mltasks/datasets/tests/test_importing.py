@@ -217,7 +217,8 @@ def test_a_folder_for_each_patient_of_a_class(tmp_path: Path) -> None:
         ),
         f"Training/Healthy/{ada}/{beginning(*healthy, 'Meyer.txt')}.txt": "not a picture",
         f"Training/Healthy/{ada}/{beginning(*healthy, 'broken Meyer.jpg')}.jpg": (
-            "This file is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP."
+            "This file is not a picture we can read. "
+            "Please use JPEG, PNG, WebP, TIFF, BMP or DICOM."
         ),
         f"again/Training/Healthy/{other}/{p2}.jpg": "an exact copy of one in a folder less",
         f"metastasis/…/{beginning('metastasis', 'Meyer Ada', '1.jpg')}.jpg": classes._NO_CLASS,

@@ -3,11 +3,12 @@
 
 import { watch } from "./watch.js";
 
-const TYPES = /\.(jpe?g|png|webp|tiff?|bmp)$/i;
-const MIME = /^image\/(jpeg|png|webp|tiff|bmp|x-ms-bmp)$/;
+const TYPES = /\.(jpe?g|png|webp|tiff?|bmp|dcm|dicom|ima)$/i;
+const MIME = /^(image\/(jpeg|png|webp|tiff|bmp|x-ms-bmp)|application\/dicom)$/;
+// Files on a hospital's CD are often named by a number alone: the site looks into them.
+const UNNAMED = /(^[^.]+|\.\d+)$/;
 // What people send most of what cannot be read, in the server's words.
 const INSTEAD = /** @type {const} */ ([
-  [/\.(dcm|dicom|ima)$/i, "DICOM files cannot be read yet: export the slice as PNG or JPEG."],
   [/\.nii(\.gz)?$/i, "NIfTI files cannot be read yet: export one slice as PNG or JPEG."],
   [/\.gif$/i, "GIF pictures are not accepted: save one frame as PNG or JPEG instead."],
   [/\.svg$/i, "SVG drawings are not accepted: a scan is a PNG, JPEG or TIFF."],
@@ -75,9 +76,9 @@ function fault(file) {
     const limit = Math.floor(mostBytes / 1024 / 1024);
     return `This file has ${megabytes(file.size)}; up to ${limit} MB are possible. Save it as JPEG, or export one slice only.`;
   }
-  if (!TYPES.test(file.name) && !MIME.test(file.type)) {
+  if (![TYPES, UNNAMED].some((names) => names.test(file.name)) && !MIME.test(file.type)) {
     const known = INSTEAD.find(([name]) => name.test(file.name));
-    return known?.[1] ?? "This is not a picture we can read. Please use JPEG, PNG, WebP, TIFF or BMP.";
+    return known?.[1] ?? "This is not a picture we can read. Please use JPEG, PNG, WebP, TIFF, BMP or DICOM.";
   }
   return "";
 }
