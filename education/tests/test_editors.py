@@ -106,6 +106,8 @@ def test_editor_drafts_previews_publishes_and_reverts(
 def test_a_page_comes_and_goes_at_its_time(
     client: Client, editor: Client, treatment: TopicPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As a worker does when it starts.
+    current_app.loader.import_default_modules()
     present = timezone.localtime()
     data = form("Treatment", "Quokkas help.")
     data["go_live_at"] = f"{present + timedelta(days=1):%Y-%m-%d %H:%M}"
