@@ -117,6 +117,11 @@ class MFAAdapter(DefaultMFAAdapter):
         "verified, on the page “E-mail addresses”.",
     }
 
+    def is_mfa_enabled(self, user: Any, types: Any = None) -> bool:
+        """Codes for recovery are none by themselves: sign-in asks for them in place of another."""
+        kinds = Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN
+        return super().is_mfa_enabled(user, kinds if types is None else types)
+
     def encrypt(self, text: str) -> str:
         return _cipher().encrypt(text.encode()).decode()
 

@@ -171,7 +171,8 @@ NOT_EVEN_ADMINISTRATORS = {
         ("access", "add"), ("access", "delete"), ("review", "delete"),
     ]
 } | {
-    "mfa_authenticator_add", "usersessions_usersession_add", "training_trainingrun_delete"
+    "mfa_authenticator_add", "usersessions_usersession_add", "training_trainingrun_delete",
+    "account_emailaddress_add",
 }  # fmt: skip
 # Open to whoever may enter the admin at all.
 EVERY_STAFF = {"index", "jsi18n", "password_change", "password_change_done"}

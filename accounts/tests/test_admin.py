@@ -96,6 +96,19 @@ def test_one_administrator_stays(client: Client, root: User) -> None:
     assert not User.objects.get(pk=root.pk).is_active
 
 
+@pytest.mark.parametrize("lost", ["is_active", "is_staff", "is_superuser"])
+def test_the_last_administrator_keeps_all_rights(client: Client, root: User, lost: str) -> None:
+    place = reverse("admin:accounts_user_change", args=[root.pk])
+    rights = {"is_active": "on", "is_staff": "on", "is_superuser": "on"}
+    fewer = {name: value for name, value in rights.items() if name != lost}
+    assert "only administrator" in client.post(place, fewer).content.decode()
+    assert getattr(User.objects.get(pk=root.pk), lost)
+    assert client.post(place, rights).status_code == 302
+    make_user("second@example.org", is_superuser=True, is_staff=True)
+    assert client.post(place, fewer).status_code == 302
+    assert not getattr(User.objects.get(pk=root.pk), lost)
+
+
 def test_a_lost_second_factor_can_be_removed_but_not_read(client: Client, root: User) -> None:
     ada = make_user()
     add_second_factor(ada)
@@ -105,7 +118,65 @@ def test_a_lost_second_factor_can_be_removed_but_not_read(client: Client, root: 
     assert client.get(reverse("admin:mfa_authenticator_add")).status_code == 403
     place = reverse("admin:mfa_authenticator_delete", args=[factor.pk])
     client.post(place, {"post": "yes"})
-    assert not Authenticator.objects.filter(pk=factor.pk).exists()
+    assert not Authenticator.objects.filter(user=ada).exists(), "codes stand in for nothing"
+
+
+def test_codes_stay_while_a_passkey_is_left(client: Client, root: User) -> None:
+    ada = make_user()
+    add_second_factor(ada)
+    Authenticator.objects.create(user=ada, type="webauthn", data={})
+    app = Authenticator.objects.get(user=ada, type="totp")
+    client.post(
+        reverse("admin:mfa_authenticator_changelist"),
+        {"action": "delete_selected", "_selected_action": [app.pk], "post": "yes"},
+    )
+    left = Authenticator.objects.filter(user=ada).values_list("type", flat=True)
+    assert set(left) == {"recovery_codes", "webauthn"}
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_removed_session_is_over(client: Client, root: User, many: bool) -> None:
+    ada = verified()
+    browser = Client()
+    sign_in(browser)
+    assert browser.get(reverse("account")).status_code == 200
+    session = UserSession.objects.get(user=ada)
+    if many:
+        place, asked = reverse("admin:usersessions_usersession_changelist"), {
+            "action": "delete_selected", "_selected_action": str(session.pk),
+        }  # fmt: skip
+    else:
+        place = reverse("admin:usersessions_usersession_delete", args=[session.pk])
+        asked = {}
+    client.post(place, {**asked, "post": "yes"})
+    assert not UserSession.objects.filter(user=ada).exists()
+    assert browser.get(reverse("account")).status_code == 302
+
+
+def test_ones_own_session_can_be_removed(client: Client, root: User) -> None:
+    own = UserSession.objects.get(user=root)
+    place = reverse("admin:usersessions_usersession_delete", args=[own.pk])
+    assert client.post(place, {"post": "yes"}).status_code == 302
+    assert client.get(reverse("account")).status_code == 302
+
+
+def test_addresses_are_verified_and_removed_but_not_written(client: Client, root: User) -> None:
+    ada = verified()
+    other = EmailAddress.objects.create(user=ada, email="other@example.org")
+    first = EmailAddress.objects.get(user=ada, primary=True)
+    change = reverse("admin:account_emailaddress_change", args=[first.pk])
+    assert "People change their address themselves" in client.get(change).content.decode()
+    assert client.post(change, {"email": "bad@example.org"}).status_code == 403
+    assert client.get(reverse("admin:account_emailaddress_add")).status_code == 403
+    listed = reverse("admin:account_emailaddress_changelist")
+    client.post(listed, {"action": "make_verified", "_selected_action": [other.pk]})
+    other.refresh_from_db()
+    assert other.verified
+    both = {"action": "delete_selected", "_selected_action": [first.pk, other.pk], "post": "yes"}
+    assert client.post(listed, both).status_code == 403
+    assert EmailAddress.objects.filter(user=ada).count() == 2
+    client.post(listed, {**both, "_selected_action": [other.pk]})
+    assert [row.email for row in EmailAddress.objects.filter(user=ada)] == [ada.email]
 
 
 def test_the_log_keeps_no_address_of_what_was_removed(client: Client, root: User) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.usersessions.models import UserSession
 from django.conf import settings as site
 from django.contrib.sessions.models import Session
@@ -56,6 +57,16 @@ def test_staff_set_up_a_second_factor_first(
     assert b"Staff need a second factor" in answer.content
     add_second_factor(staff)
     assert client.get(address).status_code == 200
+
+
+def test_codes_for_recovery_alone_are_no_second_factor(
+    client: Client, staff: User, settings: Settings
+) -> None:
+    """Sign-in does not ask for them while they stand in for nothing."""
+    settings.STAFF_MFA_REQUIRED = True
+    RecoveryCodes.activate(staff)
+    sign_in(client, staff.email)
+    assert client.get("/admin/", follow=True).redirect_chain == [(reverse("mfa_index"), 302)]
 
 
 def test_a_second_factor_is_asked_for_at_sign_in(

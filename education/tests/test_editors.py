@@ -4,6 +4,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from celery import current_app
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -99,6 +101,24 @@ def test_editor_drafts_previews_publishes_and_reverts(
 
     editor.post(reverse("wagtailadmin_pages:unpublish", args=[treatment.pk]))
     assert client.get("/learn/treatment/").status_code == 404
+
+
+def test_a_page_comes_and_goes_at_its_time(
+    client: Client, editor: Client, treatment: TopicPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a worker does when it starts.
+    current_app.loader.import_default_modules()
+    present = timezone.localtime()
+    data = form("Treatment", "Quokkas help.")
+    data["go_live_at"] = f"{present + timedelta(days=1):%Y-%m-%d %H:%M}"
+    data["expire_at"] = f"{present + timedelta(days=3):%Y-%m-%d %H:%M}"
+    editor.post(edit(treatment), {**data, "action-publish": "1"})
+    for days, status, told in ((0, 200, False), (2, 200, True), (4, 404, False)):
+        now = present + timedelta(days=days)
+        monkeypatch.setattr(timezone, "now", lambda now=now: now)
+        current_app.tasks[settings.CELERY_BEAT_SCHEDULE["pages"]["task"]]()
+        answer = client.get("/learn/treatment/")
+        assert (answer.status_code, b"Quokkas help." in answer.content) == (status, told), days
 
 
 def test_editor_adds_a_page(client: Client, editor: Client, treatment: TopicPage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -23,7 +24,12 @@ from predictions.admin.common import (
     unreviewed,
 )
 from predictions.models import Prediction, Review, Status
-from predictions.services.reviewing import save_review
+from predictions.services.reviewing import (
+    next_to_review,
+    save_review,
+    take_up,
+    withdraw_reviews,
+)
 
 if TYPE_CHECKING:
     ReviewFormBase = forms.ModelForm[Review]
@@ -212,6 +218,11 @@ class ReviewAdmin(RecordAdmin):
         context = {**(extra_context or {}), "subject": subject, "show_save_and_add_another": False}
         if object_id is None:
             context["title"] = "Review a result"
+            if subject and request.method == "GET":
+                own = subject["result"].reviews.filter(reviewer=request.user).first()
+                if own:
+                    return redirect("admin:predictions_review_change", own.pk)
+                take_up(prediction=subject["result"], reviewer=request.user)  # type: ignore[arg-type]  # staff
         try:
             return super().changeform_view(request, object_id, form_url, context)
         except IntegrityError:
@@ -228,14 +239,15 @@ class ReviewAdmin(RecordAdmin):
         # Ids are in the order of time.
         rows = unreviewed(Prediction.objects.filter(scan__deleted_at__isnull=True)).order_by("-pk")
         left = CappedPaginator(rows, 1).count
-        following = rows.filter(pk__lt=obj.prediction_id).first() or rows.first()
+        offer = partial(next_to_review, reviewer=request.user)  # type: ignore[arg-type]  # staff
+        following = offer(rows=rows.filter(pk__lt=obj.prediction_id)) or offer(rows=rows)
         more = "+" if left == CappedPaginator.MOST else ""
         said = f"Saved. {left}{more} left." if left else "Saved. No result is left to review."
         self.message_user(request, said, messages.SUCCESS)
         if following is None:
             return redirect("admin:predictions_prediction_changelist")
         add = reverse("admin:predictions_review_add")
-        return redirect(f"{add}?prediction={following.pk}")
+        return redirect(f"{add}?prediction={following}")
 
     @admin.display(description="picture")
     def picture(self, review: Review) -> str:
@@ -267,3 +279,9 @@ class ReviewAdmin(RecordAdmin):
 
     def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
         save_review(review=obj, reviewer=request.user)  # type: ignore[arg-type]  # staff are users
+
+    def delete_model(self, request: HttpRequest, obj: Review) -> None:
+        withdraw_reviews(reviews=Review.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
+        withdraw_reviews(reviews=queryset)

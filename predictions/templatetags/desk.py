@@ -14,7 +14,7 @@ from predictions.admin.common import unreviewed
 from predictions.ids import first_uuid7
 from predictions.models import Prediction, Status
 from predictions.services.registry import in_production
-from predictions.services.reviewing import WAITING_KEY
+from predictions.services.reviewing import WAITING_KEY, next_to_review
 
 register = template.Library()
 
@@ -34,7 +34,7 @@ def waiting_for_review(request: HttpRequest) -> dict[str, Any]:
     if not request.user.has_perms(["predictions.add_review", "predictions.view_prediction"]):
         return {}
     rows = unreviewed(Prediction.objects.filter(scan__deleted_at__isnull=True))
-    first = rows.order_by("-pk").values_list("pk", flat=True).first()
+    first = next_to_review(rows=rows.order_by("-pk"), reviewer=request.user)  # type: ignore[arg-type]  # staff
     count = cache.get(WAITING_KEY) if first else "0"
     if not count:
         count = _capped(rows)

@@ -15,6 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts.models import User
 from predictions.admin.common import CappedPaginator
@@ -472,6 +473,53 @@ def test_saving_leads_to_the_next_result(
     assert "Change that review instead" in said.partition("<fieldset")[0]
 
 
+def test_two_who_read_at_once_are_given_different_results(
+    client: Client, reviewer: User, answered: Prediction
+) -> None:
+    results = [answered, *(finish(submit(visitor=uuid4(), seed=seed)) for seed in (1, 2, 3))]
+    second = make_user("second@example.org", is_staff=True)
+    second.groups.add(Group.objects.get(name="Reviewers"))
+    other = Client()
+    client.force_login(reviewer)
+    other.force_login(second)
+    add = f"{address('review', 'add')}?prediction="
+
+    def offered(browser: Client) -> str:
+        found = re.search(rf'{re.escape(add)}([^"]+)', browser.get(reverse("admin:index")).text)
+        assert found
+        return found[1]
+
+    def saved(browser: Client, row: Prediction) -> str:
+        form = review_form(prediction=row.pk)
+        return browser.post(f"{add}{row.pk}", form)["Location"].removeprefix(add)
+
+    newest = results[3]
+    assert offered(client) == offered(other) == str(newest.pk)
+    client.get(f"{add}{newest.pk}")
+    assert offered(client) == str(newest.pk), "one's own stays"
+    assert offered(other) == str(results[2].pk)
+    other.get(f"{add}{newest.pk}")
+    assert saved(client, newest) == str(results[2].pk)
+    client.get(f"{add}{results[2].pk}")
+    assert saved(other, newest) == str(results[1].pk)
+    other.get(f"{add}{results[1].pk}")
+    client.get(f"{add}{answered.pk}")
+    # Where others have all of them open, one is read twice rather than none.
+    Review.objects.create(prediction=results[2], reviewer=reviewer)
+    Review.objects.create(prediction=results[1], reviewer=second)
+    assert offered(other) == str(answered.pk)
+
+
+def test_what_one_has_read_opens_as_it_was_read(
+    client: Client, reviewer: User, answered: Prediction
+) -> None:
+    mark_reviewed(prediction=answered, reviewer=reviewer)
+    client.force_login(reviewer)
+    page = client.get(f"{address('review', 'add')}?prediction={answered.pk}")
+    assert page["Location"] == address("review", "change", Review.objects.get().pk)
+    assert client.get(f"{address('review', 'add')}?prediction=nonsense").status_code == 200
+
+
 def test_what_is_wrong_stands_before_the_pictures(
     client: Client, reviewer: User, answered: Prediction
 ) -> None:
@@ -529,6 +577,32 @@ def test_the_first_page_says_what_waits(
     text = read(index)
     assert "Who opened what" in text
     assert "Tags" not in text
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_result_whose_review_is_withdrawn_waits_again(
+    client: Client,
+    root: User,
+    answered: Prediction,
+    many: bool,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    def waiting() -> str:
+        return client.get(reverse("admin:index")).content.decode()
+
+    finish(submit(visitor=uuid4(), seed=1))
+    client.force_login(root)
+    mark_reviewed(prediction=answered, reviewer=root)
+    assert "1 result waits" in waiting()
+    review = Review.objects.get()
+    with django_capture_on_commit_callbacks(execute=True):
+        if many:
+            asked = {"action": "delete_selected", "_selected_action": [review.pk]}
+            client.post(address("review"), {**asked, "post": "yes"})
+        else:
+            client.post(address("review", "delete", review.pk), {"post": "yes"})
+    assert not Review.objects.exists()
+    assert "2 results wait" in waiting()
 
 
 def test_a_thousand_are_enough_to_count(

@@ -81,6 +81,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sessions": {"task": "accounts.tasks.clear_sessions", "schedule": 86400},
     "strays": {"task": "accounts.tasks.adopt_strays", "schedule": 60},
     "erasures": {"task": "accounts.tasks.finish_erasures", "schedule": 60},
+    "pages": {"task": "tumorsite.tasks.publish_scheduled", "schedule": 60},
 }
 if values.DRIFT_HOURS:
     CELERY_BEAT_SCHEDULE["drift"] = {"task": "predictions.tasks.check_drift", "schedule": 3600}
