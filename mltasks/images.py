@@ -16,6 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from mltasks.containers import excess
 from mltasks.preprocessing import Pixels, to_grey
 
 # What a picture of each format starts with.
@@ -26,7 +27,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "TIFF"),
     (b"BM", "BMP"),
 )
-_ORIENTATION = 0x0112
+_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
 # What libjpeg says of damage: data that ends early, codes that are none, bytes left over at the end
 # of a scan. Those between other parts of the header do no harm.
 _DAMAGE = re.compile(
@@ -241,20 +242,22 @@ def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=[format_name])
     except Image.DecompressionBombError:
         raise _too_many_pixels(max_pixels) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, TypeError):
         raise _unread(data, format_name) from None
     check_size(*image.size, max_pixels)
     if format_name == "JPEG":
         # Cameras put previews and depth behind the picture; the first is what people see.
         return image
-    if getattr(image, "is_animated", False) and format_name != "TIFF":
-        raise ImageError(
-            "animated", "Animated pictures are not accepted: save one frame as PNG or JPEG."
-        )
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "is_animated", False):
+        if format_name != "TIFF":
+            raise ImageError(
+                "animated", "Animated pictures are not accepted: save one frame as PNG or JPEG."
+            )
         raise ImageError(
             "several_pages", "This TIFF holds several pages: save the wanted slice as one picture."
         )
+    if _is_larger_tiled(image):
+        raise _corrupt(format_name)
     return image
 
 
@@ -272,6 +275,28 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
             f"This picture is only {width}×{height} pixels: "
             f"each side needs {_SHORTEST_SIDE} or more.",
         )
+
+
+def _check_parts(data: bytes, format_name: str) -> None:
+    """Refuse a file on whose parts a reader would spend minutes."""
+    found = excess(data, format_name)
+    if found == "filling":
+        raise _corrupt(format_name)
+    if found:
+        raise ImageError(
+            "overloaded",
+            f"This {format_name} file has far more parts than a picture needs. "
+            "Please open it in a picture editor and save it anew as PNG.",
+        )
+
+
+def _is_larger_tiled(image: Image.Image) -> bool:
+    """Whether a TIFF's tiles, each read as a whole, are much larger than the picture."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    sides = (image.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    width, height = (side if isinstance(side, int) else 0 for side in sides)
+    return width * height > max(LARGE, 1.25 * image.width * image.height)
 
 
 def _check_whole(data: bytes) -> None:
@@ -366,6 +391,7 @@ def decode(
     if format_name == "DICOM":
         return _dicom(data, limits.max_pixels)
     _check_inert(data)
+    _check_parts(data, format_name)
     image = _open(data, format_name, limits.max_pixels)
     # Reading the EXIF of a PNG may decode all of it, and forgets how its pixels were stored.
     if before_large is not None and image.width * image.height > LARGE:
