@@ -2,6 +2,7 @@
 """Django's command line for this project."""
 
 import os
+import signal
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +18,12 @@ def main() -> None:
         _ = settings.DATA_DIR
     except ImproperlyConfigured as error:
         sys.exit(f"Bad settings: {error}")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        # As a shell says of whoever was ended by Ctrl-C.
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

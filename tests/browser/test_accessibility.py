@@ -131,6 +131,32 @@ def test_a_phone_shows_two_pictures_one_below_the_other(visit: Visit, site: Site
         assert box["height"] >= 44
 
 
+def test_filters_are_folded_where_they_would_fill_the_screen(visit: Visit, site: Site) -> None:
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    pages_of_a_visit(page, site)
+    page.goto("/scans/")
+    search, fold = page.get_by_label("File name"), page.get_by_text("Search and filter")
+    expect(page.locator(".record").first).to_be_in_viewport()
+    expect(search).to_be_hidden()
+    fold.click()
+    search.fill("one")
+    search.press("Enter")
+    page.wait_for_url("**q=one**")
+    expect(search).to_have_value("one")
+    expect(search).to_be_visible()
+    dates = [page.get_by_label(name, exact=True).bounding_box() for name in ("From", "To")]
+    assert all(dates)
+    assert len({box["y"] for box in dates if box}) == 1, "one below the other"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/scans/")
+    expect(search).to_be_visible()
+    expect(fold).to_be_hidden()
+    assert accessibility_faults(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/scans/")
+    assert accessibility_faults(page) == []
+
+
 def test_a_phone_needs_no_scrolling_sideways(visit: Visit, site: Site) -> None:
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     found: list[str] = []

@@ -289,6 +289,17 @@ def test_analyze_needs_no_folder_of_the_site(tmp_path: Path) -> None:
     assert "none.png" in output.read_text()
 
 
+def test_a_command_that_is_stopped_says_no_more_than_that() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--command", "raise KeyboardInterrupt"],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "Stopped.")
+    assert "Traceback" not in done.stderr
+
+
 def test_static_files_collected_beforehand_are_used_as_they_are(
     prepared: Path, tmp_path: Path
 ) -> None:
