@@ -2,6 +2,7 @@
 
 import threading
 import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
 from django.core.cache import cache
@@ -20,13 +21,25 @@ _MOST = 10_000
 
 
 def client_address(request: HttpRequest) -> str:
-    """The visitor's address: of the forwarded hops, only as many count as there are proxies."""
+    """The visitor's address: of the forwarded hops, only as many count as there are proxies.
+
+    Of IPv6 its first 64 bits: whoever has one address has all that share them, and by changing
+    among these would never be counted twice.
+    """
     address = str(request.META.get("REMOTE_ADDR", ""))
     if proxies := settings.PROXY_COUNT:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
         if len(hops) >= proxies and hops[-proxies]:
-            return hops[-proxies]
-    return address
+            address = hops[-proxies]
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, IPv4Address):
+        return address
+    if known.ipv4_mapped:
+        return str(known.ipv4_mapped)
+    return str(IPv6Address(int(known) >> 64 << 64))
 
 
 def _incremented(key: str, by: int) -> int:

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(hours=1)
 # A folder of a network is large, and may be sent over a slow line.
 MODEL_ORPHAN_AGE = timedelta(days=1)
+# More unrecorded objects at once, and hardly a recorded one among them, are no orphans: the store
+# is another database's, or the database is yet to be restored.
+MOST_ORPHANS = 100
 # In a healthy queue a row is claimed long before this.
 PATIENCE = timedelta(seconds=5)
 # When the sweeper last went through.
@@ -131,6 +134,14 @@ def _scan_id(key: str) -> UUID | None:
 def _delete_unrecorded(keys: list[str]) -> int:
     recorded = _recorded_keys([pk for key in keys if (pk := _scan_id(key))])
     orphans = [key for key in keys if key not in recorded]
+    if len(orphans) > max(MOST_ORPHANS, 0.9 * len(keys)):
+        logger.error(
+            "%d of %d objects have no record, as if this were not their database: none is removed. "
+            "Is it yet to be restored, or are DATABASE_URL and the store of different sites?",
+            len(orphans),
+            len(keys),
+        )
+        return 0
     for key in orphans:
         storage.delete(key)
     return len(orphans)

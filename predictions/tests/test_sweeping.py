@@ -183,6 +183,22 @@ class TestOrphans:
         assert sweeping.check_orphans() == {"removed": 1, "lost": 0}
         assert [name for name, _ in storage.walk("health/")] == ["health/young"]
 
+    @pytest.mark.parametrize(("theirs", "removed"), [(100, 100), (101, 0)])
+    def test_a_store_of_another_database_is_left_alone(
+        self,
+        model: ModelVersion,
+        caplog: pytest.LogCaptureFixture,
+        theirs: int,
+        removed: int,
+    ) -> None:
+        """As of a site that was started before its database was restored."""
+        finish(submit(seed=1))
+        for _ in range(theirs):
+            storage.put(f"scans/{uuid4()}/image.png", b"x")
+        make_old()
+        assert sweeping.check_orphans() == {"removed": removed, "lost": 0}
+        assert ("as if this were not their database" in caplog.text) == (not removed)
+
     def test_young_objects_may_still_get_their_row(self, model: ModelVersion) -> None:
         storage.put(f"scans/{uuid4()}/image.png", b"x")
         assert sweeping.check_orphans() == {"removed": 0, "lost": 0}

@@ -78,6 +78,7 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
+@never_cache
 @require_http_methods(["GET", "POST"])
 def delete_many(request: HttpRequest) -> HttpResponse:
     """Ask first, then delete the chosen scans."""

@@ -146,6 +146,11 @@ def test_no_address_reaches_the_server_of_the_cache(client: Client, settings: Se
         (2, "198.51.100.1, 203.0.113.9", "198.51.100.1"),
         (2, "203.0.113.9", "127.0.0.1"),
         (1, "", "127.0.0.1"),
+        # All of a visitor's addresses are one; IPv4 may come in IPv6's clothes.
+        (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        (1, "2001:DB8:1:2::ffff", "2001:db8:1:2::"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "unknown", "unknown"),
     ],
 )
 def test_only_as_many_hops_are_believed_as_there_are_proxies(
