@@ -23,6 +23,9 @@ from mltasks.preprocessing import Pixels
 
 # Scanners write some kilobytes before the pixels, and private data, large in few elements.
 _HEAD_BYTES = 4 * 2**20
+# What the items of sequences begin with, in both byte orders. Each takes a parser long, and pixels
+# of one slice come with some dozens of them.
+_ITEMS, _MOST_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"), 20_000
 # 128 bytes of anything, then "DICM".
 _PREAMBLE = 132
 _PIXEL_DATA = 0x7FE00010
@@ -43,6 +46,9 @@ _OTHERS = {
 COMPRESSED = (
     "This DICOM file is compressed in a way that cannot be read here. "
     "Export the slice without compression, or as PNG or JPEG."
+)
+OVERLOADED = (
+    "This DICOM file has far more parts than a picture needs. Export the slice as PNG or JPEG."
 )
 NO_PICTURE = "There is no picture in this DICOM file. Choose one with a slice of MRI."
 
@@ -94,7 +100,10 @@ def _library() -> Any:
 
 
 def _read(data: bytes, max_pixels: int) -> Pixels:
-    head = io.BytesIO(data[:_HEAD_BYTES])
+    start = data[:_HEAD_BYTES]
+    if sum(start.count(mark) for mark in _ITEMS) > _MOST_ITEMS:
+        raise ImageError("overloaded", OVERLOADED)
+    head = io.BytesIO(start)
     syntax = _transfer_syntax(head)
     if syntax not in _NATIVE:
         raise ImageError("compressed", COMPRESSED)

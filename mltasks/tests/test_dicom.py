@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import subprocess
 import sys
 from typing import Any
@@ -189,6 +190,20 @@ class TestRefused:
         except ImageError:
             return
         assert found.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("items", [1_000, 30_000])
+def test_a_sequence_of_very_many_items(items: int) -> None:
+    """Each costs time and memory, though nothing in them is wanted."""
+    content = dicom(ramp(), syntax=ExplicitVRLittleEndian, Modality="MR")
+    item, end = (struct.pack("<HHI", 0xFFFE, element, 0) for element in (0xE000, 0xE0DD))
+    sequence = struct.pack("<HH2sHI", 9, 0x1001, b"SQ", 0, 0xFFFFFFFF) + item * items + end
+    start = content.index(struct.pack("<HH2s", 8, 0x60, b"CS"))
+    content = content[:start] + sequence + content[start:]
+    if items == 1_000:
+        assert read(content).pixels.shape == (32, 48)
+    else:
+        assert refused(content).code == "overloaded"
 
 
 def test_what_the_library_says_stays_out_of_the_logs(
