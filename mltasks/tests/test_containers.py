@@ -121,6 +121,22 @@ def test_a_tile_much_larger_than_the_picture() -> None:
     assert refusal(tiff(compression=8, **tile)) == "corrupt"
 
 
+def packed_bmp(width: int, height: int) -> bytes:
+    """Runs of one value, the end of each row, and that of the picture."""
+    rows = (b"".join(bytes((min(255, width - x), 80)) for x in range(0, width, 255)) + b"\0\0") * 16
+    palette, packed = bytes(range(256)) * 4, rows + b"\0\1"
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(packed), 0, 0, 256, 0)
+    return (
+        b"BM" + struct.pack("<IHHI", start + len(packed), 0, 0, start) + header + palette + packed
+    )
+
+
+def test_a_large_bmp_that_only_python_unpacks() -> None:
+    assert decode(packed_bmp(64, 16), LIMITS).pixels.shape[:2] == (16, 64)
+    assert refusal(packed_bmp(2_400_000, 16)) == "unknown_kind"
+
+
 @pytest.mark.parametrize(
     "content",
     [
