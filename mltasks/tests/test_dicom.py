@@ -128,8 +128,7 @@ class TestRefused:
         ("tags", "code", "words"),
         [
             ({"Modality": "CT"}, "not_mri", "is a CT scan"),
-            ({"Modality": "RTDOSE"}, "not_mri", "of the kind RTDOSE"),
-            ({"Modality": "Erika"}, "not_mri", "is of the kind ERIKA"),
+            ({"Modality": "ERIKA"}, "not_mri", "This DICOM file is not an MRI."),
             ({"NumberOfFrames": 24}, "several_slices", "holds 24 slices"),
             ({"Rows": None, "Columns": None}, "no_picture", "no picture in this DICOM"),
             ({"PixelData": None}, "no_picture", "no picture in this DICOM"),
