@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
+from allauth.account.signals import email_confirmed, password_reset
 from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.signals import user_logged_in
@@ -29,6 +30,27 @@ def take_scans_along(request: HttpRequest, user: User, **kwargs: Any) -> None:
 @receiver(stored)
 def take_late_scans_along(visitor: UUID, **kwargs: Any) -> None:
     adopt_late(visitor=visitor)
+
+
+@receiver(email_confirmed)
+def forget_what_was_only_claimed(email_address: EmailAddress, **kwargs: Any) -> None:
+    """The first address that is proven takes the place of the one given at sign-up.
+
+    That may be another person's: who set a new password for it would share the account with
+    whoever proved this one.
+    """
+    addresses = EmailAddress.objects.filter(user_id=email_address.user_id)
+    if not addresses.filter(primary=True, verified=True).exists():
+        email_address.set_as_primary()
+        for claimed in addresses.filter(verified=False):
+            claimed.delete()
+
+
+@receiver(password_reset)
+def forget_pending_addresses(user: User, **kwargs: Any) -> None:
+    """Whoever added them may not be the one who sets the new password."""
+    for pending in EmailAddress.objects.filter(user=user, verified=False, primary=False):
+        pending.delete()
 
 
 @receiver(post_delete, sender=EmailAddress)

@@ -25,6 +25,8 @@ _HEAD_BYTES = 4 * 2**20
 # What the items of sequences begin with, in both byte orders. Each takes a parser long, and pixels
 # of one slice come with some dozens of them.
 _ITEMS, _MOST_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"), 20_000
+# Bytes of a value: numbers of 16 characters, a few of them. A list of millions takes a gigabyte.
+_LONGEST_VALUE = 4096
 # 128 bytes of anything, then "DICM".
 _PREAMBLE = 132
 _PIXEL_DATA = 0x7FE00010
@@ -113,11 +115,18 @@ def _read(data: bytes, max_pixels: int) -> Pixels:
         stop_when=lambda tag, *_: tag >= _PIXEL_DATA,
         specific_tags=_WANTED,
     )
+    # Bytes as they stand in the file: a value is made of them when it is first asked for.
+    if any(len(element.value or b"") > _LONGEST_VALUE for element in dataset.values()):
+        raise ImageError("overloaded", OVERLOADED)
     _check(dataset, max_pixels)
     dataset.file_meta = _library().dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = _pixel_data(data, head.tell(), syntax)
     stored = np.asarray(_library().pixels.pixel_array(dataset))
+    size = (dataset.Rows, dataset.Columns)
+    # Where there are more bytes than said, they are taken for further frames.
+    if stored.shape not in {size, (*size, 3)}:
+        raise ValueError("more pixels than rows and columns")
     return _coloured(stored) if stored.ndim == 3 else _grey(stored, dataset)
 
 

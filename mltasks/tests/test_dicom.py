@@ -205,6 +205,23 @@ def test_a_sequence_of_very_many_items(items: int) -> None:
         assert refused(content).code == "overloaded"
 
 
+@pytest.mark.parametrize("tag", [0x00280008, 0x00281050, 0x00281053])
+def test_a_list_of_very_many_numbers(tag: int) -> None:
+    """Three megabytes of them would take a gigabyte, and seconds."""
+    content = dicom(ramp(), syntax=ImplicitVRLittleEndian)
+    numbers = b"1\\" * 100_000
+    element = struct.pack("<HHI", *divmod(tag, 1 << 16), len(numbers)) + numbers
+    pixels = content.index(b"\xe0\x7f\x10\0")
+    assert refused(content[:pixels] + element + content[pixels:]).code == "overloaded"
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (32, 48, 3)])
+def test_more_pixels_than_the_file_says(shape: tuple[int, ...]) -> None:
+    one = np.full(shape, 7, np.uint8)
+    several = one.tobytes() * 3
+    assert refused(dicom(one, PixelData=several)).code == "corrupt"
+
+
 def test_what_the_library_says_stays_out_of_the_logs(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
